@@ -1,0 +1,35 @@
+// Where voxels lie in the patient. All positions are in millimetres in the LPS frame of DICOM, ITK and LUNA16:
+// +x to the patient's left, +y to the back (posterior), +z to the head (superior).
+//
+//   world = origin + sum over axes i of  index[i] * spacing[i] * direction[i]
+//
+// direction[i] is the unit vector along which index axis i runs (ITK's reading of TransformMatrix: one row
+// of numbers per axis). Voxel (0,0,0)'s *centre* lies at the origin.
+//   Example: direction {{-1,0,0},{0,-1,0},{0,0,1}}, origin (195,195,-378), spacing (0.76,0.76,2.5):
+//   index (10,20,3) lies at (187.4, 179.8, -370.5).
+#pragma once
+#include <array>
+#include <cstdint>
+
+namespace acinus {
+
+using Vec3 = std::array<double, 3>;
+using Index3 = std::array<int64_t, 3>;
+using Mat3 = std::array<Vec3, 3>;
+
+// A regular grid of voxels: how many along each axis (x fastest in memory), and where they lie.
+struct Grid {
+  Index3 size{0, 0, 0};
+  Vec3 spacing{1, 1, 1};  // mm between neighbours along each index axis, > 0
+  Vec3 origin{0, 0, 0};   // mm, LPS, centre of voxel (0,0,0)
+  Mat3 direction{{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+
+  int64_t voxels() const { return size[0] * size[1] * size[2]; }
+  int64_t offset(int64_t x, int64_t y, int64_t z) const { return (z * size[1] + y) * size[0] + x; }
+  bool contains(const Vec3& voxel) const;   // within half a voxel of the grid
+  Vec3 to_world(const Vec3& voxel) const;   // voxel index (may be fractional) -> mm
+  Vec3 to_voxel(const Vec3& world) const;   // mm -> voxel index (fractional)
+  bool operator==(const Grid&) const = default;
+};
+
+}  // namespace acinus

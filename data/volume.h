@@ -1,0 +1,23 @@
+// A scan, a mask or a probability map: voxels on a grid, x fastest.
+//   Volume<int16_t> ct: Hounsfield units (air -1000, water 0);  Volume<uint8_t> mask: 0 or 1.
+#pragma once
+#include <vector>
+#include "data/geometry.h"
+
+namespace acinus {
+
+template <class T>
+struct Volume {
+  Grid grid;
+  std::vector<T> voxels;
+
+  Volume() = default;
+  explicit Volume(const Grid& grid, T value = T()) : grid(grid), voxels(size_t(grid.voxels()), value) {}
+  T& at(int64_t x, int64_t y, int64_t z) { return voxels[size_t(grid.offset(x, y, z))]; }
+  const T& at(int64_t x, int64_t y, int64_t z) const { return voxels[size_t(grid.offset(x, y, z))]; }
+  // The z-th slice: size[1] rows of size[0] voxels.
+  T* slice(int64_t z) { return voxels.data() + grid.offset(0, 0, z); }
+  const T* slice(int64_t z) const { return voxels.data() + grid.offset(0, 0, z); }
+};
+
+}  // namespace acinus
