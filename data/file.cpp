@@ -67,8 +67,8 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {
   struct stat status;
   const bool exists = stat(path.c_str(), &status) == 0;
   if (exists && S_ISDIR(status.st_mode)) fail("cannot write ", path, ": it is a folder");
-  if (exists && !S_ISREG(status.st_mode)) {
-    descriptor_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (exists && (!S_ISREG(status.st_mode) || path.starts_with("/dev/"))) {
+    descriptor_ = open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   } else {
     temporary_ = text(target_, ".tmp-", getpid());
     descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
