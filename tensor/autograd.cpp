@@ -1,0 +1,160 @@
+#include "tensor/autograd.h"
+
+#include <unordered_set>
+
+namespace acinus {
+
+// A recorded op: whose gradients it can compute, and how.
+struct Node {
+  const char* op;
+  std::string scope;
+  Inputs inputs;
+  Backward backward;
+};
+
+struct GradSlot {
+  Shape shape;
+  bool leaf;  // a parameter: its gradient is kept for the optimiser
+  Tensor grad;
+  std::unique_ptr<Node> node;  // how the tensor was made; none for a leaf, or when backward() has run
+  bool spent = false;          // backward() has run and freed the node
+
+  GradSlot(const Shape& shape, bool leaf) : shape(shape), leaf(leaf) {}
+  ~GradSlot();
+};
+
+namespace {
+bool recording = true;
+std::string scope_name;
+Observer observer;
+}  // namespace
+
+// The one place that reaches into the handles.
+struct Autograd {
+  static std::shared_ptr<GradSlot>& slot(Tensor& t) { return t.slot_; }
+  static const std::shared_ptr<GradSlot>& slot(const Tensor& t) { return t.slot_; }
+  static std::shared_ptr<GradSlot>& slot(Input& in) { return in.slot_; }
+};
+
+// A graph is as deep as the network has ops. Left to themselves the destructors would call each other that
+// deep and overflow the stack; so a dying slot takes the nodes it alone keeps alive into a list.
+GradSlot::~GradSlot() {
+  std::vector<std::unique_ptr<Node>> pending;
+  if (node) pending.push_back(std::move(node));
+  while (!pending.empty()) {
+    const std::unique_ptr<Node> dying = std::move(pending.back());
+    pending.pop_back();
+    for (Input& in : dying->inputs) {
+      const auto& slot = Autograd::slot(in);
+      if (slot && slot.use_count() == 1 && slot->node) pending.push_back(std::move(slot->node));
+    }
+  }
+}
+
+// ---- recording ------------------------------------------------------------------------------------------------
+
+Tensor record(const char* op, Tensor y, std::initializer_list<Tensor> inputs, Backward backward) {
+  if (observer) observer(op, scope_name, y, /*backward=*/false);
+  bool wanted = false;
+  for (const Tensor& x : inputs) wanted |= x.needs_grad();
+  if (!recording || !wanted) return y;
+  auto node = std::make_unique<Node>(Node{op, scope_name, {}, std::move(backward)});
+  for (const Tensor& x : inputs) node->inputs.emplace_back(Autograd::slot(x));
+  y = y.detach();
+  Autograd::slot(y) = std::make_shared<GradSlot>(y.shape(), /*leaf=*/false);
+  Autograd::slot(y)->node = std::move(node);
+  return y;
+}
+
+NoGrad::NoGrad() : before_(recording) { recording = false; }
+NoGrad::~NoGrad() { recording = before_; }
+
+Scope::Scope(const std::string& name) : length_before_(scope_name.size()) {
+  if (!scope_name.empty()) scope_name += '.';
+  scope_name += name;
+}
+Scope::~Scope() { scope_name.resize(length_before_); }
+const std::string& Scope::current() { return scope_name; }
+
+void observe(Observer new_observer) { observer = std::move(new_observer); }
+
+// ---- gradients ------------------------------------------------------------------------------------------------
+
+Tensor& Tensor::requires_grad(bool on) {
+  slot_ = on ? std::make_shared<GradSlot>(shape_, /*leaf=*/true) : nullptr;
+  return *this;
+}
+
+Tensor Tensor::grad() const {
+  check(needs_grad(), "grad: this tensor ", shape_, " does not collect a gradient; call requires_grad() on it first");
+  return slot_->grad;
+}
+
+void Tensor::set_grad(const Tensor& grad) {
+  check(needs_grad(), "set_grad: this tensor ", shape_, " does not collect a gradient; call requires_grad() first");
+  check(!grad || grad.shape() == shape_, "set_grad: gradient ", grad.shape(), " for a tensor ", shape_);
+  slot_->grad = grad;
+}
+
+void Input::add_grad(Tensor gradient) {
+  if (!slot_) return;
+  check(gradient.shape() == slot_->shape, "add_grad: gradient ", gradient.shape(), " for an input ", slot_->shape);
+  Tensor& grad = slot_->grad;
+  if (!grad) {
+    // The first contribution is taken as it is. An optimiser may scale a leaf's gradient in place, so a leaf
+    // gets elements of its own.
+    grad = slot_->leaf && !gradient.is_unique() ? gradient.clone() : std::move(gradient);
+    return;
+  }
+  check_same_kind("add_grad", {&grad, &gradient});
+  if (!grad.is_unique()) grad = grad.clone();  // two inputs were given the same gradient: leave the other's alone
+  dispatch(grad.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* sum = grad.data<T>();
+    const T* more = gradient.data<T>();
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < grad.elements(); i++) sum[i] += more[i];
+  });
+}
+
+void Tensor::backward() const {
+  check(needs_grad(), "backward: nothing that led to this tensor collects a gradient");
+  check(elements() == 1, "backward: starts from a scalar such as a loss, not from shape ", shape_);
+  check(!slot_->spent, "backward: the graph was freed by an earlier backward(); compute the loss again");
+
+  // Depth-first search with a stack of our own; a slot enters `order` after everything below it.
+  std::vector<std::shared_ptr<GradSlot>> order;
+  std::unordered_set<GradSlot*> seen{slot_.get()};
+  struct Visit {
+    std::shared_ptr<GradSlot> slot;
+    size_t next_input;
+  };
+  std::vector<Visit> stack{{slot_, 0}};
+  while (!stack.empty()) {
+    Visit& visit = stack.back();
+    if (visit.slot->node && visit.next_input < visit.slot->node->inputs.size()) {
+      const auto& below = Autograd::slot(visit.slot->node->inputs[visit.next_input++]);
+      if (below && seen.insert(below.get()).second) stack.push_back({below, 0});
+    } else {
+      order.push_back(visit.slot);
+      stack.pop_back();
+    }
+  }
+
+  NoGrad no_grad;
+  slot_->grad = Tensor::full(shape_, 1, dtype_, device_);
+  while (!order.empty()) {
+    const std::shared_ptr<GradSlot> slot = std::move(order.back());
+    order.pop_back();
+    if (!slot->node) continue;
+    const std::unique_ptr<Node> node = std::move(slot->node);  // freed at the end of this turn, with what it captured
+    slot->spent = true;
+    const Tensor dy = std::move(slot->grad);
+    slot->grad = Tensor();
+    if (!dy) continue;
+    if (observer) observer(node->op, node->scope, dy, /*backward=*/true);
+    node->backward(dy, node->inputs);
+  }
+}
+
+}  // namespace acinus

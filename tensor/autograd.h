@@ -1,0 +1,78 @@
+// Reverse-mode automatic differentiation on a tape.
+//
+// An op computes its output y from inputs x0, x1, ... and then *records* how a gradient flows back:
+//
+//   Tensor square(const Tensor& x) {
+//     Tensor y = map(Square{}, x);
+//     return record("square", y, {x}, [x = x.detach()](const Tensor& dy, Inputs& in) {
+//       in[0].add_grad(map(SquareBackward{}, dy, x));   // forward: y = x*x, hence dx += dy * 2x
+//     });
+//   }
+//
+// Each tensor that needs a gradient has a GradSlot, and each recorded op a Node that points at the slots of
+// its inputs. The picture, for z = mul(square(x), w), z.backward():
+//
+//   z.slot -> Node mul -> { slot of square(x) -> Node square -> { x.slot },  w.slot }
+//
+// A node points at slots and not at tensors, so an activation lives only as long as a closure captured it;
+// a closure captures detached inputs or outputs (x.detach()), never a tensor with its own slot: that would be
+// a cycle of shared pointers and leak. backward() frees each node as soon as it has run.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace acinus {
+
+struct GradSlot;
+
+// One input of a recorded op, as its backward sees it.
+class Input {
+ public:
+  explicit Input(std::shared_ptr<GradSlot> slot) : slot_(std::move(slot)) {}
+  bool needs_grad() const { return slot_ != nullptr; }  // false: its gradient need not be computed
+  void add_grad(Tensor gradient);                       // accumulates: grad += gradient
+
+ private:
+  friend struct Autograd;
+  std::shared_ptr<GradSlot> slot_;
+};
+using Inputs = std::vector<Input>;
+using Backward = std::function<void(const Tensor& dy, Inputs& in)>;
+
+// Attaches the op to y, if any input needs a gradient and recording is on. Returns y.
+Tensor record(const char* op, Tensor y, std::initializer_list<Tensor> inputs, Backward backward);
+
+// While one of these lives, nothing is recorded (validation, prediction, optimiser steps).
+class NoGrad {
+ public:
+  NoGrad();
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  bool before_;
+};
+
+// Names the part of the network that runs, for messages and tables: encoder.2.conv1.
+class Scope {
+ public:
+  explicit Scope(const std::string& name);
+  ~Scope();
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+  static const std::string& current();
+
+ private:
+  size_t length_before_;
+};
+
+// Called after every op with its output, and in backward() with the gradient an op receives. What the NaN
+// search, the model summary and the profiler are made of. observe(nullptr) takes it off again.
+using Observer = std::function<void(const char* op, const std::string& scope, const Tensor& result, bool backward)>;
+void observe(Observer observer);
+
+}  // namespace acinus

@@ -1,0 +1,43 @@
+// The three sums of a convolution, which conv2d and conv_transpose2d share. With x (N,H,W,C), w (KH,KW,C,O),
+// y (N,OH,OW,O), stride s, padding p, dilation d, and pixels outside an image read as 0:
+//
+//   forward:          y[n,i,j,o]  = sum over a,b,c  x[n, i*s-p+a*d, j*s-p+b*d, c] * w[a,b,c,o]
+//   data gradient:    dx          = the transpose of that map, applied to dy
+//   weight gradient:  dw[a,b,c,o] = sum over n,i,j  x[n, i*s-p+a*d, j*s-p+b*d, c] * dy[n,i,j,o]
+//
+// All of them are matrix products once the image is seen as a matrix with one row a pixel; two ways to do so:
+//
+//   gather   copies, for every output pixel, the KH*KW input pixels it sees into a row. Any stride and dilation;
+//            in pieces of a few image rows, so that the copy stays in the cache.
+//   view     stride 1 needs no copy. In an image row padded to W' pixels, the KW*C numbers a pixel needs from
+//            kernel row a lie together, starting at its left neighbour:
+//
+//              memory of a row   |p0|p1|p2|p3|p4| ...          pi: the C channels of pixel i
+//              matrix row 0      [p0 p1 p2]                     a (W' x 3C) matrix whose rows
+//              matrix row 1         [p1 p2 p3]                  start C numbers apart: they overlap,
+//              matrix row 2            [p2 p3 p4]               and reading them so is fine
+//
+//            So KH products with row stride C do it. Rows that straddle two image rows give rubbish in the
+//            KW-1 last columns of padded width; those are computed and thrown away.
+#pragma once
+#include "tensor/tensor.h"
+
+namespace acinus {
+
+enum class ConvAlgorithm { automatic, view, gather };
+
+struct ConvGeometry {
+  int64_t n, h, w, c;  // x (n,h,w,c)
+  int64_t oh, ow, o;   // y (n,oh,ow,o)
+  int64_t kh, kw;      // w (kh,kw,c,o)
+  int64_t stride, padding, dilation;
+  bool view;  // which of the two ways
+};
+
+// y = bias + forward(x, w); bias (O) may be empty.
+void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y);
+// dx = bias + data gradient; the bias (C) serves conv_transpose2d, whose forward pass this is.
+void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx);
+void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw);
+
+}  // namespace acinus

@@ -1,0 +1,281 @@
+// The convolution engine on the CPU; conv.h says what is computed. Work is shared out in *bands*, a few output
+// rows of one image, whose size depends on the shapes alone: so results do not depend on the number of threads.
+#include <algorithm>
+#include <vector>
+
+#include "tensor/conv.h"
+#include "tensor/gemm.h"
+
+namespace acinus {
+namespace {
+
+// Scratch memory of a thread, kept from call to call. What it holds at first is whatever was there.
+template <class T> T* scratch(int which, int64_t elements) {
+  thread_local std::vector<T> buffers[3];
+  std::vector<T>& buffer = buffers[which];
+  if (int64_t(buffer.size()) < elements) buffer.resize(size_t(elements));
+  return buffer.data();
+}
+
+// How many rows make a band: `floats_per_row` of each should fill about half a 1 MB L2 cache.
+int64_t rows_per_band(int64_t rows, int64_t floats_per_row) {
+  return std::clamp<int64_t>((int64_t(1) << 16) / std::max<int64_t>(floats_per_row, 1), 1, std::max<int64_t>(rows, 1));
+}
+
+struct Band {
+  int64_t image, first, rows;  // rows first .. first+rows-1 of an image
+};
+
+std::vector<Band> bands_of(int64_t images, int64_t rows, int64_t rows_per_band) {
+  std::vector<Band> bands;
+  for (int64_t n = 0; n < images; n++)
+    for (int64_t first = 0; first < rows; first += rows_per_band)
+      bands.push_back({n, first, std::min(rows_per_band, rows - first)});
+  return bands;
+}
+
+template <class T> const T* optional(const Tensor& t) { return t ? t.data<T>() : nullptr; }
+
+// ---- the two ways to see an image as a matrix ---------------------------------------------------------------
+
+// view: copies image rows first .. first+rows-1 of x (h,w,c), shifted by the padding, into padded rows of
+// `width` pixels; whatever is outside the image, and the tail of `tail` pixels, becomes 0.
+template <class T>
+void fill_padded(const T* x, int64_t h, int64_t w, int64_t c, int64_t padding, int64_t first, int64_t rows,
+                 int64_t width, int64_t tail, T* out) {
+  for (int64_t r = 0; r < rows; r++, out += width * c) {
+    const int64_t row = first + r - padding;
+    if (row < 0 || row >= h) {
+      std::fill_n(out, width * c, T(0));
+      continue;
+    }
+    std::fill_n(out, padding * c, T(0));
+    std::copy_n(x + row * w * c, w * c, out + padding * c);
+    std::fill_n(out + (padding + w) * c, (width - padding - w) * c, T(0));
+  }
+  std::fill_n(out, tail * c, T(0));
+}
+
+// gather: one matrix row for each output pixel of the band, holding the numbers it sees through kernel rows
+// a_begin .. a_end-1: (a_end - a_begin) * kw * c of them.
+template <class T>
+void gather(const ConvGeometry& g, const T* x, const Band& band, int64_t a_begin, int64_t a_end, T* out) {
+  x += band.image * g.h * g.w * g.c;
+  for (int64_t i = band.first; i < band.first + band.rows; i++)
+    for (int64_t j = 0; j < g.ow; j++)
+      for (int64_t a = a_begin; a < a_end; a++)
+        for (int64_t b = 0; b < g.kw; b++, out += g.c) {
+          const int64_t row = i * g.stride - g.padding + a * g.dilation,
+                        col = j * g.stride - g.padding + b * g.dilation;
+          if (row >= 0 && row < g.h && col >= 0 && col < g.w)
+            std::copy_n(x + (row * g.w + col) * g.c, g.c, out);
+          else
+            std::fill_n(out, g.c, T(0));
+        }
+}
+
+// ---- forward --------------------------------------------------------------------------------------------------
+
+// out (pixels, o) += bias
+template <class T> void add_bias(T* out, int64_t pixels, int64_t o, const T* bias) {
+  if (!bias) return;
+  for (int64_t i = 0; i < pixels; i++)
+    for (int64_t k = 0; k < o; k++) out[i * o + k] += bias[k];
+}
+
+template <class T> void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
+  const int64_t width = g.ow + g.kw - 1;  // of a padded row; equals w + 2*padding
+  const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, width * (g.c + g.o)));
+#pragma omp parallel for schedule(dynamic)
+  for (size_t i = 0; i < bands.size(); i++) {
+    const Band band = bands[i];
+    T* padded = scratch<T>(0, ((band.rows + g.kh - 1) * width + g.kw) * g.c);
+    T* out = scratch<T>(1, band.rows * width * g.o);
+    fill_padded(x + band.image * g.h * g.w * g.c, g.h, g.w, g.c, g.padding, band.first, band.rows + g.kh - 1, width,
+                g.kw, padded);
+    for (int64_t a = 0; a < g.kh; a++)
+      gemm<T>(Transpose::none, {padded + a * width * g.c, band.rows * width, g.kw * g.c, g.c},
+              {w + a * g.kw * g.c * g.o, g.kw * g.c, g.o, g.o}, {out, band.rows * width, g.o, g.o},
+              /*accumulate=*/a > 0);
+    for (int64_t r = 0; r < band.rows; r++) {
+      T* row = y + ((band.image * g.oh + band.first + r) * g.ow) * g.o;
+      std::copy_n(out + r * width * g.o, g.ow * g.o, row);
+      add_bias(row, g.ow, g.o, bias);
+    }
+  }
+}
+
+template <class T> void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
+  const int64_t depth = g.kh * g.kw * g.c;
+  const bool is_matrix = g.kh == 1 && g.kw == 1 && g.stride == 1 && g.padding == 0;  // a 1x1 kernel needs no copy
+  const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (depth + g.o)));
+#pragma omp parallel for schedule(dynamic)
+  for (size_t i = 0; i < bands.size(); i++) {
+    const Band band = bands[i];
+    const T* matrix = x + (band.image * g.h + band.first) * g.w * g.c;
+    if (!is_matrix) {
+      T* copy = scratch<T>(0, band.rows * g.ow * depth);
+      gather(g, x, band, 0, g.kh, copy);
+      matrix = copy;
+    }
+    T* out = y + (band.image * g.oh + band.first) * g.ow * g.o;
+    gemm<T>(Transpose::none, {matrix, band.rows * g.ow, depth, depth}, {w, depth, g.o, g.o},
+            {out, band.rows * g.ow, g.o, g.o});
+    add_bias(out, band.rows * g.ow, g.o, bias);
+  }
+}
+
+// ---- data gradient --------------------------------------------------------------------------------------------
+
+// With stride 1 the data gradient is itself a forward convolution, of dy with the kernel turned by 180 degrees
+// and its two channel axes swapped:  dx[i] = sum over a  dy[i+p-a] w[a]^T  =  sum over a'  dy[i-(k-1-p)+a']
+// w[k-1-a']^T.
+template <class T> void data_gradient_view(const ConvGeometry& g, const T* dy, const T* w, const T* bias, T* dx) {
+  std::vector<T> turned(size_t(g.kh * g.kw * g.c * g.o));
+  for (int64_t a = 0; a < g.kh; a++)
+    for (int64_t b = 0; b < g.kw; b++)
+      for (int64_t c = 0; c < g.c; c++)
+        for (int64_t o = 0; o < g.o; o++)
+          turned[size_t(((a * g.kw + b) * g.o + o) * g.c + c)] =
+              w[(((g.kh - 1 - a) * g.kw + (g.kw - 1 - b)) * g.c + c) * g.o + o];
+  ConvGeometry t = g;
+  std::swap(t.h, t.oh);
+  std::swap(t.w, t.ow);
+  std::swap(t.c, t.o);
+  t.padding = g.kh - 1 - g.padding;
+  forward_view(t, dy, turned.data(), bias, dx);
+}
+
+// Any stride: an input pixel (row, col) was seen by output pixel (i, j) through tap (a, b) where
+// i*s - p + a*d = row. Which taps a can do so depends only on row's *phase*, row mod s; so the pixels of one
+// phase see the same taps, and gathering those gives one matrix product a phase, without a wasted zero.
+template <class T> void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const T* bias, T* dx) {
+  const auto taps_of = [&](int64_t phase, int64_t kernel) {
+    std::vector<int64_t> taps;
+    for (int64_t a = 0; a < kernel; a++)
+      if ((phase + g.padding - a * g.dilation) % g.stride == 0) taps.push_back(a);
+    return taps;
+  };
+  for (int64_t phase_row = 0; phase_row < std::min(g.stride, g.h); phase_row++)
+    for (int64_t phase_col = 0; phase_col < std::min(g.stride, g.w); phase_col++) {
+      const auto taps_a = taps_of(phase_row, g.kh), taps_b = taps_of(phase_col, g.kw);
+      const int64_t taps = int64_t(taps_a.size() * taps_b.size()), depth = taps * g.o;
+      std::vector<T> weights(size_t(depth * g.c));  // (taps, o, c): the taps of this phase, transposed
+      T* out = weights.data();
+      for (int64_t a : taps_a)
+        for (int64_t b : taps_b)
+          for (int64_t o = 0; o < g.o; o++)
+            for (int64_t c = 0; c < g.c; c++) *out++ = w[((a * g.kw + b) * g.c + c) * g.o + o];
+
+      const int64_t rows = (g.h - phase_row + g.stride - 1) / g.stride,
+                    cols = (g.w - phase_col + g.stride - 1) / g.stride;
+      const auto bands = bands_of(g.n, rows, rows_per_band(rows, cols * (depth + g.c)));
+#pragma omp parallel for schedule(dynamic)
+      for (size_t i = 0; i < bands.size(); i++) {
+        const Band band = bands[i];
+        T* matrix = scratch<T>(0, band.rows * cols * depth);
+        T* product = scratch<T>(1, band.rows * cols * g.c);
+        T* to = matrix;
+        for (int64_t r = band.first; r < band.first + band.rows; r++)
+          for (int64_t q = 0; q < cols; q++)
+            for (int64_t a : taps_a)
+              for (int64_t b : taps_b) {
+                const int64_t row = (r * g.stride + phase_row + g.padding - a * g.dilation) / g.stride;
+                const int64_t col = (q * g.stride + phase_col + g.padding - b * g.dilation) / g.stride;
+                const bool inside = row >= 0 && row < g.oh && col >= 0 && col < g.ow;
+                if (inside)
+                  std::copy_n(dy + ((band.image * g.oh + row) * g.ow + col) * g.o, g.o, to);
+                else
+                  std::fill_n(to, g.o, T(0));
+                to += g.o;
+              }
+        gemm<T>(Transpose::none, {matrix, band.rows * cols, depth, depth}, {weights.data(), depth, g.c, g.c},
+                {product, band.rows * cols, g.c, g.c});
+        add_bias(product, band.rows * cols, g.c, bias);
+        for (int64_t r = 0; r < band.rows; r++)
+          for (int64_t q = 0; q < cols; q++)
+            std::copy_n(
+                product + (r * cols + q) * g.c, g.c,
+                dx + ((band.image * g.h + (band.first + r) * g.stride + phase_row) * g.w + q * g.stride + phase_col) *
+                         g.c);
+      }
+    }
+}
+
+// ---- weight gradient ------------------------------------------------------------------------------------------
+
+// A sum over all pixels, which the threads must share. The bands are dealt to a fixed number of parts, each part
+// sums its bands in order, and the parts are added in order; kernel rows are independent. Many parts would cost
+// memory (each holds a whole dw), so large weights get fewer.
+template <class T, class AddBand>
+void weight_gradient(const ConvGeometry& g, const std::vector<Band>& bands, T* dw, AddBand add_band) {
+  const int64_t row_size = g.kw * g.c * g.o, size = g.kh * row_size;
+  const int64_t most = std::clamp<int64_t>((int64_t(1) << 22) / std::max<int64_t>(size, 1), 2, 32);
+  const int64_t parts = std::min<int64_t>(most, std::max<int64_t>(int64_t(bands.size()), 1));
+  std::vector<T> sums(size_t(parts * size), T(0));
+#pragma omp parallel for schedule(dynamic)
+  for (int64_t task = 0; task < parts * g.kh; task++) {
+    const int64_t part = task / g.kh, a = task % g.kh;
+    for (int64_t i = part; i < int64_t(bands.size()); i += parts)
+      add_band(bands[size_t(i)], a, &sums[size_t(part * size + a * row_size)]);
+  }
+#pragma omp parallel for simd schedule(static)
+  for (int64_t i = 0; i < size; i++) {
+    T sum = sums[size_t(i)];
+    for (int64_t part = 1; part < parts; part++) sum += sums[size_t(part * size + i)];
+    dw[i] = sum;
+  }
+}
+
+template <class T> void weight_gradient_view(const ConvGeometry& g, const T* x, const T* dy, T* dw) {
+  const int64_t width = g.ow + g.kw - 1;
+  const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, width * (g.c + g.o)));
+  weight_gradient(g, bands, dw, [&](const Band& band, int64_t a, T* sum) {
+    // forward: out[pixel] += view[pixel] * w[a], hence dw[a] += view^T * dy, with dy = 0 where rows straddle
+    T* padded = scratch<T>(0, (band.rows * width + g.kw) * g.c);
+    T* dout = scratch<T>(1, band.rows * width * g.o);
+    fill_padded(x + band.image * g.h * g.w * g.c, g.h, g.w, g.c, g.padding, band.first + a, band.rows, width, g.kw,
+                padded);
+    fill_padded(dy + band.image * g.oh * g.ow * g.o, g.oh, g.ow, g.o, 0, band.first, band.rows, width, 0, dout);
+    gemm<T>(Transpose::a, {padded, band.rows * width, g.kw * g.c, g.c}, {dout, band.rows * width, g.o, g.o},
+            {sum, g.kw * g.c, g.o, g.o}, /*accumulate=*/true);
+  });
+}
+
+template <class T> void weight_gradient_gather(const ConvGeometry& g, const T* x, const T* dy, T* dw) {
+  const int64_t depth = g.kw * g.c;
+  const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (depth + g.o)));
+  weight_gradient(g, bands, dw, [&](const Band& band, int64_t a, T* sum) {
+    T* matrix = scratch<T>(0, band.rows * g.ow * depth);
+    gather(g, x, band, a, a + 1, matrix);
+    gemm<T>(Transpose::a, {matrix, band.rows * g.ow, depth, depth},
+            {dy + (band.image * g.oh + band.first) * g.ow * g.o, band.rows * g.ow, g.o, g.o}, {sum, depth, g.o, g.o},
+            /*accumulate=*/true);
+  });
+}
+
+}  // namespace
+
+void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y) {
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    (g.view ? forward_view<T> : forward_gather<T>)(g, x.data<T>(), w.data<T>(), optional<T>(bias), y.data<T>());
+  });
+}
+
+void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx) {
+  dispatch(dy.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    (g.view ? data_gradient_view<T> : data_gradient_gather<T>)(g, dy.data<T>(), w.data<T>(), optional<T>(bias),
+                                                               dx.data<T>());
+  });
+}
+
+void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw) {
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    (g.view ? weight_gradient_view<T> : weight_gradient_gather<T>)(g, x.data<T>(), dy.data<T>(), dw.data<T>());
+  });
+}
+
+}  // namespace acinus

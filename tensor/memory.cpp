@@ -1,0 +1,103 @@
+#include "tensor/memory.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "tensor/check.h"
+
+namespace acinus::memory {
+namespace {
+
+struct Cache {
+  std::mutex mutex;
+  std::multimap<int64_t, void*> free;  // by size
+  Stats stats{0, 0, 0};
+  bool poison = false;
+};
+
+// Never destroyed: tensors in static storage may outlive any order of destruction we could choose.
+Cache& cache() {
+  static Cache* the_cache = new Cache;
+  return *the_cache;
+}
+
+// Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks:
+// 1000 -> 1024, 1025 -> 1152, ... at most 12.5 % is wasted.
+int64_t round_up(int64_t bytes) {
+  int64_t power = 512;
+  while (power * 2 <= bytes) power *= 2;
+  const int64_t step = std::max<int64_t>(power / 8, 64);
+  return (std::max<int64_t>(bytes, 1) + step - 1) / step * step;
+}
+
+void give_back_all(Cache& c) {
+  for (auto& [size, block] : c.free) {
+    std::free(block);
+    c.stats.reserved -= size;
+  }
+  c.free.clear();
+}
+
+void* take(int64_t size) {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  void* block = nullptr;
+  if (auto it = c.free.find(size); it != c.free.end()) {
+    block = it->second;
+    c.free.erase(it);
+  } else {
+    block = std::aligned_alloc(64, size_t(size));
+    if (!block) {  // perhaps the kept blocks of other sizes are in the way
+      give_back_all(c);
+      block = std::aligned_alloc(64, size_t(size));
+    }
+    if (!block)
+      fail("out of memory: cannot get ", size >> 20, " MB more; tensors hold ", c.stats.in_use >> 20,
+           " MB. Use a smaller batch, image or network width");
+    c.stats.reserved += size;
+  }
+  c.stats.in_use += size;
+  c.stats.peak = std::max(c.stats.peak, c.stats.in_use);
+  if (c.poison) std::memset(block, 0xFF, size_t(size));  // all bits set is a NaN in float and in double
+  return block;
+}
+
+void keep(void* block, int64_t size) {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  c.free.emplace(size, block);
+  c.stats.in_use -= size;
+}
+
+}  // namespace
+
+std::shared_ptr<void> allocate(int64_t bytes) {
+  check(bytes >= 0 && bytes < (int64_t(1) << 46), "allocate: ", bytes, " bytes is no sensible size for a tensor");
+  const int64_t size = round_up(bytes);
+  return std::shared_ptr<void>(take(size), [size](void* block) { keep(block, size); });
+}
+
+Stats stats() {
+  std::lock_guard lock(cache().mutex);
+  return cache().stats;
+}
+
+void reset_peak() {
+  std::lock_guard lock(cache().mutex);
+  cache().stats.peak = cache().stats.in_use;
+}
+
+void release_cache() {
+  std::lock_guard lock(cache().mutex);
+  give_back_all(cache());
+}
+
+void poison(bool on) {
+  std::lock_guard lock(cache().mutex);
+  cache().poison = on;
+}
+
+}  // namespace acinus::memory

@@ -1,0 +1,28 @@
+// Where tensors get their memory. A training step allocates and frees gigabytes in the same sizes again and
+// again; handing every block back to the system would cost a page fault per 4 KB on the next step. So freed
+// blocks are kept and handed out again (a *caching* allocator, as in PyTorch), and bytes are counted.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace acinus::memory {
+
+// A block of at least `bytes`, aligned to 64 bytes (one cache line, one AVX-512 register), not initialised.
+// It goes back to the cache when the last owner lets go. Throws Error when the machine has no more memory,
+// saying how much was asked for and how much is in use. Safe to call from several threads.
+std::shared_ptr<void> allocate(int64_t bytes);
+
+struct Stats {
+  int64_t in_use;    // bytes in blocks that someone owns
+  int64_t peak;      // the most in_use has been since reset_peak()
+  int64_t reserved;  // bytes taken from the system: in use + kept for reuse
+};
+Stats stats();
+void reset_peak();
+void release_cache();  // gives the kept blocks back to the system
+
+// For tests: fill every block handed out with NaN, so that an output element nobody writes shows.
+void poison(bool on);
+
+}  // namespace acinus::memory

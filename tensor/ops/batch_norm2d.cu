@@ -1,0 +1,42 @@
+// batch_norm2d   y = (x - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c]        gradient: tensor/normalize.h
+//                x, y (N,H,W,C); weight, bias, running_mean, running_var (C)
+//
+// In training mean and var are those of the batch, over (N,H,W), and the running ones follow them:
+//   running = (1 - momentum) * running + momentum * batch's,   with var * m / (m - 1), m = N*H*W
+// (the unbiased estimate, as PyTorch keeps it). At inference the running ones are used. (Ioffe and Szegedy 2015)
+#include "tensor/for_each.h"
+#include "tensor/normalize.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+struct MovingAverage {
+  double momentum, factor;
+  template <class T> HD T operator()(T running, T batch) const {
+    return T(1 - momentum) * running + T(momentum * factor) * batch;
+  }
+};
+
+Tensor batch_norm2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor running_mean, Tensor running_var,
+                    BatchNormOptions options) {
+  check_same_kind("batch_norm2d", {&x, &weight, &bias});
+  const Shape s = x.shape();
+  check(s.rank() == 4 && x.elements() > 0, "batch_norm2d: needs (N,H,W,C), got ", s);
+  const NormGeometry g{1, s[0] * s[1] * s[2], s[3], 1};
+  if (!options.training) {
+    check(running_mean && running_var, "batch_norm2d: inference needs the running mean and variance");
+    const NormStatistics running{running_mean.detach().viewed_as({1, s[3]}), running_var.detach().viewed_as({1, s[3]})};
+    return normalize("batch_norm2d", g, x, running, /*fixed=*/true, weight, bias, options.eps);
+  }
+  check(g.rows > 1, "batch_norm2d: one value per channel, from x ", s,
+        ", has no variance; use a larger batch or image");
+  const NormStatistics batch = norm_statistics(g, x);
+  const double m = double(g.rows);
+  if (running_mean)
+    map_into(running_mean, MovingAverage{options.momentum, 1}, running_mean, batch.mean.viewed_as({s[3]}));
+  if (running_var)
+    map_into(running_var, MovingAverage{options.momentum, m / (m - 1)}, running_var, batch.var.viewed_as({s[3]}));
+  return normalize("batch_norm2d", g, x, batch, /*fixed=*/false, weight, bias, options.eps);
+}
+
+}  // namespace acinus

@@ -1,0 +1,37 @@
+// bce_with_logits   y = 1/n * sum over i of  max(x,0) - x t + log(1 + exp(-|x|))
+//                   dx[i] += dy / n * (sigmoid(x[i]) - t[i])
+//                   x (logits), t (targets in [0,1]): one shape; y scalar
+//
+// It equals -t log(sigmoid(x)) - (1-t) log(1-sigmoid(x)): put log(sigmoid(x)) = -log(1 + exp(-x)) and
+// log(1-sigmoid(x)) = -x - log(1 + exp(-x)) in, then take the exponent negative so that exp cannot overflow.
+#include "tensor/for_each.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+struct BceForward {
+  template <class T> HD T operator()(T x, T t) const {
+    return (x > 0 ? x : T(0)) - x * t + std::log1p(std::exp(-std::abs(x)));
+  }
+};
+template <class T> struct BceBackward {
+  double n;
+  const T* dy;  // scalar
+  HD T operator()(T x, T t) const { return *dy / T(n) * (1 / (1 + std::exp(-x)) - t); }
+};
+
+Tensor bce_with_logits(const Tensor& x, const Tensor& t) {
+  check_same_kind("bce_with_logits", {&x, &t});
+  check(x.shape() == t.shape() && x.elements() > 0, "bce_with_logits: shapes differ: x ", x.shape(), " vs t ",
+        t.shape());
+  const double n = double(x.elements());
+  return record("bce_with_logits", map(Scale{1 / n}, reduce(BceForward{}, x, t)), {x},
+                [n, x = x.detach(), t = t.detach()](const Tensor& dy, Inputs& in) {
+                  in[0].add_grad(dispatch(x.dtype(), [&](auto zero) {
+                    using T = decltype(zero);
+                    return map(BceBackward<T>{n, dy.data<T>()}, x, t);
+                  }));
+                });
+}
+
+}  // namespace acinus

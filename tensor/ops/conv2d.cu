@@ -1,0 +1,64 @@
+// conv2d   y[n,i,j,o]   = b[o] + sum over a,b,c of x[n, i*s-p+a*d, j*s-p+b*d, c] * w[a,b,c,o]
+//          dx           += the transpose of that map, applied to dy
+//          dw[a,b,c,o]  += sum over n,i,j of x[n, i*s-p+a*d, j*s-p+b*d, c] * dy[n,i,j,o]
+//          db[o]        += sum over n,i,j of dy[n,i,j,o]
+//          x (N,H,W,C), w (KH,KW,C,O), b (O) or empty -> y (N,OH,OW,O)
+//          Example: x (2,64,64,16), w (3,3,16,32), padding 1 -> (2,64,64,32)
+//
+// How the three sums are computed is told in tensor/conv.h.
+#include "tensor/for_each.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+template <class T> struct ReadElement {
+  const T* x;
+  HD T operator()(int64_t i, int64_t) const { return x[i]; }
+};
+
+// db[o] = sum over n,i,j of dy[n,i,j,o]
+Tensor bias_gradient(const Tensor& dy) {
+  return dispatch(dy.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t o = dy.shape()[-1];
+    return reduce_columns<T>(dy.device(), 1, dy.elements() / std::max<int64_t>(o, 1), o, ReadElement<T>{dy.data<T>()})
+        .viewed_as({o});
+  });
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions options) {
+  check_same_kind("conv2d", {&x, &w, b ? &b : &x});
+  const Shape sx = x.shape(), sw = w.shape();
+  check(sx.rank() == 4 && sw.rank() == 4, "conv2d: needs x (N,H,W,C) and w (KH,KW,C,O), got ", sx, " and ", sw);
+  check(sx[3] == sw[2], "conv2d: x ", sx, " has ", sx[3], " channels, w ", sw, " expects ", sw[2]);
+  check(!b || b.shape() == Shape{sw[3]}, "conv2d: bias ", b.shape(), " for ", sw[3], " output channels");
+  const int64_t s = options.stride, p = options.padding, d = options.dilation;
+  check(s >= 1 && p >= 0 && d >= 1, "conv2d: stride ", s, ", padding ", p, ", dilation ", d, " make no sense");
+  const int64_t span_h = sx[1] + 2 * p - d * (sw[0] - 1) - 1, span_w = sx[2] + 2 * p - d * (sw[1] - 1) - 1;
+  check(sw[0] >= 1 && sw[1] >= 1 && span_h >= 0 && span_w >= 0, "conv2d: kernel ", sw, " (dilation ", d,
+        ") is larger than x ", sx, " with padding ", p);
+  const bool can_view = s == 1 && d == 1 && sw[0] == sw[1] && p < sw[0];
+  check(options.algorithm != ConvAlgorithm::view || can_view, "conv2d: the view algorithm needs stride 1, dilation 1, ",
+        "a square kernel and padding less than it; got stride ", s, ", dilation ", d, ", padding ", p, ", w ", sw);
+  const bool view = options.algorithm == ConvAlgorithm::view ||
+                    (options.algorithm == ConvAlgorithm::automatic && can_view && sw[0] > 1);
+  const ConvGeometry g{sx[0], sx[1], sx[2], sx[3], span_h / s + 1, span_w / s + 1, sw[3], sw[0], sw[1], s, p, d, view};
+
+  Tensor y({g.n, g.oh, g.ow, g.o}, x.dtype(), x.device());
+  conv_forward(g, x, w, b, y);
+  return record("conv2d", y, {x, w, b}, [g, x = x.detach(), w = w.detach()](const Tensor& dy, Inputs& in) {
+    if (in[0].needs_grad()) {
+      Tensor dx(x.shape(), x.dtype(), x.device());
+      conv_data_gradient(g, dy, w, Tensor(), dx);
+      in[0].add_grad(std::move(dx));
+    }
+    if (in[1].needs_grad()) {
+      Tensor dw(w.shape(), w.dtype(), w.device());
+      conv_weight_gradient(g, x, dy, dw);
+      in[1].add_grad(std::move(dw));
+    }
+    if (in[2].needs_grad()) in[2].add_grad(bias_gradient(dy));
+  });
+}
+
+}  // namespace acinus

@@ -1,0 +1,52 @@
+// conv_transpose2d   y[n, i*s-p+a, j*s-p+b, o] += x[n,i,j,c] * w[a,b,o,c], for all i,j,a,b,c;  then y += b
+//                    dx, dw: see below;  db[o] += sum over n,i,j of dy[n,i,j,o]
+//                    x (N,H,W,C), w (KH,KW,O,C), b (O) or empty -> y (N,OH,OW,O)
+//                    Example: x (2,32,32,64), w (2,2,32,64), stride 2 -> (2,64,64,32)
+//
+// This is the data gradient of a conv2d from y to x, with the same w: what conv2d gathers, this scatters. So
+// the roles turn: forward here is its data gradient, our data gradient is its forward, the weight gradient is
+// its weight gradient with x and dy exchanged (Dumoulin and Visin 2016, "A guide to convolution arithmetic").
+#include "tensor/ops.h"
+
+namespace acinus {
+
+Tensor bias_gradient(const Tensor& dy);  // conv2d.cu
+
+Tensor conv_transpose2d(const Tensor& x, const Tensor& w, const Tensor& b, ConvTranspose2dOptions options) {
+  check_same_kind("conv_transpose2d", {&x, &w, b ? &b : &x});
+  const Shape sx = x.shape(), sw = w.shape();
+  check(sx.rank() == 4 && sw.rank() == 4, "conv_transpose2d: needs x (N,H,W,C) and w (KH,KW,O,C), got ", sx, " and ",
+        sw);
+  check(sx[3] == sw[3], "conv_transpose2d: x ", sx, " has ", sx[3], " channels, w ", sw, " expects ", sw[3]);
+  check(!b || b.shape() == Shape{sw[2]}, "conv_transpose2d: bias ", b.shape(), " for ", sw[2], " output channels");
+  const int64_t s = options.stride, p = options.padding, extra = options.output_padding;
+  check(s >= 1 && p >= 0 && extra >= 0 && extra < s, "conv_transpose2d: stride ", s, ", padding ", p,
+        ", output_padding ", extra, ": the output padding must be less than the stride");
+  const int64_t oh = (sx[1] - 1) * s - 2 * p + sw[0] + extra, ow = (sx[2] - 1) * s - 2 * p + sw[1] + extra;
+  check(sx[1] >= 1 && sx[2] >= 1 && oh >= 1 && ow >= 1, "conv_transpose2d: nothing is left of x ", sx, " with w ", sw,
+        " and padding ", p);
+  const bool can_view = s == 1 && sw[0] == sw[1] && p < sw[0];
+  check(options.algorithm != ConvAlgorithm::view || can_view, "conv_transpose2d: the view algorithm needs stride 1, ",
+        "a square kernel and padding less than it; got stride ", s, ", padding ", p, ", w ", sw);
+  const bool view = options.algorithm != ConvAlgorithm::gather && can_view;
+  // The conv2d from y to x.
+  const ConvGeometry g{sx[0], oh, ow, sw[2], sx[1], sx[2], sx[3], sw[0], sw[1], s, p, /*dilation=*/1, view};
+
+  Tensor y({sx[0], oh, ow, sw[2]}, x.dtype(), x.device());
+  conv_data_gradient(g, /*dy=*/x, w, b, /*dx=*/y);
+  return record("conv_transpose2d", y, {x, w, b}, [g, x = x.detach(), w = w.detach()](const Tensor& dy, Inputs& in) {
+    if (in[0].needs_grad()) {
+      Tensor dx(x.shape(), x.dtype(), x.device());
+      conv_forward(g, dy, w, Tensor(), dx);
+      in[0].add_grad(std::move(dx));
+    }
+    if (in[1].needs_grad()) {
+      Tensor dw(w.shape(), w.dtype(), w.device());
+      conv_weight_gradient(g, /*x=*/dy, /*dy=*/x, dw);
+      in[1].add_grad(std::move(dw));
+    }
+    if (in[2].needs_grad()) in[2].add_grad(bias_gradient(dy));
+  });
+}
+
+}  // namespace acinus

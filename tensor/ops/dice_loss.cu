@@ -1,0 +1,46 @@
+// dice_loss   y = -(2 I + smooth) / (P + T + smooth),   I = sum(p t), P = sum(p), T = sum(t)
+//             dp[i] += dy * (-2 t[i] D + (2 I + smooth)) / D^2,   D = P + T + smooth
+//             p, t: one shape, seen as one flat vector; y scalar. -1 is perfect, 0 the worst.
+//
+// I, P and T are three numbers, but they live in tensors: on a GPU nothing has to come back to the CPU.
+// Quotient rule: d/dp[i] of N/D with dN/dp[i] = 2 t[i] and dD/dp[i] = 1. (Milletari et al. 2016)
+#include "tensor/for_each.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+struct DiceOverlap {
+  template <class T> HD T operator()(T p, T t) const { return p * t; }
+};
+struct DiceTotal {
+  template <class T> HD T operator()(T p, T t) const { return p + t; }
+};
+struct DiceQuotient {
+  double smooth;
+  template <class T> HD T operator()(T overlap, T total) const {
+    return -(2 * overlap + T(smooth)) / (total + T(smooth));
+  }
+};
+template <class T> struct DiceBackward {
+  double smooth;
+  const T *dy, *overlap, *total;  // scalars
+  HD T operator()(T t) const {
+    const T d = *total + T(smooth);
+    return *dy * (2 * *overlap + T(smooth) - 2 * t * d) / (d * d);
+  }
+};
+
+Tensor dice_loss(const Tensor& p, const Tensor& t, double smooth) {
+  check_same_kind("dice_loss", {&p, &t});
+  check(p.shape() == t.shape(), "dice_loss: shapes differ: p ", p.shape(), " vs t ", t.shape());
+  const Tensor overlap = reduce(DiceOverlap{}, p, t), total = reduce(DiceTotal{}, p, t);
+  return record("dice_loss", map(DiceQuotient{smooth}, overlap, total), {p},
+                [smooth, overlap, total, t = t.detach()](const Tensor& dy, Inputs& in) {
+                  in[0].add_grad(dispatch(t.dtype(), [&](auto zero) {
+                    using T = decltype(zero);
+                    return map(DiceBackward<T>{smooth, dy.data<T>(), overlap.data<T>(), total.data<T>()}, t);
+                  }));
+                });
+}
+
+}  // namespace acinus

@@ -1,0 +1,42 @@
+// pad2d   y[n,i,j,c] = x[n, i-top, j-left, c], or 0 outside x        dx[n,i,j,c] += dy[n, i+top, j+left, c], or 0
+//         x (N,H,W,C) -> y (N, top+H+bottom, left+W+right, C); negative numbers crop
+//
+// Cropping is padding by a negative amount, so the gradient is the op itself with all signs turned.
+#include "tensor/for_each.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+template <class T> struct Pad2dBody {  // one output pixel
+  int64_t h, w, c, oh, ow, top, left;
+  const T* x;
+  T* y;
+  HD void operator()(int64_t pixel) const {
+    const int64_t n = pixel / (oh * ow), i = pixel / ow % oh - top, j = pixel % ow - left;
+    const bool inside = i >= 0 && i < h && j >= 0 && j < w;
+    const T* from = x + ((n * h + i) * w + j) * c;
+    for (int64_t k = 0; k < c; k++) y[pixel * c + k] = inside ? from[k] : T(0);
+  }
+};
+
+static Tensor padded(const Tensor& x, int64_t top, int64_t bottom, int64_t left, int64_t right) {
+  const Shape s = x.shape();
+  Tensor y({s[0], top + s[1] + bottom, left + s[2] + right, s[3]}, x.dtype(), x.device());
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    for_each(x.device(), y.shape()[0] * y.shape()[1] * y.shape()[2],
+             Pad2dBody<T>{s[1], s[2], s[3], y.shape()[1], y.shape()[2], top, left, x.data<T>(), y.data<T>()});
+  });
+  return y;
+}
+
+Tensor pad2d(const Tensor& x, int64_t top, int64_t bottom, int64_t left, int64_t right) {
+  check_same_kind("pad2d", {&x});
+  check(x.shape().rank() == 4, "pad2d: needs (N,H,W,C), got ", x.shape());
+  check(top + x.shape()[1] + bottom >= 0 && left + x.shape()[2] + right >= 0, "pad2d: cannot crop ", x.shape(),
+        " by top ", top, ", bottom ", bottom, ", left ", left, ", right ", right, ": less than nothing would be left");
+  return record("pad2d", padded(x, top, bottom, left, right), {x},
+                [=](const Tensor& dy, Inputs& in) { in[0].add_grad(padded(dy, -top, -bottom, -left, -right)); });
+}
+
+}  // namespace acinus

@@ -1,0 +1,22 @@
+// relu   y = max(x, 0)        dx += y > 0 ? dy : 0        x, y: any shape
+//
+// The gradient looks at y, not x: where y > 0, x was. So x need not be kept. NaN stays NaN.
+#include "tensor/for_each.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+struct ReluForward {
+  template <class T> HD T operator()(T x) const { return x <= 0 ? T(0) : x; }
+};
+struct ReluBackward {
+  template <class T> HD T operator()(T dy, T y) const { return y > 0 ? dy : T(0); }
+};
+
+Tensor relu(const Tensor& x) {
+  check_same_kind("relu", {&x});
+  Tensor y = map(ReluForward{}, x);
+  return record("relu", y, {x}, [y](const Tensor& dy, Inputs& in) { in[0].add_grad(map(ReluBackward{}, dy, y)); });
+}
+
+}  // namespace acinus

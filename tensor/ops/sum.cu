@@ -1,0 +1,30 @@
+// sum   y = sum over i of x[i]        dx[i] += dy        x: any shape, y: scalar
+#include "tensor/for_each.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+struct Identity {
+  template <class T> HD T operator()(T x) const { return x; }
+};
+
+// x[i] = the one value at `scalar`
+template <class T> struct FillWith {
+  const T* scalar;
+  T* x;
+  HD void operator()(int64_t i) const { x[i] = *scalar; }
+};
+
+Tensor sum(const Tensor& x) {
+  check_same_kind("sum", {&x});
+  return record("sum", reduce(Identity{}, x), {x}, [shape = x.shape()](const Tensor& dy, Inputs& in) {
+    Tensor dx(shape, dy.dtype(), dy.device());
+    dispatch(dy.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      for_each(dy.device(), dx.elements(), FillWith<T>{dy.data<T>(), dx.data<T>()});
+    });
+    in[0].add_grad(dx);
+  });
+}
+
+}  // namespace acinus

@@ -1,0 +1,81 @@
+// upsample2x   nearest:   y[n,i,j,c] = x[n, i/2, j/2, c]
+//              bilinear:  y[n,i,j,c] = sum over r,q of w(i,r,H) w(j,q,W) x[n,r,q,c]
+//              dx[n,r,q,c] += sum over i,j of w(i,r,H) w(j,q,W) dy[n,i,j,c]
+//              x (N,H,W,C) -> y (N,2H,2W,C)
+//
+// w(i, r, H) is how much input row r counts in output row i. Output row i has its centre at (i + 0.5) / 2 - 0.5
+// of the input: a quarter pixel from the near row i/2, three quarters from the far one (above for an even i,
+// below for an odd; at the edge the near row again). So w is 3/4 for the near row and 1/4 for the far one;
+// for nearest, 1 and 0. (PyTorch's interpolate with align_corners=False.)
+#include "tensor/for_each.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+HD inline int64_t far_row(int64_t i, int64_t size) {
+  const int64_t far = i % 2 ? i / 2 + 1 : i / 2 - 1;
+  return far < 0 ? 0 : far >= size ? size - 1 : far;
+}
+
+template <class T> struct Upsample2xForward {  // one output pixel
+  int64_t h, w, c;
+  T near_weight;
+  const T* x;
+  T* y;
+  HD void operator()(int64_t pixel) const {
+    const int64_t n = pixel / (4 * h * w), i = pixel / (2 * w) % (2 * h), j = pixel % (2 * w);
+    const int64_t r0 = i / 2, r1 = far_row(i, h), q0 = j / 2, q1 = far_row(j, w);
+    const T a = near_weight, b = 1 - near_weight;
+    for (int64_t ch = 0; ch < c; ch++) {
+      const T* image = x + n * h * w * c + ch;
+      y[pixel * c + ch] = a * (a * image[(r0 * w + q0) * c] + b * image[(r0 * w + q1) * c]) +
+                          b * (a * image[(r1 * w + q0) * c] + b * image[(r1 * w + q1) * c]);
+    }
+  }
+};
+
+template <class T> struct Upsample2xBackward {  // one input pixel
+  int64_t h, w, c;
+  T near_weight;
+  const T* dy;
+  T* dx;
+  HD T weight(int64_t i, int64_t r, int64_t size) const {
+    return (i / 2 == r ? near_weight : T(0)) + (far_row(i, size) == r ? 1 - near_weight : T(0));
+  }
+  HD void operator()(int64_t pixel) const {
+    const int64_t n = pixel / (h * w), r = pixel / w % h, q = pixel % w;
+    for (int64_t ch = 0; ch < c; ch++) dx[pixel * c + ch] = 0;
+    for (int64_t i = 2 * r - 1; i <= 2 * r + 2; i++)
+      for (int64_t j = 2 * q - 1; j <= 2 * q + 2; j++) {
+        if (i < 0 || i >= 2 * h || j < 0 || j >= 2 * w) continue;
+        const T factor = weight(i, r, h) * weight(j, q, w);
+        if (factor == 0) continue;
+        const T* from = dy + ((n * 2 * h + i) * 2 * w + j) * c;
+        for (int64_t ch = 0; ch < c; ch++) dx[pixel * c + ch] += factor * from[ch];
+      }
+  }
+};
+
+Tensor upsample2x(const Tensor& x, Upsample mode) {
+  check_same_kind("upsample2x", {&x});
+  const Shape s = x.shape();
+  check(s.rank() == 4, "upsample2x: needs (N,H,W,C), got ", s);
+  const double near_weight = mode == Upsample::nearest ? 1 : 0.75;
+  Tensor y({s[0], 2 * s[1], 2 * s[2], s[3]}, x.dtype(), x.device());
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    for_each(x.device(), 4 * s[0] * s[1] * s[2],
+             Upsample2xForward<T>{s[1], s[2], s[3], T(near_weight), x.data<T>(), y.data<T>()});
+  });
+  return record("upsample2x", y, {x}, [s, near_weight](const Tensor& dy, Inputs& in) {
+    Tensor dx(s, dy.dtype(), dy.device());
+    dispatch(dy.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      for_each(dy.device(), s[0] * s[1] * s[2],
+               Upsample2xBackward<T>{s[1], s[2], s[3], T(near_weight), dy.data<T>(), dx.data<T>()});
+    });
+    in[0].add_grad(dx);
+  });
+}
+
+}  // namespace acinus

@@ -1,0 +1,206 @@
+#include "tensor/tensor.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iomanip>
+#include <ostream>
+
+#include "tensor/memory.h"
+
+namespace acinus {
+
+int64_t size_of(DType dtype) { return dtype == DType::f32 ? 4 : 8; }
+const char* name(DType dtype) { return dtype == DType::f32 ? "float32" : "float64"; }
+const char* name(Device) { return "cpu"; }
+
+// ---- Shape ----------------------------------------------------------------------------------------------------
+
+Shape::Shape(const int64_t* dims, int rank) : rank_(rank) {
+  check(rank >= 0 && rank <= max_rank, "Shape: ", rank, " axes; at most ", max_rank, " are supported");
+  int64_t product = 1;
+  for (int i = 0; i < rank; i++) {
+    check(dims[i] >= 0, "Shape: axis ", i, " has length ", dims[i]);
+    check(dims[i] == 0 || product <= (int64_t(1) << 40) / dims[i], "Shape: too many elements (more than 2^40)");
+    product *= std::max<int64_t>(dims[i], 1);
+    dims_[i] = dims[i];
+  }
+}
+
+int64_t Shape::elements() const {
+  int64_t n = 1;
+  for (int64_t dim : *this) n *= dim;
+  return n;
+}
+
+bool Shape::operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
+
+std::ostream& operator<<(std::ostream& out, const Shape& shape) {
+  out << '(';
+  for (int i = 0; i < shape.rank(); i++) out << (i ? "," : "") << shape[i];
+  return out << ')';
+}
+
+// ---- making tensors -------------------------------------------------------------------------------------------
+
+Tensor::Tensor(const Shape& shape, DType dtype, Device device)
+    : shape_(shape), dtype_(dtype), device_(device), storage_(memory::allocate(shape.elements() * size_of(dtype))) {}
+
+Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
+  Tensor t(shape, dtype, device);
+  dispatch(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    std::fill_n(t.data<T>(), t.elements(), T(value));
+  });
+  return t;
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
+
+template <class T> Tensor Tensor::from(const Shape& shape, const std::vector<T>& values) {
+  check(int64_t(values.size()) == shape.elements(), "from: shape ", shape, " needs ", shape.elements(), " values, got ",
+        values.size());
+  Tensor t(shape, DTypeOf<T>::value);
+  std::copy(values.begin(), values.end(), t.data<T>());
+  return t;
+}
+template Tensor Tensor::from(const Shape&, const std::vector<float>&);
+template Tensor Tensor::from(const Shape&, const std::vector<double>&);
+
+Tensor Tensor::from(const Shape& shape, std::initializer_list<float> values) {
+  return from(shape, std::vector<float>(values));
+}
+
+// ---- reading and copying --------------------------------------------------------------------------------------
+
+double Tensor::item() const {
+  check(bool(*this) && elements() == 1, "item: needs a tensor of one element, got shape ", shape_);
+  return to_vector<double>()[0];
+}
+
+template <class T> std::vector<T> Tensor::to_vector() const {
+  std::vector<T> values(static_cast<size_t>(elements()));
+  dispatch(dtype_, [&](auto zero) {
+    const auto* from = data<decltype(zero)>();
+    std::transform(from, from + elements(), values.begin(), [](auto v) { return T(v); });
+  });
+  return values;
+}
+template std::vector<float> Tensor::to_vector() const;
+template std::vector<double> Tensor::to_vector() const;
+
+void Tensor::copy_from(const Tensor& source) {
+  check(shape_ == source.shape_, "copy_from: shapes differ: ", shape_, " vs ", source.shape_);
+  dispatch(dtype_, [&](auto to_zero) {
+    dispatch(source.dtype_, [&](auto from_zero) {
+      using To = decltype(to_zero);
+      const auto* from = source.data<decltype(from_zero)>();
+      std::transform(from, from + elements(), data<To>(), [](auto v) { return To(v); });
+    });
+  });
+}
+
+Tensor Tensor::to(DType dtype) const {
+  if (dtype == dtype_) return *this;
+  Tensor t(shape_, dtype, device_);
+  t.copy_from(*this);
+  return t;
+}
+
+Tensor Tensor::clone() const {
+  Tensor t(shape_, dtype_, device_);
+  t.copy_from(*this);
+  return t;
+}
+
+Tensor Tensor::detach() const {
+  Tensor t = *this;
+  t.slot_ = nullptr;
+  return t;
+}
+
+Tensor Tensor::viewed_as(const Shape& shape) const {
+  check(shape.elements() == elements(), "reshape: ", shape_, " has ", elements(), " elements, ", shape, " has ",
+        shape.elements());
+  Tensor t = detach();
+  t.shape_ = shape;
+  return t;
+}
+
+Tensor Tensor::permuted(const std::vector<int>& axes) const {
+  const int rank = shape_.rank();
+  check(int(axes.size()) == rank, "permuted: ", axes.size(), " axes given for shape ", shape_);
+  int64_t stride[Shape::max_rank], dims[Shape::max_rank], step[Shape::max_rank], index[Shape::max_rank] = {};
+  int64_t product = 1;
+  for (int i = rank - 1; i >= 0; i--) {
+    stride[i] = product;
+    product *= shape_[i];
+  }
+  for (int i = 0; i < rank; i++) {
+    dims[i] = shape_[axes[size_t(i)]];
+    step[i] = stride[axes[size_t(i)]];
+  }
+  Tensor t(Shape(dims, rank), dtype_, device_);
+  check(t.elements() == elements(), "permuted: each axis must be named once");
+  dispatch(dtype_, [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = data<T>();
+    T* to = t.data<T>();
+    for (int64_t i = 0, n = elements(), at = 0; i < n; i++) {
+      to[i] = from[at];
+      for (int axis = rank - 1; axis >= 0; axis--) {  // count up, the last axis fastest
+        at += step[axis];
+        if (++index[axis] < dims[axis]) break;
+        at -= step[axis] * dims[axis];
+        index[axis] = 0;
+      }
+    }
+  });
+  return t;
+}
+
+void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensors) {
+  const Tensor& first = **tensors.begin();
+  for (const Tensor* t : tensors) {
+    check(bool(*t), op, ": an input is empty");
+    check(t->dtype() == first.dtype(), op, ": element types differ: ", name(first.dtype()), " ", first.shape(), " vs ",
+          name(t->dtype()), " ", t->shape(), "; convert one with .to()");
+    check(t->device() == first.device(), op, ": tensors on two devices: ", name(first.device()), " ", first.shape(),
+          " vs ", name(t->device()), " ", t->shape(), "; move one with .to()");
+  }
+}
+
+// ---- printing -------------------------------------------------------------------------------------------------
+
+namespace {
+void print_axis(std::ostream& out, const std::vector<double>& values, const Shape& shape, int axis, int64_t start) {
+  if (axis == shape.rank()) {
+    out << values[size_t(start)];
+    return;
+  }
+  int64_t stride = 1;
+  for (int i = axis + 1; i < shape.rank(); i++) stride *= shape[i];
+  const bool last = axis == shape.rank() - 1;
+  const int64_t edge = 3;  // elements shown at each end of a long axis
+  out << '[';
+  for (int64_t i = 0; i < shape[axis]; i++) {
+    if (i > 0) out << (last ? ", " : ",\n" + std::string(size_t(axis) + 1, ' '));
+    if (shape[axis] > 2 * edge + 1 && i == edge) {
+      out << "...";
+      i = shape[axis] - edge - 1;
+    } else {
+      print_axis(out, values, shape, axis + 1, start + i * stride);
+    }
+  }
+  out << ']';
+}
+}  // namespace
+
+std::ostream& operator<<(std::ostream& out, const Tensor& tensor) {
+  if (!tensor) return out << "Tensor()";
+  std::ostringstream values;  // a stream of its own, so that the caller's precision stays as it is
+  values << std::setprecision(4);
+  print_axis(values, tensor.to_vector<double>(), tensor.shape(), 0, 0);
+  return out << "Tensor" << tensor.shape() << ' ' << name(tensor.dtype()) << '\n' << values.str();
+}
+
+}  // namespace acinus
