@@ -38,7 +38,7 @@ endif
 LIBS := $(ZLIB) -lpthread
 
 LIBRARY  := $(BUILD)/libacinus.a
-SOURCES  := $(wildcard tensor/*.cpp tensor/ops/*.cu nn/*.cpp optim/*.cpp data/*.cpp)
+SOURCES  := $(wildcard tensor/*.cpp tensor/*.cu tensor/ops/*.cu nn/*.cpp optim/*.cu data/*.cpp)
 OBJECTS  := $(SOURCES:%=$(BUILD)/%.o)
 TESTS    := $(filter-out $(TOOLS:%=tests/%.cpp),$(wildcard tests/*.cpp))
 

@@ -1,0 +1,35 @@
+// Networks to and from .safetensors files, in the layouts that PyTorch uses:
+//   convolution             ours (KH,KW,in,out)   PyTorch (out,in,KH,KW)
+//   transposed convolution  ours (KH,KW,out,in)   PyTorch (in,out,KH,KW)       the same reversal
+//   linear                  ours (in,out)         PyTorch (out,in)
+// The metadata of a U-Net's file say how to build it: "unet.config" is a JSON object of UNetOptions.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+
+#include "nn/unet.h"
+#include "tensor/safetensors.h"
+
+namespace acinus {
+
+Tensor to_pytorch_layout(const Tensor& parameter);    // any rank; only ranks 2 and 4 change
+Tensor from_pytorch_layout(const Tensor& parameter);  // the inverse
+
+// The module's parameters and buffers, in PyTorch's layouts: what a state_dict() would hold.
+NamedTensors state_dict(const Module& module);
+// Overwrites them. Strict: throws Error that lists the missing, the unexpected and the mis-shaped names, having
+// changed nothing. Names that start with "optimizer." belong to training and are passed over. `source` names the
+// file in the message.
+void load_state_dict(const Module& module, const SafeTensors& state, const std::string& source);
+
+std::string to_json(const UNetOptions& options);
+UNetOptions unet_options_from_json(const std::string& text, const std::string& source);
+
+struct LoadedUNet {
+  std::unique_ptr<UNet> net;                    // in eval mode
+  std::map<std::string, std::string> metadata;  // all of the file's
+};
+LoadedUNet load_unet(const std::string& path);
+
+}  // namespace acinus

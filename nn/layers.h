@@ -1,0 +1,64 @@
+// Layers: ops with parameters of their own. Names and options are PyTorch's.
+#pragma once
+#include "nn/init.h"
+#include "nn/module.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+enum class Init { he, glorot };  // see init.h; biases start at 0
+
+struct Conv2dLayerOptions {
+  int kernel = 3, stride = 1, padding = 0, dilation = 1;
+  bool bias = true;
+  Init init = Init::he;
+};
+
+class Conv2d : public Module {  // x (N,H,W,in) -> (N,OH,OW,out); weight (K,K,in,out), bias (out)
+ public:
+  Conv2d(int64_t in, int64_t out, Conv2dLayerOptions options, Random& random);
+  Tensor operator()(const Tensor& x);
+  Tensor weight, bias;
+
+ private:
+  Conv2dLayerOptions options_;
+};
+
+class ConvTranspose2d : public Module {  // x (N,H,W,in) -> (N,2H,2W,out); weight (2,2,out,in), bias (out)
+ public:
+  ConvTranspose2d(int64_t in, int64_t out, Init init, Random& random);  // kernel 2, stride 2: doubles the image
+  Tensor operator()(const Tensor& x);
+  Tensor weight, bias;
+};
+
+class Linear : public Module {  // x (N,in) -> (N,out); weight (in,out), bias (out)
+ public:
+  Linear(int64_t in, int64_t out, Random& random);
+  Tensor operator()(const Tensor& x);
+  Tensor weight, bias;
+};
+
+class Dropout : public Module {  // zeroes a share p of the elements, in training only
+ public:
+  Dropout(double p, uint64_t seed) : p_(p), seed_(seed) {}
+  Tensor operator()(const Tensor& x);
+
+ private:
+  double p_;
+  uint64_t seed_, calls_ = 0;
+};
+
+enum class NormKind { none, batch, group, instance };
+
+class Norm : public Module {  // any of the normalisations, or none; weight, bias (channels)
+ public:
+  Norm(NormKind kind, int64_t channels, int groups);
+  Tensor operator()(const Tensor& x);
+  Tensor weight, bias, running_mean, running_var;  // the running ones for batch norm only
+
+ private:
+  NormKind kind_;
+  int groups_;
+};
+
+}  // namespace acinus

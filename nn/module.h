@@ -1,0 +1,62 @@
+// Module: a part of a network that has parameters. It lists them by name, in the order they were made, and its
+// children's as "<child>.<name>": encoder.0.conv1.weight. A layer is a Module with an operator().
+//
+//   struct Pair : Module {
+//     Conv2d a, b;
+//     Pair() : a(1, 8, {.padding = 1}), b(8, 8, {.padding = 1}) { child("a", a); child("b", b); }
+//     Tensor operator()(const Tensor& x) { return b(relu(a(x))); }
+//   };
+//   Pair pair;  pair.state() -> a.weight (3,3,1,8), a.bias (8), b.weight (3,3,8,8), b.bias (8)
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tensor/autograd.h"
+#include "tensor/safetensors.h"  // NamedTensors
+
+namespace acinus {
+
+class Module {
+ public:
+  Module() = default;
+  Module(const Module&) = delete;  // children are remembered by address
+  Module& operator=(const Module&) = delete;
+  virtual ~Module() = default;
+
+  NamedTensors parameters() const;  // what an optimiser changes
+  NamedTensors state() const;       // parameters and buffers (running statistics): what a checkpoint holds
+  int64_t parameter_count() const;  // how many numbers the parameters are
+
+  void train(bool on = true);    // batch norm and dropout behave differently in training ...
+  void eval() { train(false); }  // ... and at inference
+  bool training() const { return training_; }
+  const std::string& name() const { return name_; }  // in its parent
+  void to(DType dtype);  // converts all parameters and buffers; make the optimiser after this
+  void zero_grad();      // forgets all gradients
+
+ public:
+  // For constructors: what belongs to this module, by name.
+  void parameter(const std::string& name, Tensor& tensor);  // requires_grad() is called on it
+  void buffer(const std::string& name, Tensor& tensor);
+  void child(const std::string& name, Module& module);
+
+ private:
+  template <class F> void visit(const std::string& prefix, F f) const;  // f(full name, entry), depth first
+
+  struct Entry {
+    std::string name;
+    Tensor* tensor;
+    bool is_parameter;
+  };
+  std::string name_;
+  std::vector<Entry> tensors_;
+  std::vector<Module*> children_;
+  bool training_ = true;
+};
+
+// A table of what ran when `forward` was called: op, part of the network, output shape, parameters there.
+// Example row:  encoder.0.conv1   conv2d   (1,128,128,16)   160
+std::string summary(const Module& module, const std::function<void()>& forward);
+
+}  // namespace acinus

@@ -1,0 +1,109 @@
+#include "nn/unet.h"
+
+namespace acinus {
+namespace {
+
+template <class Enum, size_t N>
+Enum find_name(const char* what, const std::pair<const char*, Enum> (&table)[N], const std::string& name) {
+  std::string known;
+  for (const auto& [its_name, value] : table) {
+    if (name == its_name) return value;
+    known += std::string(known.empty() ? "" : ", ") + its_name;
+  }
+  fail("unknown ", what, " \"", name, "\"; known are ", known);
+}
+
+template <class Enum, size_t N> const char* find_value(const std::pair<const char*, Enum> (&table)[N], Enum value) {
+  for (const auto& [its_name, its_value] : table)
+    if (value == its_value) return its_name;
+  return "?";
+}
+
+constexpr std::pair<const char*, Up> ups[] = {
+    {"transpose", Up::transpose}, {"nearest", Up::nearest}, {"bilinear", Up::bilinear}};
+constexpr std::pair<const char*, NormKind> norms[] = {
+    {"none", NormKind::none}, {"batch", NormKind::batch}, {"group", NormKind::group}, {"instance", NormKind::instance}};
+constexpr std::pair<const char*, Init> inits[] = {{"he", Init::he}, {"glorot", Init::glorot}};
+
+}  // namespace
+
+Up up_named(const std::string& name) { return find_name("upsampling", ups, name); }
+NormKind norm_named(const std::string& name) { return find_name("normalisation", norms, name); }
+Init init_named(const std::string& name) { return find_name("initialisation", inits, name); }
+const char* name(Up up) { return find_value(ups, up); }
+const char* name(NormKind norm) { return find_value(norms, norm); }
+const char* name(Init init) { return find_value(inits, init); }
+
+UNet::Block::Block(int64_t in, int64_t out, const UNetOptions& o, Random& random)
+    : conv1(in, out, {.padding = 1, .init = o.init}, random),
+      conv2(out, out, {.padding = 1, .init = o.init}, random),
+      norm1(o.norm, out, o.norm_groups),
+      norm2(o.norm, out, o.norm_groups) {
+  child("conv1", conv1);
+  child("norm1", norm1);
+  child("conv2", conv2);
+  child("norm2", norm2);
+}
+
+Tensor UNet::Block::operator()(const Tensor& x) {
+  Scope scope(name());
+  const Tensor y = relu(norm1(conv1(x)));
+  return relu(norm2(conv2(y)));
+}
+
+UNet::UNet(const UNetOptions& o, uint64_t seed) : options_(o) {
+  check(o.in >= 1 && o.out >= 1 && o.width >= 1 && o.width <= 4096 && o.depth >= 0 && o.depth <= 8, "UNet: in ", o.in,
+        ", out ", o.out, ", width ", o.width, ", depth ", o.depth, ": channels must be positive, depth 0 to 8");
+  check(o.norm != NormKind::group || (o.norm_groups >= 1 && o.width % o.norm_groups == 0), "UNet: norm_groups ",
+        o.norm_groups, " does not divide width ", o.width);
+  Random random(seed);
+  const auto channels = [&](int64_t level) { return o.width << level; };
+  for (int64_t i = 0; i <= o.depth; i++) {
+    encoder_.push_back(std::make_unique<Block>(i == 0 ? o.in : channels(i - 1), channels(i), o, random));
+    child("encoder." + std::to_string(i), *encoder_.back());
+  }
+  for (int64_t i = o.depth - 1; i >= 0; i--) {  // the deepest first
+    const bool transpose = o.up == Up::transpose;
+    const int64_t from_below = transpose ? channels(i) : channels(i + 1);
+    decoder_.push_back(std::make_unique<Block>(from_below + channels(i), channels(i), o, random));
+    if (transpose) {
+      decoder_.back()->up = std::make_unique<ConvTranspose2d>(channels(i + 1), channels(i), o.init, random);
+      decoder_.back()->child("up", *decoder_.back()->up);
+    }
+    child("decoder." + std::to_string(o.depth - 1 - i), *decoder_.back());
+  }
+  head_ = std::make_unique<Conv2d>(channels(0), o.out, Conv2dLayerOptions{.kernel = 1, .init = o.init}, random);
+  child("head", *head_);
+}
+
+Tensor UNet::upsampled(Block& block, const Tensor& x) const {
+  Scope scope(block.name());
+  if (block.up) return (*block.up)(x);
+  return upsample2x(x, options_.up == Up::nearest ? Upsample::nearest : Upsample::bilinear);
+}
+
+Tensor UNet::operator()(const Tensor& image) {
+  check(image.shape().rank() == 4 && image.shape()[3] == options_.in, "UNet: needs (N,H,W,", options_.in, "), got ",
+        image.shape());
+  const int64_t multiple = int64_t(1) << options_.depth;
+  const int64_t bottom = (multiple - image.shape()[1] % multiple) % multiple;
+  const int64_t right = (multiple - image.shape()[2] % multiple) % multiple;
+  const bool ragged = bottom > 0 || right > 0;
+
+  Tensor x = ragged ? pad2d(image, 0, bottom, 0, right) : image;
+  std::vector<Tensor> skips;
+  for (size_t i = 0; i < encoder_.size(); i++) {
+    x = (*encoder_[i])(x);
+    if (i + 1 == encoder_.size()) break;
+    skips.push_back(x);
+    x = max_pool2d(x);
+  }
+  for (auto& block : decoder_) {
+    x = (*block)(concat(upsampled(*block, x), skips.back()));
+    skips.pop_back();
+  }
+  x = (*head_)(x);
+  return ragged ? pad2d(x, 0, -bottom, 0, -right) : x;
+}
+
+}  // namespace acinus

@@ -1,0 +1,63 @@
+// U-Net (Ronneberger, Fischer and Brox 2015): an encoder that halves the image `depth` times while it doubles the
+// channels, and a decoder that goes back up and sees, at each size, what the encoder saw there.
+//
+//   x --- encoder.0 ------------------- concat -> decoder.1 - head -> logits         width
+//            max pool                    up 2x
+//             encoder.1 -------- concat -> decoder.0                                  2 width
+//                max pool         up 2x
+//                 encoder.2 --------                                                  4 width     (depth 2)
+//
+// Every block is conv 3x3, norm, ReLU, conv 3x3, norm, ReLU. Concatenation is (upsampled, skip).
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/layers.h"
+
+namespace acinus {
+
+enum class Up { transpose, nearest, bilinear };
+
+struct UNetOptions {
+  int64_t in = 1, out = 1;  // channels of the image and of the result
+  int64_t width = 16;       // channels of encoder.0; encoder.i has width * 2^i
+  int64_t depth = 3;        // how often the image is halved
+  Up up = Up::nearest;
+  NormKind norm = NormKind::none;
+  int norm_groups = 8;  // for NormKind::group; must divide width
+  Init init = Init::he;
+};
+
+// As stored in checkpoints and configurations: "nearest", "group", ...; Error on a name that is none of them.
+Up up_named(const std::string& name);
+NormKind norm_named(const std::string& name);
+Init init_named(const std::string& name);
+const char* name(Up up);
+const char* name(NormKind norm);
+const char* name(Init init);
+
+class UNet : public Module {
+ public:
+  UNet(const UNetOptions& options, uint64_t seed);
+  // x (N,H,W,in) -> logits (N,H,W,out). Any H and W: inside, the image is padded to multiples of 2^depth and the
+  // result cropped back.
+  Tensor operator()(const Tensor& x);
+  const UNetOptions& options() const { return options_; }
+
+ private:
+  struct Block : Module {
+    Conv2d conv1, conv2;
+    Norm norm1, norm2;
+    std::unique_ptr<ConvTranspose2d> up;  // decoder with Up::transpose only
+    Block(int64_t in, int64_t out, const UNetOptions& options, Random& random);
+    Tensor operator()(const Tensor& x);
+  };
+  Tensor upsampled(Block& block, const Tensor& x) const;
+
+  UNetOptions options_;
+  std::vector<std::unique_ptr<Block>> encoder_, decoder_;
+  std::unique_ptr<Conv2d> head_;
+};
+
+}  // namespace acinus

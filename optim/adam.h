@@ -1,0 +1,25 @@
+#pragma once
+#include "optim/optimizer.h"
+
+namespace acinus {
+
+struct AdamOptions {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double weight_decay = 0;
+  bool decoupled = false;  // false: weight decay is added to the gradient (L2); true: AdamW
+};
+
+class Adam : public Optimizer {
+ public:
+  Adam(NamedTensors parameters, AdamOptions options = {});
+  void step(double lr) override;
+  NamedTensors state() const override;
+  void load(const SafeTensors& state) override;
+
+ private:
+  AdamOptions options_;
+  std::vector<Tensor> m_, v_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace acinus

@@ -1,0 +1,53 @@
+// sgd   g = gradient + weight_decay * p
+//       v = momentum * v + g                     (the first step starts with v = g)
+//       p -= lr * v,   or with Nesterov:  p -= lr * (g + momentum * v)
+//
+// (Sutskever et al. 2013, in PyTorch's form: the learning rate is not inside v)
+#include "optim/sgd.h"
+
+#include "tensor/for_each.h"
+
+namespace acinus {
+
+template <class T> struct SgdStep {
+  T lr, momentum, weight_decay;
+  bool nesterov;
+  const T* gradient;
+  T *p, *v;
+  HD void operator()(int64_t i) const {
+    const T g = gradient[i] + weight_decay * p[i];
+    v[i] = momentum * v[i] + g;
+    p[i] -= lr * (nesterov ? g + momentum * v[i] : v[i]);
+  }
+};
+
+Sgd::Sgd(NamedTensors parameters, SgdOptions options) : Optimizer(std::move(parameters)), options_(options) {
+  check(!options.nesterov || options.momentum > 0, "Sgd: Nesterov needs a momentum greater than 0");
+  for (const auto& [name, p] : parameters_) velocity_.push_back(Tensor::zeros(p.shape(), p.dtype(), p.device()));
+}
+
+void Sgd::step(double lr) {
+  for (size_t k = 0; k < parameters_.size(); k++) {
+    const Tensor& p = parameters_[k].second;
+    const Tensor gradient = p.grad();
+    if (!gradient) continue;
+    dispatch(p.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      for_each(p.device(), p.elements(),
+               SgdStep<T>{T(lr), T(options_.momentum), T(options_.weight_decay), options_.nesterov, gradient.data<T>(),
+                          p.data<T>(), velocity_[k].data<T>()});
+    });
+  }
+}
+
+NamedTensors Sgd::state() const {
+  NamedTensors state;
+  for (size_t k = 0; k < velocity_.size(); k++) state.emplace_back("sgd.v." + parameters_[k].first, velocity_[k]);
+  return state;
+}
+
+void Sgd::load(const SafeTensors& state) {
+  for (size_t k = 0; k < velocity_.size(); k++) velocity_[k].copy_from(state["sgd.v." + parameters_[k].first]);
+}
+
+}  // namespace acinus

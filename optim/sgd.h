@@ -1,0 +1,24 @@
+#pragma once
+#include "optim/optimizer.h"
+
+namespace acinus {
+
+struct SgdOptions {
+  double momentum = 0;
+  bool nesterov = false;
+  double weight_decay = 0;  // L2: added to the gradient
+};
+
+class Sgd : public Optimizer {
+ public:
+  Sgd(NamedTensors parameters, SgdOptions options = {});
+  void step(double lr) override;
+  NamedTensors state() const override;
+  void load(const SafeTensors& state) override;
+
+ private:
+  SgdOptions options_;
+  std::vector<Tensor> velocity_;
+};
+
+}  // namespace acinus

@@ -1,0 +1,78 @@
+// Files, read and written so that what goes wrong is said: every function throws an Error that names the path and
+// the system's reason.
+//
+//   std::string text = read_file("annotations.csv", 64 << 20);      at most 64 MiB
+//   write_file("nodules.csv", text);                                 whole or not at all
+#pragma once
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace acinus {
+
+// An open regular file. Folders, devices and pipes are refused before they are opened: a header may name any path,
+// and reading from a pipe waits for ever.
+class InputFile {
+ public:
+  explicit InputFile(const std::string& path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+  const std::string& path() const { return path_; }
+  int64_t size() const { return size_; }  // bytes, when it was opened
+  // Exactly `bytes` bytes from `offset` on; a file that ends before is an Error.
+  void read(int64_t offset, void* to, int64_t bytes) const;
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  int64_t size_ = 0;
+};
+
+// The whole file; one of more than `limit` bytes is an Error, and no memory is taken for it.
+std::string read_file(const std::string& path, int64_t limit);
+
+// A file that appears whole or not at all: written beside as <path>.tmp-<pid>, renamed over `path` by commit(),
+// removed if commit() is never reached. A symbolic link keeps pointing where it did: its target is replaced. What
+// is no regular file, and whatever /dev/stdout stands for, is written straight into.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(const void* from, int64_t bytes);
+  void write(std::string_view text) { write(text.data(), int64_t(text.size())); }
+  void commit();
+
+ private:
+  [[noreturn]] void fail_to_write();
+
+  std::string path_, target_, temporary_;  // as given; what is replaced; what is written until then ("" for a device)
+  int descriptor_ = -1;
+};
+
+void write_file(const std::string& path, std::string_view content);
+
+// Lines and words of a text that was read.
+constexpr bool is_blank(char c) { return c == ' ' || ('\t' <= c && c <= '\r'); }
+std::string_view trimmed(std::string_view text);             // without blanks at both ends
+std::vector<std::string_view> words(std::string_view text);  // parted by blanks
+std::string_view next_line(std::string_view& rest);          // takes it off the front of rest
+std::string shown(std::string_view text);                    // short and printable, to stand in a message
+
+// Numbers in text, the same in every locale. True if all of `text` is one number that T can hold.
+//   int64_t n;  parse("12", n) -> true;  parse("12mm", n), parse("", n) -> false
+template <class T> bool parse(std::string_view text, T& value) {
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+// The shortest text that parse() reads back as the very same number: 0.7, -195, 1e-05.
+std::string shortest(double value);
+
+}  // namespace acinus
