@@ -13,8 +13,8 @@
 #include <new>
 #include <optional>
 
-#include "data/file.h"
 #include "tensor/check.h"
+#include "tensor/file.h"
 
 namespace acinus {
 

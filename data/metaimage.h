@@ -94,7 +94,8 @@ MetaImage read_metaimage(const std::string& path);
 // data before z0 are inflated and dropped.
 MetaImage read_slices(const MetaHeader& header, int64_t z0, int64_t z1);
 
-// The values [first, first + count) in memory order; T is std::byte, or the type of an element.
+// The values [first, first + count) in the order of memory. T is std::byte; or int16_t, uint8_t or float where that
+// is the header's type.
 template <class T> void read_values(const MetaHeader& header, int64_t first, int64_t count, std::vector<T>& to);
 
 // path ends in .mha (one file) or .mhd (the values go beside, to .raw or .zraw). Either all files appear or none:

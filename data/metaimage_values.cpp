@@ -7,9 +7,9 @@
 #include <filesystem>
 #include <memory>
 
-#include "data/file.h"
 #include "data/metaimage.h"
 #include "tensor/check.h"
+#include "tensor/file.h"
 
 namespace acinus {
 

@@ -1,3 +1,0 @@
-// Moved: tensor/ needs it too.
-#pragma once
-#include "tensor/file.h"
