@@ -11,7 +11,8 @@
 
 namespace acinus {
 
-template <class T> struct AdamStep {
+template <class T>
+struct AdamStep {
   T step_size, correction2, beta1, beta2, eps, l2,
       shrink;  // step_size = lr / (1-beta1^t), correction2 = sqrt(1-beta2^t)
   const T* gradient;

@@ -5,7 +5,10 @@
 namespace acinus {
 
 struct Square {
-  template <class T> HD double operator()(T g) const { return double(g) * double(g); }
+  template <class T>
+  HD double operator()(T g) const {
+    return double(g) * double(g);
+  }
 };
 
 double clip_grad_norm(const NamedTensors& parameters, double max_norm) {

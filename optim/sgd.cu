@@ -9,7 +9,8 @@
 
 namespace acinus {
 
-template <class T> struct SgdStep {
+template <class T>
+struct SgdStep {
   T lr, momentum, weight_decay;
   bool nesterov;
   const T* gradient;

@@ -19,14 +19,18 @@ struct Error : std::runtime_error {
 };
 
 // The text of all arguments, one after the other, as operator<< prints them.
-template <class... Args> std::string text(const Args&... args) {
+template <class... Args>
+std::string text(const Args&... args) {
   std::ostringstream out;
   (out << ... << args);
   return out.str();
 }
 
 // Throws an Error about user input (a file, a flag): there the place in our source would only be noise.
-template <class... Args> [[noreturn]] void fail(const Args&... args) { throw Error(text(args...)); }
+template <class... Args>
+[[noreturn]] void fail(const Args&... args) {
+  throw Error(text(args...));
+}
 
 // A condition and the place in the source where it was written.
 struct Condition {
@@ -37,7 +41,8 @@ struct Condition {
       : holds(holds), file(file), line(line) {}
 };
 
-template <class... Args> void check(Condition condition, const Args&... args) {
+template <class... Args>
+void check(Condition condition, const Args&... args) {
   if (!condition.holds) fail(args..., " [", condition.file, ":", condition.line, "]");
 }
 

@@ -10,7 +10,8 @@ namespace acinus {
 namespace {
 
 // Scratch memory of a thread, kept from call to call. What it holds at first is whatever was there.
-template <class T> T* scratch(int which, int64_t elements) {
+template <class T>
+T* scratch(int which, int64_t elements) {
   thread_local std::vector<T> buffers[3];
   std::vector<T>& buffer = buffers[which];
   if (int64_t(buffer.size()) < elements) buffer.resize(size_t(elements));
@@ -34,7 +35,10 @@ std::vector<Band> bands_of(int64_t images, int64_t rows, int64_t rows_per_band) 
   return bands;
 }
 
-template <class T> const T* optional(const Tensor& t) { return t ? t.data<T>() : nullptr; }
+template <class T>
+const T* optional(const Tensor& t) {
+  return t ? t.data<T>() : nullptr;
+}
 
 // ---- the two ways to see an image as a matrix ---------------------------------------------------------------
 
@@ -77,13 +81,15 @@ void gather(const ConvGeometry& g, const T* x, const Band& band, int64_t a_begin
 // ---- forward --------------------------------------------------------------------------------------------------
 
 // out (pixels, o) += bias
-template <class T> void add_bias(T* out, int64_t pixels, int64_t o, const T* bias) {
+template <class T>
+void add_bias(T* out, int64_t pixels, int64_t o, const T* bias) {
   if (!bias) return;
   for (int64_t i = 0; i < pixels; i++)
     for (int64_t k = 0; k < o; k++) out[i * o + k] += bias[k];
 }
 
-template <class T> void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
+template <class T>
+void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
   const int64_t width = g.ow + g.kw - 1;  // of a padded row; equals w + 2*padding
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, width * (g.c + g.o)));
 #pragma omp parallel for schedule(dynamic)
@@ -105,7 +111,8 @@ template <class T> void forward_view(const ConvGeometry& g, const T* x, const T*
   }
 }
 
-template <class T> void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
+template <class T>
+void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
   const int64_t depth = g.kh * g.kw * g.c;
   const bool is_matrix = g.kh == 1 && g.kw == 1 && g.stride == 1 && g.padding == 0;  // a 1x1 kernel needs no copy
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (depth + g.o)));
@@ -130,7 +137,8 @@ template <class T> void forward_gather(const ConvGeometry& g, const T* x, const 
 // With stride 1 the data gradient is itself a forward convolution, of dy with the kernel turned by 180 degrees
 // and its two channel axes swapped:  dx[i] = sum over a  dy[i+p-a] w[a]^T  =  sum over a'  dy[i-(k-1-p)+a']
 // w[k-1-a']^T.
-template <class T> void data_gradient_view(const ConvGeometry& g, const T* dy, const T* w, const T* bias, T* dx) {
+template <class T>
+void data_gradient_view(const ConvGeometry& g, const T* dy, const T* w, const T* bias, T* dx) {
   std::vector<T> turned(size_t(g.kh * g.kw * g.c * g.o));
   for (int64_t a = 0; a < g.kh; a++)
     for (int64_t b = 0; b < g.kw; b++)
@@ -149,7 +157,8 @@ template <class T> void data_gradient_view(const ConvGeometry& g, const T* dy, c
 // Any stride: an input pixel (row, col) was seen by output pixel (i, j) through tap (a, b) where
 // i*s - p + a*d = row. Which taps a can do so depends only on row's *phase*, row mod s; so the pixels of one
 // phase see the same taps, and gathering those gives one matrix product a phase, without a wasted zero.
-template <class T> void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const T* bias, T* dx) {
+template <class T>
+void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const T* bias, T* dx) {
   const auto taps_of = [&](int64_t phase, int64_t kernel) {
     std::vector<int64_t> taps;
     for (int64_t a = 0; a < kernel; a++)
@@ -227,7 +236,8 @@ void weight_gradient(const ConvGeometry& g, const std::vector<Band>& bands, T* d
   }
 }
 
-template <class T> void weight_gradient_view(const ConvGeometry& g, const T* x, const T* dy, T* dw) {
+template <class T>
+void weight_gradient_view(const ConvGeometry& g, const T* x, const T* dy, T* dw) {
   const int64_t width = g.ow + g.kw - 1;
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, width * (g.c + g.o)));
   weight_gradient(g, bands, dw, [&](const Band& band, int64_t a, T* sum) {
@@ -242,7 +252,8 @@ template <class T> void weight_gradient_view(const ConvGeometry& g, const T* x, 
   });
 }
 
-template <class T> void weight_gradient_gather(const ConvGeometry& g, const T* x, const T* dy, T* dw) {
+template <class T>
+void weight_gradient_gather(const ConvGeometry& g, const T* x, const T* dy, T* dw) {
   const int64_t depth = g.kw * g.c;
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (depth + g.o)));
   weight_gradient(g, bands, dw, [&](const Band& band, int64_t a, T* sum) {

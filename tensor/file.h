@@ -66,7 +66,8 @@ std::string shown(std::string_view text);                    // short and printa
 
 // Numbers in text, the same in every locale. True if all of `text` is one number that T can hold.
 //   int64_t n;  parse("12", n) -> true;  parse("12mm", n), parse("", n) -> false
-template <class T> bool parse(std::string_view text, T& value) {
+template <class T>
+bool parse(std::string_view text, T& value) {
   if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size();

@@ -32,23 +32,29 @@ namespace acinus {
 
 // ---- for_each, map --------------------------------------------------------------------------------------------
 
-template <class F> void for_each(Device, int64_t n, F f) {
+template <class F>
+void for_each(Device, int64_t n, F f) {
 #pragma omp parallel for simd schedule(static) if (n > 2048)
   for (int64_t i = 0; i < n; i++) f(i);
 }
 
 // What map hands to for_each: apply f to element i of each input. (Pointers in an array, so that it can be
 // copied to a GPU.)
-template <class F, class T, int N> struct MapBody {
+template <class F, class T, int N>
+struct MapBody {
   F f;
   T* y;
   const T* x[N];
   HD void operator()(int64_t i) const { apply(i, std::make_integer_sequence<int, N>()); }
-  template <int... K> HD void apply(int64_t i, std::integer_sequence<int, K...>) const { y[i] = f(x[K][i]...); }
+  template <int... K>
+  HD void apply(int64_t i, std::integer_sequence<int, K...>) const {
+    y[i] = f(x[K][i]...);
+  }
 };
 
 // y[i] = f(x[i], more[i]...), written into an existing tensor, which may be one of the inputs.
-template <class F, class... More> void map_into(Tensor& y, F f, const Tensor& x, const More&... more) {
+template <class F, class... More>
+void map_into(Tensor& y, F f, const Tensor& x, const More&... more) {
   check_same_kind("map", {&y, &x, &more...});
   for (const Tensor* t : {&x, &more...})
     check(t->shape() == y.shape(), "map: shapes differ: ", y.shape(), " vs ", t->shape());
@@ -59,7 +65,8 @@ template <class F, class... More> void map_into(Tensor& y, F f, const Tensor& x,
   });
 }
 
-template <class F, class... More> Tensor map(F f, const Tensor& x, const More&... more) {
+template <class F, class... More>
+Tensor map(F f, const Tensor& x, const More&... more) {
   Tensor y(x.shape(), x.dtype(), x.device());
   map_into(y, f, x, more...);
   return y;
@@ -68,13 +75,17 @@ template <class F, class... More> Tensor map(F f, const Tensor& x, const More&..
 // The one functor that several ops share.
 struct Scale {
   double factor;
-  template <class T> HD T operator()(T x) const { return T(factor) * x; }
+  template <class T>
+  HD T operator()(T x) const {
+    return T(factor) * x;
+  }
 };
 
 // ---- reduce ---------------------------------------------------------------------------------------------------
 
 // sum over i of f(x[i], more[i]...), accumulated in float64. Returns a scalar of x's type.
-template <class F, class... More> Tensor reduce(F f, const Tensor& x, const More&... more) {
+template <class F, class... More>
+Tensor reduce(F f, const Tensor& x, const More&... more) {
   check_same_kind("reduce", {&x, &more...});
   for (const Tensor* t : {&x, &more...})
     check(t->shape() == x.shape(), "reduce: shapes differ: ", x.shape(), " vs ", t->shape());
@@ -97,21 +108,24 @@ template <class F, class... More> Tensor reduce(F f, const Tensor& x, const More
   return Tensor::full(Shape{}, total, x.dtype(), x.device());
 }
 
-// For each of `groups` blocks of memory that hold (rows x columns) elements: the sum over the rows of f(i, c),
-// where i is the linear index of an element and c its column. Returns (groups, columns) in type T.
-//   Example: the channel sums of x (N,H,W,C): groups 1, rows N*H*W, columns C, f(i, c) = x[i].
-template <class T, class F> Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t columns, F f) {
+// For each of `groups` blocks of memory that hold (rows x columns) elements: the sum over the rows of f(i, s),
+// where i is the linear index of an element and s that of the sum it belongs to, group * columns + column.
+// Returns (groups, columns) in type T.
+//   Example: the channel sums of x (N,H,W,C): groups 1, rows N*H*W, columns C, f(i, s) = x[i].
+template <class T, class F>
+Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t columns, F f) {
   Tensor y(Shape{groups, columns}, DTypeOf<T>::value, device);
   const int64_t block = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(columns, 1));
   const int64_t blocks = (rows + block - 1) / block;
   std::vector<double> sums(size_t(groups * blocks * columns), 0.0);
 #pragma omp parallel for schedule(static)
   for (int64_t gb = 0; gb < groups * blocks; gb++) {
-    const int64_t first = gb / blocks * rows, begin = gb % blocks * block, end = std::min(begin + block, rows);
+    const int64_t g = gb / blocks, first = g * rows;
+    const int64_t begin = gb % blocks * block, end = std::min(begin + block, rows);
     double* sum = &sums[size_t(gb * columns)];
     for (int64_t r = first + begin; r < first + end; r++)
 #pragma omp simd
-      for (int64_t c = 0; c < columns; c++) sum[c] += double(f(r * columns + c, c));
+      for (int64_t c = 0; c < columns; c++) sum[c] += double(f(r * columns + c, g * columns + c));
   }
   for (int64_t g = 0; g < groups; g++)
     for (int64_t c = 0; c < columns; c++) {

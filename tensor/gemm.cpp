@@ -14,20 +14,23 @@
 namespace acinus {
 namespace {
 
-template <class T> auto rows_of(Matrix<T> m) {  // our matrices are row-major ...
+template <class T>
+auto rows_of(Matrix<T> m) {  // our matrices are row-major ...
   using Dense = Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Maybe = std::conditional_t<std::is_const_v<T>, const Dense, Dense>;
   return Eigen::Map<Maybe, 0, Eigen::OuterStride<>>(m.data, m.rows, m.cols, Eigen::OuterStride<>(m.stride));
 }
 
-template <class T> auto columns_of(Matrix<T> m) {  // ... and the same memory read column-major is the transpose
+template <class T>
+auto columns_of(Matrix<T> m) {  // ... and the same memory read column-major is the transpose
   using Dense = Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
   return Eigen::Map<const Dense, 0, Eigen::OuterStride<>>(m.data, m.cols, m.rows, Eigen::OuterStride<>(m.stride));
 }
 
 }  // namespace
 
-template <class T> void gemm(Transpose transpose, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool accumulate) {
+template <class T>
+void gemm(Transpose transpose, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool accumulate) {
   const int64_t inner_a = transpose == Transpose::a ? a.rows : a.cols,
                 rows = transpose == Transpose::a ? a.cols : a.rows;
   const int64_t inner_b = transpose == Transpose::b ? b.cols : b.rows,

@@ -6,7 +6,8 @@ namespace acinus {
 
 // A matrix in memory that someone else owns: element (i, j) is data[i * stride + j]. The stride may be less
 // than the number of columns: then rows overlap, which is how convolutions read an image as a matrix (conv.h).
-template <class T> struct Matrix {
+template <class T>
+struct Matrix {
   T* data;
   int64_t rows, cols, stride;
 };

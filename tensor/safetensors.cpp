@@ -33,15 +33,22 @@ struct Reader {
   void (*convert)(const char* from, int64_t n, const Tensor& to);
 };
 
-template <class From, class To, auto convert> void read_as(const char* from, int64_t n, const Tensor& to) {
+template <class From, class To, auto convert>
+void read_as(const char* from, int64_t n, const Tensor& to) {
   for (int64_t i = 0; i < n; i++) {
     From value;
     std::memcpy(&value, from + i * int64_t(sizeof(From)), sizeof(From));
     to.data<To>()[i] = To(convert(value));
   }
 }
-template <class T> T same(T value) { return value; }
-template <class T> Reader integer() { return {sizeof(T), DType::f64, read_as<T, double, same<T>>}; }
+template <class T>
+T same(T value) {
+  return value;
+}
+template <class T>
+Reader integer() {
+  return {sizeof(T), DType::f64, read_as<T, double, same<T>>};
+}
 
 const Reader* reader_of(const std::string& dtype) {
   static const std::map<std::string, Reader> readers{{"F32", {4, DType::f32, read_as<float, float, same<float>>}},

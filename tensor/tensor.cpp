@@ -56,7 +56,8 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
 
-template <class T> Tensor Tensor::from(const Shape& shape, const std::vector<T>& values) {
+template <class T>
+Tensor Tensor::from(const Shape& shape, const std::vector<T>& values) {
   check(int64_t(values.size()) == shape.elements(), "from: shape ", shape, " needs ", shape.elements(), " values, got ",
         values.size());
   Tensor t(shape, DTypeOf<T>::value);
@@ -77,7 +78,8 @@ double Tensor::item() const {
   return to_vector<double>()[0];
 }
 
-template <class T> std::vector<T> Tensor::to_vector() const {
+template <class T>
+std::vector<T> Tensor::to_vector() const {
   std::vector<T> values(static_cast<size_t>(elements()));
   dispatch(dtype_, [&](auto zero) {
     const auto* from = data<decltype(zero)>();

@@ -27,13 +27,23 @@ enum class Device { cpu };  // cuda comes with the kernels
 int64_t size_of(DType dtype);  // bytes of one element
 const char* name(DType dtype);
 const char* name(Device device);
-template <class T> struct DTypeOf;
-template <> struct DTypeOf<float> { static constexpr DType value = DType::f32; };
-template <> struct DTypeOf<double> { static constexpr DType value = DType::f64; };
+template <class T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::f64;
+};
 
 // Calls f(T()) with the C++ type that holds dtype:  dispatch(x.dtype(), [&](auto zero) { using T = decltype(zero); ...
 // });
-template <class F> auto dispatch(DType dtype, F f) { return dtype == DType::f32 ? f(float()) : f(double()); }
+template <class F>
+auto dispatch(DType dtype, F f) {
+  return dtype == DType::f32 ? f(float()) : f(double());
+}
 
 // The lengths of the axes, at most six of them. Shape{} is a scalar's: no axes, one element.
 class Shape {
@@ -74,13 +84,15 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 
-  template <class T> T* data() const {  // the elements themselves; T must be the tensor's type
+  template <class T>
+  T* data() const {  // the elements themselves; T must be the tensor's type
     check(bool(*this), "data: this tensor is empty");
     check(DTypeOf<T>::value == dtype_, "data: the tensor holds ", name(dtype_), ", not ", name(DTypeOf<T>::value));
     return static_cast<T*>(storage_.get());
   }
-  double item() const;                                           // the value of a tensor with one element
-  template <class T = double> std::vector<T> to_vector() const;  // all elements, converted to T
+  double item() const;  // the value of a tensor with one element
+  template <class T = double>
+  std::vector<T> to_vector() const;  // all elements, converted to T
 
   Tensor to(DType dtype) const;                // a converted copy; the tensor itself if there is nothing to convert
   Tensor clone() const;                        // own elements, no gradient

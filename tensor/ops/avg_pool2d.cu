@@ -9,7 +9,8 @@ namespace acinus {
 
 Shape pooled_shape(const char* op, const Tensor& x, Pool2dOptions options);  // max_pool2d.cu
 
-template <class T> struct AvgPool2dForward {  // one output pixel
+template <class T>
+struct AvgPool2dForward {  // one output pixel
   int64_t h, w, c, oh, ow, k, s, p;
   const T* x;
   T* y;
@@ -27,7 +28,8 @@ template <class T> struct AvgPool2dForward {  // one output pixel
   }
 };
 
-template <class T> struct AvgPool2dBackward {  // one input pixel
+template <class T>
+struct AvgPool2dBackward {  // one input pixel
   int64_t h, w, c, oh, ow, k, s, p;
   const T* dy;
   T* dx;

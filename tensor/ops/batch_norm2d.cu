@@ -12,7 +12,8 @@ namespace acinus {
 
 struct MovingAverage {
   double momentum, factor;
-  template <class T> HD T operator()(T running, T batch) const {
+  template <class T>
+  HD T operator()(T running, T batch) const {
     return T(1 - momentum) * running + T(momentum * factor) * batch;
   }
 };

@@ -10,11 +10,13 @@
 namespace acinus {
 
 struct BceForward {
-  template <class T> HD T operator()(T x, T t) const {
+  template <class T>
+  HD T operator()(T x, T t) const {
     return (x > 0 ? x : T(0)) - x * t + std::log1p(std::exp(-std::abs(x)));
   }
 };
-template <class T> struct BceBackward {
+template <class T>
+struct BceBackward {
   double n;
   const T* dy;  // scalar
   HD T operator()(T x, T t) const { return *dy / T(n) * (1 / (1 + std::exp(-x)) - t); }

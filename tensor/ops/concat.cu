@@ -7,7 +7,8 @@
 namespace acinus {
 
 // Copies `channels` channels of each pixel, from channel from_at of from_c to channel to_at of to_c.
-template <class T> struct CopyChannels {
+template <class T>
+struct CopyChannels {
   const T* from;
   int64_t from_c, from_at;
   T* to;

@@ -11,7 +11,8 @@
 
 namespace acinus {
 
-template <class T> struct ReadElement {
+template <class T>
+struct ReadElement {
   const T* x;
   HD T operator()(int64_t i, int64_t) const { return x[i]; }
 };

@@ -8,7 +8,8 @@
 
 namespace acinus {
 
-template <class T> struct LogSumExp {  // of one row
+template <class T>
+struct LogSumExp {  // of one row
   int64_t c;
   const T* x;
   HD T of(int64_t row) const {
@@ -20,13 +21,15 @@ template <class T> struct LogSumExp {  // of one row
   }
 };
 
-template <class T> struct CrossEntropyForward {
+template <class T>
+struct CrossEntropyForward {
   LogSumExp<T> rows;
   const T* t;
   HD T operator()(int64_t row, int64_t) const { return rows.of(row) - rows.x[row * rows.c + int64_t(t[row])]; }
 };
 
-template <class T> struct CrossEntropyBackward {  // one row
+template <class T>
+struct CrossEntropyBackward {  // one row
   LogSumExp<T> rows;
   double n;
   const T *t, *dy;
@@ -42,7 +45,10 @@ template <class T> struct CrossEntropyBackward {  // one row
 
 struct IsNoClass {
   double classes;
-  template <class T> HD T operator()(T t) const { return t >= 0 && t < T(classes) && t == std::floor(t) ? T(0) : T(1); }
+  template <class T>
+  HD T operator()(T t) const {
+    return t >= 0 && t < T(classes) && t == std::floor(t) ? T(0) : T(1);
+  }
 };
 
 Tensor cross_entropy(const Tensor& x, const Tensor& t) {

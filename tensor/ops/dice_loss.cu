@@ -10,18 +10,26 @@
 namespace acinus {
 
 struct DiceOverlap {
-  template <class T> HD T operator()(T p, T t) const { return p * t; }
+  template <class T>
+  HD T operator()(T p, T t) const {
+    return p * t;
+  }
 };
 struct DiceTotal {
-  template <class T> HD T operator()(T p, T t) const { return p + t; }
+  template <class T>
+  HD T operator()(T p, T t) const {
+    return p + t;
+  }
 };
 struct DiceQuotient {
   double smooth;
-  template <class T> HD T operator()(T overlap, T total) const {
+  template <class T>
+  HD T operator()(T overlap, T total) const {
     return -(2 * overlap + T(smooth)) / (total + T(smooth));
   }
 };
-template <class T> struct DiceBackward {
+template <class T>
+struct DiceBackward {
   double smooth;
   const T *dy, *overlap, *total;  // scalars
   HD T operator()(T t) const {

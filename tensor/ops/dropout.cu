@@ -9,7 +9,8 @@
 
 namespace acinus {
 
-template <class T> struct DropoutBody {
+template <class T>
+struct DropoutBody {
   double p;
   uint64_t seed;
   const T* x;

@@ -6,11 +6,17 @@ namespace acinus {
 
 struct LeakyReluForward {
   double slope;
-  template <class T> HD T operator()(T x) const { return x > 0 ? x : T(slope) * x; }
+  template <class T>
+  HD T operator()(T x) const {
+    return x > 0 ? x : T(slope) * x;
+  }
 };
 struct LeakyReluBackward {
   double slope;
-  template <class T> HD T operator()(T dy, T x) const { return x > 0 ? dy : T(slope) * dy; }
+  template <class T>
+  HD T operator()(T dy, T x) const {
+    return x > 0 ? dy : T(slope) * dy;
+  }
 };
 
 Tensor leaky_relu(const Tensor& x, double slope) {

@@ -4,58 +4,73 @@
 //              Example: x (2,64,64,16), k = s = 2 -> (2,32,32,16)
 //
 // Of equal values the first in reading order is the maximum, as in PyTorch. The backward pass does not remember
-// where the maxima were: each input pixel looks again at the windows it lies in. So every element of dx is
-// computed alone (no atomics), and nothing but x is kept.
+// where the maxima were: each input pixel looks again whether it is the maximum of the windows it lies in. So every
+// element of dx is computed alone (no atomics), and nothing but x is kept. Both bodies take one pixel with all its
+// channels, which lie together, and their innermost loops run over the channels.
 #include "tensor/for_each.h"
 #include "tensor/ops.h"
 
 namespace acinus {
 
-template <class T> struct MaxPool2d {
+struct PoolGeometry {
   int64_t h, w, c, oh, ow, k, s, p;
-  const T* x;
-
-  // The row and column of the maximum of window (i,j) in channel ch, as row * w + column. NaN wins.
-  HD int64_t argmax(int64_t n, int64_t i, int64_t j, int64_t ch) const {
-    int64_t best = -1;
-    for (int64_t a = 0; a < k; a++)
-      for (int64_t b = 0; b < k; b++) {
-        const int64_t r = i * s - p + a, q = j * s - p + b;
-        if (r < 0 || r >= h || q < 0 || q >= w) continue;
-        const T value = at(n, r * w + q, ch);
-        if (best < 0 || value > at(n, best, ch) || value != value) best = r * w + q;
-      }
-    return best;
-  }
-  HD T at(int64_t n, int64_t pixel, int64_t ch) const { return x[(n * h * w + pixel) * c + ch]; }
+  HD bool inside(int64_t r, int64_t q) const { return r >= 0 && r < h && q >= 0 && q < w; }
 };
 
-template <class T> struct MaxPool2dForward {  // one output pixel
-  MaxPool2d<T> pool;
+template <class T>
+struct MaxPool2dForward {  // one output pixel
+  PoolGeometry g;
+  const T* x;
   T* y;
   HD void operator()(int64_t pixel) const {
-    const int64_t n = pixel / (pool.oh * pool.ow), i = pixel / pool.ow % pool.oh, j = pixel % pool.ow;
-    for (int64_t ch = 0; ch < pool.c; ch++) y[pixel * pool.c + ch] = pool.at(n, pool.argmax(n, i, j, ch), ch);
+    const int64_t n = pixel / (g.oh * g.ow), i = pixel / g.ow % g.oh, j = pixel % g.ow;
+    T* out = y + pixel * g.c;
+    bool first = true;
+    for (int64_t a = 0; a < g.k; a++)
+      for (int64_t b = 0; b < g.k; b++) {
+        const int64_t r = i * g.s - g.p + a, q = j * g.s - g.p + b;
+        if (!g.inside(r, q)) continue;
+        const T* in = x + ((n * g.h + r) * g.w + q) * g.c;
+        for (int64_t ch = 0; ch < g.c; ch++) out[ch] = first || !(in[ch] <= out[ch]) ? in[ch] : out[ch];  // NaN wins
+        first = false;
+      }
   }
 };
 
-template <class T> struct MaxPool2dBackward {  // one input pixel
-  MaxPool2d<T> pool;
-  const T* dy;
+template <class T>
+struct MaxPool2dBackward {  // one input pixel
+  PoolGeometry g;
+  const T *x, *dy;
   T* dx;
   HD void operator()(int64_t pixel) const {
-    const MaxPool2d<T>& m = pool;
-    const int64_t n = pixel / (m.h * m.w), place = pixel % (m.h * m.w), r = place / m.w, q = place % m.w;
-    // The windows with i*s-p <= r <= i*s-p+k-1, the same for j.
-    const int64_t i0 = r + m.p < m.k ? 0 : (r + m.p - m.k) / m.s + 1,
-                  j0 = q + m.p < m.k ? 0 : (q + m.p - m.k) / m.s + 1;
-    for (int64_t ch = 0; ch < m.c; ch++) {
-      T gradient = 0;
-      for (int64_t i = i0; i < m.oh && i * m.s - m.p <= r; i++)
-        for (int64_t j = j0; j < m.ow && j * m.s - m.p <= q; j++)
-          if (m.argmax(n, i, j, ch) == place) gradient += dy[((n * m.oh + i) * m.ow + j) * m.c + ch];
-      dx[pixel * m.c + ch] = gradient;
-    }
+    const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
+    // The windows that hold (r,q): those with i*s-p <= r <= i*s-p+k-1, the same for j.
+    const int64_t i0 = r + g.p < g.k ? 0 : (r + g.p - g.k) / g.s + 1;
+    const int64_t j0 = q + g.p < g.k ? 0 : (q + g.p - g.k) / g.s + 1;
+    for (int64_t ch = 0; ch < g.c; ch++) dx[pixel * g.c + ch] = 0;
+    for (int64_t i = i0; i < g.oh && i * g.s - g.p <= r; i++)
+      for (int64_t j = j0; j < g.ow && j * g.s - g.p <= q; j++)
+        for (int64_t first = 0; first < g.c; first += 64) add_window(pixel, n, r, q, i, j, first);
+  }
+
+  // dx += dy of window (i,j) in those of up to 64 channels where pixel (r,q) is its maximum: larger than all before
+  // it, and not smaller than any after it.
+  HD void add_window(int64_t pixel, int64_t n, int64_t r, int64_t q, int64_t i, int64_t j, int64_t first) const {
+    const int64_t channels = g.c - first < 64 ? g.c - first : 64;
+    const T *own = x + pixel * g.c + first, *upstream = dy + ((n * g.oh + i) * g.ow + j) * g.c + first;
+    T gradient[64];
+    for (int64_t ch = 0; ch < channels; ch++) gradient[ch] = upstream[ch];
+    for (int64_t a = 0; a < g.k; a++)
+      for (int64_t b = 0; b < g.k; b++) {
+        const int64_t row = i * g.s - g.p + a, col = j * g.s - g.p + b;
+        if (!g.inside(row, col) || (row == r && col == q)) continue;
+        const T* other = x + ((n * g.h + row) * g.w + col) * g.c + first;
+        if (row < r || (row == r && col < q))
+          for (int64_t ch = 0; ch < channels; ch++) gradient[ch] = other[ch] < own[ch] ? gradient[ch] : T(0);
+        else
+          for (int64_t ch = 0; ch < channels; ch++) gradient[ch] = other[ch] <= own[ch] ? gradient[ch] : T(0);
+      }
+    for (int64_t ch = 0; ch < channels; ch++) dx[pixel * g.c + first + ch] += gradient[ch];
   }
 };
 
@@ -74,21 +89,18 @@ Shape pooled_shape(const char* op, const Tensor& x, Pool2dOptions o) {
 
 Tensor max_pool2d(const Tensor& x, Pool2dOptions o) {
   const Shape sx = x.shape(), sy = pooled_shape("max_pool2d", x, o);
-  const auto geometry = [sx, sy, o](auto* data) {
-    return MaxPool2d<std::decay_t<decltype(*data)>>{sx[1],    sx[2],    sx[3],     sy[1], sy[2],
-                                                    o.kernel, o.stride, o.padding, data};
-  };
+  const PoolGeometry g{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding};
   Tensor y(sy, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(x.device(), sy[0] * sy[1] * sy[2], MaxPool2dForward<T>{geometry(x.data<T>()), y.data<T>()});
+    for_each(x.device(), sy[0] * sy[1] * sy[2], MaxPool2dForward<T>{g, x.data<T>(), y.data<T>()});
   });
-  return record("max_pool2d", y, {x}, [x = x.detach(), geometry](const Tensor& dy, Inputs& in) {
+  return record("max_pool2d", y, {x}, [g, x = x.detach()](const Tensor& dy, Inputs& in) {
     Tensor dx(x.shape(), x.dtype(), x.device());
     dispatch(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(x.device(), x.shape()[0] * x.shape()[1] * x.shape()[2],
-               MaxPool2dBackward<T>{geometry(x.data<T>()), dy.data<T>(), dx.data<T>()});
+               MaxPool2dBackward<T>{g, x.data<T>(), dy.data<T>(), dx.data<T>()});
     });
     in[0].add_grad(dx);
   });

@@ -6,9 +6,13 @@
 namespace acinus {
 
 struct SquaredError {
-  template <class T> HD T operator()(T x, T t) const { return (x - t) * (x - t); }
+  template <class T>
+  HD T operator()(T x, T t) const {
+    return (x - t) * (x - t);
+  }
 };
-template <class T> struct MseBackward {
+template <class T>
+struct MseBackward {
   double n;
   const T* dy;  // scalar
   HD T operator()(T x, T t) const { return *dy * 2 * (x - t) / T(n); }

@@ -5,7 +5,10 @@
 namespace acinus {
 
 struct Product {
-  template <class T> HD T operator()(T a, T b) const { return a * b; }
+  template <class T>
+  HD T operator()(T a, T b) const {
+    return a * b;
+  }
 };
 
 Tensor mul(const Tensor& a, const Tensor& b) {

@@ -7,7 +7,8 @@
 
 namespace acinus {
 
-template <class T> struct Pad2dBody {  // one output pixel
+template <class T>
+struct Pad2dBody {  // one output pixel
   int64_t h, w, c, oh, ow, top, left;
   const T* x;
   T* y;

@@ -7,10 +7,16 @@
 namespace acinus {
 
 struct ReluForward {
-  template <class T> HD T operator()(T x) const { return x <= 0 ? T(0) : x; }
+  template <class T>
+  HD T operator()(T x) const {
+    return x <= 0 ? T(0) : x;
+  }
 };
 struct ReluBackward {
-  template <class T> HD T operator()(T dy, T y) const { return y > 0 ? dy : T(0); }
+  template <class T>
+  HD T operator()(T dy, T y) const {
+    return y > 0 ? dy : T(0);
+  }
 };
 
 Tensor relu(const Tensor& x) {

@@ -8,10 +8,16 @@
 namespace acinus {
 
 struct SigmoidForward {
-  template <class T> HD T operator()(T x) const { return 1 / (1 + std::exp(-x)); }
+  template <class T>
+  HD T operator()(T x) const {
+    return 1 / (1 + std::exp(-x));
+  }
 };
 struct SigmoidBackward {
-  template <class T> HD T operator()(T dy, T y) const { return dy * y * (1 - y); }
+  template <class T>
+  HD T operator()(T dy, T y) const {
+    return dy * y * (1 - y);
+  }
 };
 
 Tensor sigmoid(const Tensor& x) {

@@ -8,7 +8,8 @@
 
 namespace acinus {
 
-template <class T> struct SoftmaxForward {  // one row
+template <class T>
+struct SoftmaxForward {  // one row
   int64_t c;
   const T* x;
   T* y;
@@ -22,7 +23,8 @@ template <class T> struct SoftmaxForward {  // one row
   }
 };
 
-template <class T> struct SoftmaxBackward {  // one row
+template <class T>
+struct SoftmaxBackward {  // one row
   int64_t c;
   const T *dy, *y;
   T* dx;

@@ -5,11 +5,15 @@
 namespace acinus {
 
 struct Identity {
-  template <class T> HD T operator()(T x) const { return x; }
+  template <class T>
+  HD T operator()(T x) const {
+    return x;
+  }
 };
 
 // x[i] = the one value at `scalar`
-template <class T> struct FillWith {
+template <class T>
+struct FillWith {
   const T* scalar;
   T* x;
   HD void operator()(int64_t i) const { x[i] = *scalar; }

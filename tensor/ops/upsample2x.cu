@@ -17,7 +17,8 @@ HD inline int64_t far_row(int64_t i, int64_t size) {
   return far < 0 ? 0 : far >= size ? size - 1 : far;
 }
 
-template <class T> struct Upsample2xForward {  // one output pixel
+template <class T>
+struct Upsample2xForward {  // one output pixel
   int64_t h, w, c;
   T near_weight;
   const T* x;
@@ -34,7 +35,8 @@ template <class T> struct Upsample2xForward {  // one output pixel
   }
 };
 
-template <class T> struct Upsample2xBackward {  // one input pixel
+template <class T>
+struct Upsample2xBackward {  // one input pixel
   int64_t h, w, c;
   T near_weight;
   const T* dy;
