@@ -5,7 +5,8 @@
 
 namespace acinus {
 
-template <class F> static Tensor filled(const Shape& shape, F next) {
+template <class F>
+static Tensor filled(const Shape& shape, F next) {
   Tensor t(shape);
   std::generate_n(t.data<float>(), t.elements(), [&] { return float(next()); });
   return t;

@@ -1,10 +1,5 @@
 #include "nn/module.h"
 
-#include <algorithm>
-#include <iomanip>
-#include <map>
-#include <sstream>
-
 namespace acinus {
 
 void Module::parameter(const std::string& name, Tensor& tensor) {
@@ -19,7 +14,8 @@ void Module::child(const std::string& name, Module& module) {
   children_.push_back(&module);
 }
 
-template <class F> void Module::visit(const std::string& prefix, F f) const {
+template <class F>
+void Module::visit(const std::string& prefix, F f) const {
   for (const Entry& entry : tensors_) f(prefix + entry.name, entry);
   for (const Module* module : children_) module->visit(prefix + module->name_ + ".", f);
 }
@@ -58,30 +54,6 @@ void Module::to(DType dtype) {
 
 void Module::zero_grad() {
   for (auto& [name, tensor] : parameters()) tensor.set_grad(Tensor());
-}
-
-std::string summary(const Module& module, const std::function<void()>& forward) {
-  std::map<std::string, int64_t> count;  // parameters of each part
-  for (const auto& [name, tensor] : module.parameters()) count[name.substr(0, name.rfind('.'))] += tensor.elements();
-
-  std::ostringstream table;
-  const auto row = [&](const std::string& part, const std::string& op, const std::string& shape, const std::string& n) {
-    table << "  " << std::left << std::setw(20) << part << std::setw(18) << op << std::setw(20) << shape << std::right
-          << std::setw(10) << n << '\n';
-  };
-  row("layer", "op", "output", "parameters");
-  observe([&](const char* op, const std::string& scope, const Tensor& y, bool) {
-    const auto it = count.find(scope);
-    row(scope, op, text(y.shape()), it == count.end() || it->second == 0 ? "" : text(it->second));
-    if (it != count.end()) it->second = 0;  // counted once, in the part's first op
-  });
-  {
-    NoGrad no_grad;
-    forward();
-  }
-  observe(nullptr);
-  table << "  " << module.parameter_count() << " parameters\n";
-  return table.str();
 }
 
 }  // namespace acinus

@@ -42,7 +42,8 @@ class Module {
   void child(const std::string& name, Module& module);
 
  private:
-  template <class F> void visit(const std::string& prefix, F f) const;  // f(full name, entry), depth first
+  template <class F>
+  void visit(const std::string& prefix, F f) const;  // f(full name, entry), depth first
 
   struct Entry {
     std::string name;
@@ -54,9 +55,5 @@ class Module {
   std::vector<Module*> children_;
   bool training_ = true;
 };
-
-// A table of what ran when `forward` was called: op, part of the network, output shape, parameters there.
-// Example row:  encoder.0.conv1   conv2d   (1,128,128,16)   160
-std::string summary(const Module& module, const std::function<void()>& forward);
 
 }  // namespace acinus

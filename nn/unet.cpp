@@ -13,7 +13,8 @@ Enum find_name(const char* what, const std::pair<const char*, Enum> (&table)[N],
   fail("unknown ", what, " \"", name, "\"; known are ", known);
 }
 
-template <class Enum, size_t N> const char* find_value(const std::pair<const char*, Enum> (&table)[N], Enum value) {
+template <class Enum, size_t N>
+const char* find_value(const std::pair<const char*, Enum> (&table)[N], Enum value) {
   for (const auto& [its_name, its_value] : table)
     if (value == its_value) return its_name;
   return "?";

@@ -1,0 +1,248 @@
+#include "data/dataset.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <numeric>
+
+#include "data/mask.h"
+#include "data/metaimage.h"
+#include "tensor/random.h"
+
+namespace acinus {
+namespace {
+
+namespace fs = std::filesystem;
+
+// All scans below a folder by seriesuid, which is the file's name without its ending. Outlines and masks lie
+// beside scans under names of their own; they are no scans.
+std::map<std::string, std::string> find_scans(const std::string& folder) {
+  std::map<std::string, std::string> scans;
+  for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied)) {
+    const fs::path& path = entry.path();
+    if (path.extension() != ".mhd" && path.extension() != ".mha") continue;
+    const std::string uid = path.stem().string();
+    if (uid.ends_with("_readers") || uid.ends_with("_mask") || uid.ends_with("_prob")) continue;
+    const auto [it, is_new] = scans.emplace(uid, path.string());
+    if (!is_new) fail("the scan ", uid, " is there twice: ", it->second, " and ", path.string(), "; remove one");
+  }
+  return scans;
+}
+
+// The mask of the readers, if there is one, on the scan's own grid.
+bool read_outlines(const std::string& folder, const Patient& patient, Volume<uint8_t>& mask) {
+  const std::string path = folder + "/readers/" + patient.seriesuid + "_readers.mhd";
+  if (!fs::exists(path)) return false;
+  const Volume<uint8_t> readers = read_volume<uint8_t>(path);
+  if (readers.grid.size != patient.ct.grid.size)
+    fail(path, ": ", readers.grid.size[0], "x", readers.grid.size[1], "x", readers.grid.size[2],
+         " voxels, but its scan has ", patient.ct.grid.size[0], "x", patient.ct.grid.size[1], "x",
+         patient.ct.grid.size[2]);
+  mask = reader_mask(readers);
+  mask.grid = patient.ct.grid;
+  return true;
+}
+
+std::string count(size_t n, const char* noun) { return text(n, " ", noun, n == 1 ? "" : "s"); }
+
+}  // namespace
+
+MaskSource mask_source_named(const std::string& name) {
+  if (name == "auto") return MaskSource::automatic;
+  if (name == "spheres") return MaskSource::spheres;
+  if (name == "readers") return MaskSource::readers;
+  fail("unknown kind of masks \"", name, "\"; known are auto, spheres, readers");
+}
+
+Dataset load_dataset(const std::string& folder, MaskSource masks, int64_t memory_limit,
+                     const std::function<void(int64_t, int64_t)>& progress) {
+  if (!fs::is_directory(folder)) fail(folder, ": no such folder; --data takes a folder in LUNA16 form (see README)");
+  if (!fs::exists(folder + "/annotations.csv"))
+    fail(folder, ": holds no annotations.csv (seriesuid,coordX,coordY,coordZ,diameter_mm)");
+  const auto scans = find_scans(folder);
+  if (scans.empty()) fail(folder, ": holds no scan, that is, no .mhd or .mha file, in it or in the folders below");
+
+  std::map<std::string, std::vector<Annotation>> annotations;
+  for (const Annotation& a : read_annotations(folder + "/annotations.csv")) annotations[a.seriesuid].push_back(a);
+  Dataset dataset;
+  size_t without_scan = 0, matched = 0;
+  for (const auto& [uid, rows] : annotations) scans.contains(uid) ? matched++ : without_scan++;
+  if (matched == 0)
+    fail(folder, ": no row of annotations.csv names one of the ", count(scans.size(), "scan"),
+         " here; the first scan is ", scans.begin()->first, annotations.empty() ? "" : ", the first annotation names ",
+         annotations.empty() ? "" : annotations.begin()->first);
+  if (without_scan > 0)
+    dataset.warnings.push_back(text("annotations.csv names ", count(without_scan, "scan"), " that are not here"));
+
+  int64_t bytes = 0;
+  for (const auto& [uid, path] : scans) {
+    const auto header = read_metaimage_header(path);
+    int64_t voxels = 1;
+    for (int64_t d : header.dims) voxels *= d;
+    bytes += voxels * 3;  // int16 and a mask
+  }
+  if (bytes > memory_limit)
+    fail(folder, ": its ", count(scans.size(), "scan"), " need ", bytes >> 20, " MB of memory, the limit is ",
+         memory_limit >> 20, " MB; raise --data.memory_gb or use fewer scans");
+
+  for (const auto& [uid, path] : scans) {
+    Patient patient;
+    patient.seriesuid = uid;
+    patient.path = path;
+    patient.ct = read_volume<int16_t>(path);
+    const Grid& grid = patient.ct.grid;
+    for (const Annotation& a : annotations[uid])
+      if (grid.contains(grid.to_voxel(a.centre)))
+        patient.nodules.push_back(a);
+      else
+        dataset.warnings.push_back(text(uid, ": the nodule at (", a.centre[0], ", ", a.centre[1], ", ", a.centre[2],
+                                        ") mm lies outside the scan; passed over"));
+    const bool outlined = masks != MaskSource::spheres && read_outlines(folder, patient, patient.mask);
+    if (!outlined && masks == MaskSource::readers)
+      fail(folder, ": no outlines of scan ", uid, " in readers/; use --data.masks auto or spheres");
+    if (!outlined) patient.mask = sphere_mask(grid, patient.nodules);
+    patient.mask_voxels = std::accumulate(patient.mask.voxels.begin(), patient.mask.voxels.end(), int64_t(0));
+    dataset.patients.push_back(std::move(patient));
+    progress(int64_t(dataset.patients.size()), int64_t(scans.size()));
+  }
+  return dataset;
+}
+
+Split split_patients(const Dataset& dataset, double fraction, const std::string& held_out, uint64_t seed) {
+  const auto& patients = dataset.patients;
+  std::vector<bool> aside(patients.size(), false);
+  if (!held_out.empty()) {
+    for (size_t begin = 0; begin <= held_out.size();) {
+      const size_t end = std::min(held_out.find(',', begin), held_out.size());
+      const std::string id = held_out.substr(begin, end - begin);
+      size_t found = 0;
+      for (size_t i = 0; i < patients.size(); i++)
+        if (!id.empty() && patients[i].seriesuid.ends_with(id)) aside[i] = true, found++;
+      if (found != 1) fail("held out \"", id, "\": ", found, " scans end so; give more characters of the seriesuid");
+      begin = end + 1;
+    }
+  } else {
+    std::vector<size_t> order(patients.size());
+    std::iota(order.begin(), order.end(), size_t(0));
+    Random random(seed);
+    for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[size_t(random.below(int64_t(i)))]);
+    std::stable_partition(order.begin(), order.begin() + int64_t(order.size()),
+                          [first = true, &patients](size_t i) mutable {  // one with nodules to the front
+                            const bool chosen = first && patients[i].mask_voxels > 0;
+                            if (chosen) first = false;
+                            return chosen;
+                          });
+    const auto wanted = int64_t(std::llround(fraction * double(order.size())));
+    const int64_t n = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(int64_t(order.size()) - 1, 1));
+    for (int64_t i = 0; i < n; i++) aside[order[size_t(i)]] = true;
+  }
+  Split split;
+  for (size_t i = 0; i < patients.size(); i++) (aside[i] ? split.validation : split.train).push_back(i);
+  if (split.train.empty())
+    fail("no patient is left to train on: there are ", patients.size(), ", and ", split.validation.size(),
+         " are held out; at least two patients are needed");
+  return split;
+}
+
+void copy_planes(const Volume<int16_t>& ct, int64_t z, int64_t planes, const HuWindow& window, int64_t left,
+                 int64_t top, int64_t cols, int64_t rows, float* out) {
+  const Index3 size = ct.grid.size;
+  for (int64_t p = 0; p < planes; p++) {
+    const int16_t* slice = ct.slice(std::clamp<int64_t>(z - planes / 2 + p, 0, size[2] - 1));
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t c = 0; c < cols; c++) {
+        const int64_t y = top + r, x = left + c;
+        const bool inside = y >= 0 && y < size[1] && x >= 0 && x < size[0];
+        out[(r * cols + c) * planes + p] = inside ? window(slice[y * size[0] + x]) : window(-1000);
+      }
+  }
+}
+
+Sampler::Sampler(const Dataset& dataset, std::vector<size_t> patients, SamplingOptions options, uint64_t seed)
+    : options_(options), seed_(seed) {
+  check(options.size >= 1 && options.planes >= 1 && options.planes % 2 == 1, "Sampler: size ", options.size,
+        ", planes ", options.planes, ": planes must be odd");
+  for (size_t i : patients) {
+    const Patient& patient = dataset.patients[i];
+    patients_.push_back(&patient);
+    for (const Annotation& nodule : patient.nodules) nodules_.emplace_back(&patient, &nodule);
+    const int64_t pixels = patient.ct.grid.size[0] * patient.ct.grid.size[1];
+    for (int64_t z = 0; z < patient.ct.grid.size[2]; z++)
+      if (std::find(patient.mask.slice(z), patient.mask.slice(z) + pixels, 1) != patient.mask.slice(z) + pixels)
+        slices_.emplace_back(&patient, z);
+  }
+  if (slices_.empty())
+    fail("none of the ", patients.size(), " training patients has a nodule; there is nothing to learn from");
+}
+
+Sampler::Place Sampler::place(int64_t index) const {
+  Random random(random_bits(seed_, uint64_t(index)));
+  const bool flip_x = options_.mirror && random.uniform() < 0.5, flip_y = options_.mirror && random.uniform() < 0.5;
+  if (options_.whole_slices) {
+    // A permutation for each pass over the slices: piece i of the pass takes the slice with the i-th smallest hash.
+    const int64_t n = nodule_slices(), pass = index / n;
+    std::vector<std::pair<uint64_t, int64_t>> order;
+    for (int64_t i = 0; i < n; i++) order.emplace_back(random_bits(seed_ + 1, uint64_t(pass * n + i)), i);
+    std::nth_element(order.begin(), order.begin() + index % n, order.end());
+    const auto& [patient, z] = slices_[size_t(order[size_t(index % n)].second)];
+    return {patient, patient->ct.grid.size[0] / 2, patient->ct.grid.size[1] / 2, z, flip_x, flip_y};
+  }
+  if (!nodules_.empty() && random.uniform() < options_.foreground) {
+    const auto& [patient, nodule] = nodules_[size_t(random.below(int64_t(nodules_.size())))];
+    const Grid& grid = patient->ct.grid;
+    const Vec3 centre = grid.to_voxel(nodule->centre);
+    const double reach = nodule->diameter_mm / 2 / grid.spacing[2], jitter = double(options_.size) * 0.35;
+    const auto near = [&](int axis, double by) {
+      const int64_t at = std::llround(centre[axis] + random.uniform(-by, by));
+      return std::clamp<int64_t>(at, 0, grid.size[axis] - 1);
+    };
+    const int64_t x = near(0, jitter), y = near(1, jitter), z = near(2, reach);
+    return {patient, x, y, z, flip_x, flip_y};
+  }
+  const Patient* patient = patients_[size_t(random.below(int64_t(patients_.size())))];
+  const Index3 size = patient->ct.grid.size;
+  Place place{patient, 0, 0, 0, flip_x, flip_y};
+  const int tries = random.uniform() < 0.8 ? 20 : 1;  // a few pieces lie anywhere, the others around lung
+  for (int i = 0; i < tries; i++) {
+    place.x = random.below(size[0]), place.y = random.below(size[1]), place.z = random.below(size[2]);
+    const int16_t hu = patient->ct.at(place.x, place.y, place.z);
+    if (hu > -960 && hu < -600) break;  // lung tissue; air outside the body is below, fat and muscle above
+  }
+  return place;
+}
+
+void Sampler::draw(int64_t index, int64_t n, Tensor& x, Tensor& t) const {
+  const int64_t side = options_.size, planes = options_.planes;
+  x = Tensor({n, side, side, planes});
+  t = Tensor({n, side, side, 1});
+#pragma omp parallel for schedule(dynamic)
+  for (int64_t i = 0; i < n; i++) {
+    const Place at = place(index + i);
+    const Volume<uint8_t>& mask = at.patient->mask;
+    const int64_t left = at.x - side / 2, top = at.y - side / 2;
+    float *image = x.data<float>() + i * side * side * planes, *target = t.data<float>() + i * side * side;
+    copy_planes(at.patient->ct, at.z, planes, options_.window, left, top, side, side, image);
+    for (int64_t r = 0; r < side; r++)
+      for (int64_t c = 0; c < side; c++) {
+        const int64_t y = top + r, column = left + c;
+        const bool inside = y >= 0 && y < mask.grid.size[1] && column >= 0 && column < mask.grid.size[0];
+        target[r * side + c] = inside ? float(mask.at(column, y, at.z)) : 0.f;
+      }
+    const auto mirror = [&](float* pixels, int64_t channels) {
+      if (at.flip_y)
+        for (int64_t r = 0; r < side / 2; r++)
+          std::swap_ranges(pixels + r * side * channels, pixels + (r + 1) * side * channels,
+                           pixels + (side - 1 - r) * side * channels);
+      if (at.flip_x)
+        for (int64_t r = 0; r < side; r++)
+          for (int64_t c = 0; c < side / 2; c++)
+            std::swap_ranges(pixels + (r * side + c) * channels, pixels + (r * side + c + 1) * channels,
+                             pixels + (r * side + side - 1 - c) * channels);
+    };
+    mirror(image, planes);
+    mirror(target, 1);
+  }
+}
+
+}  // namespace acinus

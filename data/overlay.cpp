@@ -1,0 +1,62 @@
+#include "data/overlay.h"
+
+#include <algorithm>
+
+#include "tensor/check.h"
+
+namespace acinus {
+
+Picture overlay(const Volume<int16_t>& ct, const Volume<uint8_t>* truth, const Volume<uint8_t>* predicted, int64_t z,
+                int zoom, double low, double high) {
+  const int64_t w = ct.grid.size[0], h = ct.grid.size[1];
+  check(z >= 0 && z < ct.grid.size[2], "overlay: slice ", z, " of a scan with ", ct.grid.size[2]);
+  Picture picture{int(w) * zoom, int(h) * zoom, 3, {}};
+  picture.pixels.resize(size_t(picture.width) * size_t(picture.height) * 3);
+
+  // A pixel lies on the outline of a mask if its voxel is in the mask and it touches a side behind which none is.
+  const auto on_outline = [&](const Volume<uint8_t>* mask, int64_t px, int64_t py) {
+    if (!mask) return false;
+    const int64_t x = px / zoom, y = py / zoom;
+    const auto in = [&](int64_t i, int64_t j) { return i >= 0 && i < w && j >= 0 && j < h && mask->at(i, j, z) != 0; };
+    if (!in(x, y)) return false;
+    return (px % zoom == 0 && !in(x - 1, y)) || (px % zoom == zoom - 1 && !in(x + 1, y)) ||
+           (py % zoom == 0 && !in(x, y - 1)) || (py % zoom == zoom - 1 && !in(x, y + 1));
+  };
+  uint8_t* out = picture.pixels.data();
+  for (int64_t py = 0; py < picture.height; py++)
+    for (int64_t px = 0; px < picture.width; px++, out += 3) {
+      const double grey = (ct.at(px / zoom, py / zoom, z) - low) / (high - low);
+      std::fill_n(out, 3, uint8_t(std::clamp(grey, 0.0, 1.0) * 255));
+      const bool is_true = on_outline(truth, px, py), is_predicted = on_outline(predicted, px, py);
+      if (is_true || is_predicted) {
+        out[0] = is_predicted ? 255 : 0;
+        out[1] = is_true ? 255 : 0;
+        out[2] = 0;
+      }
+    }
+  return picture;
+}
+
+Picture montage(const std::vector<Picture>& pictures, int columns) {
+  check(!pictures.empty() && columns >= 1, "montage: no pictures");
+  columns = std::min(columns, int(pictures.size()));
+  int width = 0, height = 0;
+  for (const Picture& p : pictures) {
+    check(p.channels == 3, "montage: needs RGB pictures");
+    width = std::max(width, p.width);
+    height = std::max(height, p.height);
+  }
+  const int gap = 4, rows = (int(pictures.size()) + columns - 1) / columns;
+  Picture all{columns * (width + gap) - gap, rows * (height + gap) - gap, 3, {}};
+  all.pixels.resize(size_t(all.width) * size_t(all.height) * 3);
+  for (size_t i = 0; i < pictures.size(); i++) {
+    const Picture& p = pictures[i];
+    const int left = int(i) % columns * (width + gap), top = int(i) / columns * (height + gap);
+    for (int y = 0; y < p.height; y++)
+      std::copy_n(&p.pixels[size_t(y) * size_t(p.width) * 3], size_t(p.width) * 3,
+                  &all.pixels[(size_t(top + y) * size_t(all.width) + size_t(left)) * 3]);
+  }
+  return all;
+}
+
+}  // namespace acinus

@@ -1,0 +1,63 @@
+#include "nn/inspect.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <map>
+#include <sstream>
+
+namespace acinus {
+namespace {
+
+// Observes as long as it lives, also when what it observes throws.
+struct Observing {
+  explicit Observing(Observer observer) { observe(std::move(observer)); }
+  ~Observing() { observe(nullptr); }
+};
+
+bool all_finite(const Tensor& t) {
+  return dispatch(t.dtype(), [&](auto zero) {
+    const auto* data = t.data<decltype(zero)>();
+    return std::all_of(data, data + t.elements(), [](auto v) { return std::isfinite(v); });
+  });
+}
+
+}  // namespace
+
+std::string summary(const Module& module, const std::function<void()>& forward) {
+  std::map<std::string, int64_t> count;  // parameters of each part
+  for (const auto& [name, tensor] : module.parameters()) count[name.substr(0, name.rfind('.'))] += tensor.elements();
+
+  std::ostringstream table;
+  const auto row = [&](const std::string& part, const std::string& op, const std::string& shape, const std::string& n) {
+    table << "  " << std::left << std::setw(20) << part << std::setw(18) << op << std::setw(20) << shape << std::right
+          << std::setw(10) << n << '\n';
+  };
+  row("layer", "op", "output", "parameters");
+  const Observing observing([&](const char* op, const std::string& scope, const Tensor& y, bool) {
+    const auto it = count.find(scope);
+    row(scope, op, text(y.shape()), it == count.end() || it->second == 0 ? "" : text(it->second));
+    if (it != count.end()) it->second = 0;  // counted once, in the part's first op
+  });
+  NoGrad no_grad;
+  forward();
+  table << "  " << module.parameter_count() << " parameters\n";
+  return table.str();
+}
+
+std::string first_not_finite(const Module& module, const std::function<void()>& step) {
+  for (const auto& [name, tensor] : module.state())
+    if (!all_finite(tensor)) return "parameter " + name;
+  std::string found;
+  const Observing observing([&](const char* op, const std::string& scope, const Tensor& t, bool backward) {
+    if (found.empty() && !all_finite(t))
+      found = text(op, scope.empty() ? "" : " in ", scope, backward ? " (the gradient it received)" : " (forward)");
+  });
+  step();
+  if (found.empty())
+    for (const auto& [name, tensor] : module.parameters())
+      if (tensor.grad() && !all_finite(tensor.grad())) return "the gradient of " + name;
+  return found;
+}
+
+}  // namespace acinus
