@@ -11,8 +11,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <span>
 
+#include "data/csv.h"
+#include "data/metaimage.h"
 #include "tensor/check.h"
+#include "tensor/file.h"
 
 namespace acinus {
 namespace {
@@ -129,10 +134,12 @@ struct Body {
   float roll_cos, roll_sin;  // patients do not lie quite straight
   Point centre;              // world position of the reference origin
   float fat;                 // thickness under the skin, mm
+  float tilt;                // of the ribs to one side
   float dome[2];             // height of the diaphragm's right and left dome
   float lung;                // HU of lung tissue at half depth
   float arteries, veins;     // HU: about 45, more with contrast medium
   float liver;
+  float emphysema;           // 0 to 1: how far holes in the lung go towards air
   std::vector<Tube> organs;  // of the mediastinum
   std::vector<Tube> bones;   // clavicles
 
@@ -180,7 +187,9 @@ Body::Body(uint64_t seed) : seed(seed) {
   roll_cos = float(std::cos(roll)), roll_sin = float(std::sin(roll));
   centre = {float(random.uniform(-15, 15)), float(random.uniform(-25, 25)), float(random.uniform(-240, -120))};
   fat = float(8 + 22 * square(float(random.uniform())));
+  tilt = float(random.uniform(-0.06, 0.06));
   dome[0] = float(random.uniform(-84, -62)), dome[1] = dome[0] - float(random.uniform(4, 16));
+  emphysema = random.chance(0.25) ? float(random.uniform(0.3, 1)) : 0.f;
   lung = float(random.uniform(-895, -855));
   const bool contrast = random.chance(0.5);
   arteries = contrast ? float(random.uniform(150, 380)) : float(random.uniform(35, 55));
@@ -250,7 +259,7 @@ float Body::diaphragm(Point p) const {
 // to the sternum (narrow: the lungs almost meet behind it), to the spine, and widens above towards the neck.
 float Body::mediastinum(Point p, const std::vector<Tube>& near) const {
   const float front = cage_at(p.z).y - cage_at(p.z).b;
-  const float half = 5 + 22 * ramp(p.z, 55, 130) + 0.6f * std::max(0.f, front + 22 - p.y) + 6 * ramp(p.y, -20, 20);
+  const float half = 3.5f + 23 * ramp(p.z, 55, 130) + 0.45f * std::max(0.f, front + 16 - p.y) + 6 * ramp(p.y, -20, 20);
   float distance = std::abs(p.x - 4 * ramp(p.y, 10, -60)) - half;
   for (const Tube& organ : near) distance = smooth_min(distance, tube_distance(organ, p).distance - 2.5f, 9);
   return distance;
@@ -260,7 +269,7 @@ float Body::mediastinum(Point p, const std::vector<Tube>& near) const {
 float Body::lungs(Point p, float mediastinum) const {
   const float side = std::abs(p.x), y = p.y - spine_y(p.z);
   const float apex = p.z - 126 + square(side - 44) / 110 + square(y + 12) / 180;
-  const float spine = 0.8f * (20 + 0.6f * std::max(0.f, y - 4) - side - 0.5f * std::max(0.f, -y - 12));
+  const float spine = 0.8f * (20 + 0.45f * std::max(0.f, y - 4) - side - 0.5f * std::max(0.f, -y - 12));
   float distance = smooth_max(cage(p), diaphragm(p), 4);
   distance = smooth_max(distance, apex / (1 + 0.02f * std::abs(side - 44)), 8);
   distance = smooth_max(distance, spine, 8);
@@ -282,11 +291,11 @@ void Body::paint_bones(Point p, float width, float& hu) const {
   // In the last third of their way they are cartilage.
   const float around = std::atan2(std::abs(p.x), p.y - c.y);  // 0 at the back, pi at the sternum
   if (out > 0 && out < 16 && around > 0.3f) {
-    const float fall = p.z + 80 * square(std::sin(around / 2)) - 118;
+    const float fall = p.z + tilt * p.x + 80 * square(std::sin(around / 2)) - 118;
     const float rib = std::round(fall / 25);
     if (rib <= 0 && rib > -11) {
       const float dz = (fall - 25 * rib) * 0.94f;  // the cosine of the ribs' slope
-      const float distance = (std::sqrt(square((out - 7) / 4) + square(dz / 6.5f)) - 1) * 4.5f;
+      const float distance = (std::sqrt(square((out - 5.5f) / 3.6f) + square(dz / 6.5f)) - 1) * 4.2f;
       const float bony = rib > -7 ? 2.45f : 2.45f + 0.3f * (rib + 7);
       if (around < bony)
         paint_bone(distance, 1.3f, 850, 220, width, hu);
@@ -343,7 +352,7 @@ float Body::tissue(Point p, float width, const std::vector<Tube>& near) const {
   hu = blend(hu, kFat, cover(outside + 1.5f, width));
   if (inside > -width) {
     const float sheets = std::abs(texture({p.x, p.y, 0.4f * p.z}, 22, seed + 1) + 0.2f * texture(p, 7, seed + 2));
-    hu = blend(hu, kMuscle - 110 * ramp(sheets, 0.2f, 0.f) * ramp(inside, 3, 9), cover(outside + fat, width));
+    hu = blend(hu, kMuscle - 80 * ramp(sheets, 0.2f, 0.f) * ramp(inside, 3, 9), cover(outside + fat, width));
   }
   // Within the cage: abdomen below the diaphragm, mediastinal fat above.
   const float below = diaphragm(p);
@@ -373,6 +382,7 @@ float Body::tissue(Point p, float width, const std::vector<Tube>& near) const {
   const float lung_distance = inside < width ? lungs(p, between) : inside;
   if (lung_distance < width) {
     float air = lung + 0.25f * p.y + 14 * texture(p, 40, seed + 7) + 22 * texture(p, 5, seed + 8);
+    if (emphysema > 0) air -= 100 * emphysema * ramp(texture(p, 9, seed + 10) + 0.004f * p.z, 0.1f, 0.7f);
     // Fissures, plates thinner than 1 mm: oblique in both lungs, horizontal in the right.
     const float wave = 14 * texture(p, 60, seed + 9), oblique = (p.z - 0.95f * p.y - 6 + wave) / 1.38f;
     const float horizontal = p.x < 0 && oblique > 0 ? std::abs(p.z - 8 + 2 * wave) : 100;
@@ -426,7 +436,7 @@ std::vector<Node> grow_tree(const Body& body, Point root, int tips, Random rando
   }
   for (size_t n = nodes.size(); n-- > 1;) {  // children come after their parents; radius holds r^3 until the end
     Node& node = nodes[n];
-    if (node.radius == 0) node.radius = std::pow(0.4f, 2.5f);
+    if (node.radius == 0) node.radius = std::pow(0.43f, 2.5f);
     nodes[size_t(node.parent)].radius += node.radius;
   }
   for (Node& node : nodes) node.radius = std::pow(node.radius, 1 / 2.5f);
@@ -444,7 +454,7 @@ void add_tube(std::vector<Tube>& tubes, const Body& body, Point a, Point b, floa
 // A bronchus: wall, and lumen within. Walls are a fifth of the lumen and at least 0.5 mm.
 void add_airway(Tubes& tubes, const Body& body, Point a, Point b, float radius_a, float radius_b) {
   add_tube(tubes.lumens, body, a, b, radius_a, radius_b);
-  add_tube(tubes.walls, body, a, b, 1.15f * radius_a + 0.5f, 1.15f * radius_b + 0.5f);
+  add_tube(tubes.walls, body, a, b, 1.12f * radius_a + 0.4f, 1.12f * radius_b + 0.4f);
 }
 
 Tubes grow_tubes(const Body& body) {
@@ -466,7 +476,7 @@ Tubes grow_tubes(const Body& body) {
       add_tube(artery ? tubes.arteries : tubes.veins, body, from.p, node.p, std::max(node.radius, 0.8f * from.radius),
                node.radius);
       // Each artery down to 1 mm radius has its bronchus at its side, a little narrower.
-      if (artery && node.radius > 0.9f) {
+      if (artery && node.radius > 1.1f) {
         const Point offset_a = 1.8f * from.radius * unit(cross(from.direction, {0.2f, 0.3f, 1}));
         const Point offset_b = 1.8f * node.radius * unit(cross(node.direction, {0.2f, 0.3f, 1}));
         add_airway(tubes, body, from.p + offset_a, node.p + offset_b, 0.75f * node.radius, 0.7f * node.radius);
@@ -478,13 +488,15 @@ Tubes grow_tubes(const Body& body) {
 
 // ---- Nodules -------------------------------------------------------------------------------------------------------
 
-// A nodule's surface: radius times 1 + a sum of lobes, a_k (3 (d.n_k)^2 - 1) / 2 with random axes n_k.
+// A nodule's surface: radius times 1 + a sum of lobes, a_k (3 (d.n_k)^2 - 1) / 2 with random axes n_k, and a
+// roughness of a tenth of the radius on the larger ones.
 struct Lump {
   PhantomNodule nodule;
   Point centre;
   float radius, hu;
   Point axes[5];
   float lobes[5];
+  float rough;  // mm
   float surface(Point direction) const {
     float r = 1;
     for (int k = 0; k < 5; k++) r += lobes[k] * (1.5f * square(dot(direction, axes[k])) - 0.5f);
@@ -493,7 +505,8 @@ struct Lump {
   float distance(Point p) const {
     const Point d = p - centre;
     const float r = length(d);
-    return r < 1e-3f ? -radius : r - radius * surface((1 / r) * d);
+    if (r < 1e-3f) return -radius;
+    return r - radius * surface((1 / r) * d) - rough * texture(d, 0.9f * radius, 0);
   }
 };
 
@@ -503,12 +516,13 @@ Lump make_lump(const PhantomNodule& nodule, Random& random) {
   lump.centre = {float(nodule.centre[0]), float(nodule.centre[1]), float(nodule.centre[2])};
   // Solid as soft tissue; ground glass, where lung is half filled, lets vessels through.
   lump.hu = float(nodule.kind == PhantomNodule::solid ? random.uniform(-30, 50) : random.uniform(-620, -400));
-  const double uneven = nodule.diameter_mm < 6 ? 0.08 : 0.16;
+  const double uneven = nodule.diameter_mm < 6 ? 0.08 : 0.18;
   for (int k = 0; k < 5; k++)
     lump.axes[k] = random_direction(random), lump.lobes[k] = float(random.uniform(-uneven, uneven));
   double volume = 0;  // the mean of r^3 over directions, to keep the volume of the sphere
   for (int i = 0; i < 400; i++) volume += std::pow(lump.surface(random_direction(random)), 3) / 400;
   lump.radius = float(nodule.diameter_mm / 2 / std::cbrt(volume));
+  lump.rough = nodule.diameter_mm < 6 ? 0 : 0.12f * lump.radius;
   return lump;
 }
 
@@ -546,7 +560,10 @@ bool place(PhantomNodule& nodule, const Body& body, const Grid& grid, const std:
   return false;
 }
 
-std::vector<Lump> make_nodules(const PhantomOptions& options, const Body& body, const Grid& grid, Phantom& phantom) {
+// Draws and places the nodules, and gives half of the larger solid ones spicules: strands of 1 mm out to twice the
+// radius, which belong to no mask.
+std::vector<Lump> make_nodules(const PhantomOptions& options, const Body& body, const Grid& grid, Phantom& phantom,
+                               Tubes& tubes) {
   Random random(body.seed, 2);
   std::vector<Lump> lumps;
   const int wanted = random.integer(options.min_nodules, options.max_nodules);
@@ -563,6 +580,12 @@ std::vector<Lump> make_nodules(const PhantomOptions& options, const Body& body, 
     nodule.at_wall = random.chance(0.25);
     if (!place(nodule, body, grid, lumps, random)) continue;
     lumps.push_back(make_lump(nodule, random));
+    if (nodule.diameter_mm > 8 && nodule.kind != PhantomNodule::ground_glass && random.chance(0.5))
+      for (int k = 0; k < 12; k++) {
+        const Lump& lump = lumps.back();
+        const Point way = float(random.uniform(1.2, 2)) * lump.radius * random_direction(random);
+        tubes.walls.push_back({lump.centre, lump.centre + way, 0.08f * lump.radius, 0.3f});
+      }
     (counts ? phantom.nodules : phantom.excluded).push_back(nodule);
   }
   return lumps;
@@ -584,7 +607,8 @@ struct Painter {
   }
 
   // Calls paint(offset in the slice, point) for the voxels within `reach` of the box from a to b.
-  template <class Paint> void for_box(Point a, Point b, float reach, double z, Paint paint) const {
+  template <class Paint>
+  void for_box(Point a, Point b, float reach, double z, Paint paint) const {
     const float here = at(0, 0, z).z;
     if (std::min(a.z, b.z) - reach > here || std::max(a.z, b.z) + reach < here) return;
     const auto first = [&](float p, size_t axis) {
@@ -601,7 +625,7 @@ struct Painter {
 
   // Draws tubes of one kind into a slice. Their joint coverage is the maximum, so that joints are not seen twice;
   // a tube thinner than a voxel is drawn as wide as one and fainter by the ratio of the areas.
-  void paint_tubes(const std::vector<Tube>& tubes, int64_t slice, float hu, std::vector<float>& image) const {
+  void paint_tubes(const std::vector<Tube>& tubes, int64_t slice, float hu, std::span<float> image) const {
     std::vector<float> mean(image.size()), cut(image.size());
     for (int c = 0; c < cuts; c++) {
       std::fill(cut.begin(), cut.end(), 0.f);
@@ -617,7 +641,7 @@ struct Painter {
     for (size_t i = 0; i < mean.size(); i++) image[i] = blend(image[i], hu, mean[i]);
   }
 
-  void paint_lump(const Lump& lump, int64_t slice, std::vector<float>& image, uint8_t* mask) const {
+  void paint_lump(const Lump& lump, int64_t slice, std::span<float> image, uint8_t* mask) const {
     const PhantomNodule& nodule = lump.nodule;
     std::vector<float> covered(image.size()), core(image.size());
     const float soft = width + (nodule.kind == PhantomNodule::ground_glass ? 1.f : 0.f);
@@ -640,8 +664,7 @@ struct Painter {
     }
   }
 
-  void paint_slice(int64_t z, float* out, uint8_t* mask) const {
-    std::vector<float> image(size_t(grid.size[0] * grid.size[1]));
+  void paint_slice(int64_t z, std::span<float> image, uint8_t* mask) const {
     std::vector<Tube> near;  // the organs that this slice cuts, or whose fat it cuts
     const float height = body.to_reference(at(0, 0, double(z))).z;
     for (const Tube& organ : body.organs)
@@ -655,7 +678,6 @@ struct Painter {
     paint_tubes(tubes.walls, z, 30, image);
     paint_tubes(tubes.lumens, z, kAir, image);
     for (const Lump& lump : lumps) paint_lump(lump, z, image, mask);
-    std::copy(image.begin(), image.end(), out);
   }
 };
 
@@ -728,8 +750,8 @@ Phantom make_phantom(const PhantomOptions& options, uint64_t seed) {
   for (size_t i = 0; i < 3; i++) grid.origin[i] = centre[i] - 0.5 * double(grid.size[i] - 1) * grid.spacing[i];
 
   Phantom phantom;
-  const Tubes tubes = grow_tubes(body);
-  const std::vector<Lump> lumps = make_nodules(options, body, grid, phantom);
+  Tubes tubes = grow_tubes(body);
+  const std::vector<Lump> lumps = make_nodules(options, body, grid, phantom, tubes);
   const float width = float(std::max(grid.spacing[0], grid.spacing[1]));
   const int cuts = std::clamp(int(std::lround(grid.spacing[2] / width)), 1, 5);
   const Painter painter{body, grid, tubes, lumps, width, cuts};
@@ -737,7 +759,8 @@ Phantom make_phantom(const PhantomOptions& options, uint64_t seed) {
   phantom.ct = Volume<int16_t>(grid);
   phantom.mask = Volume<uint8_t>(grid);
 #pragma omp parallel for schedule(dynamic)
-  for (int64_t z = 0; z < grid.size[2]; z++) painter.paint_slice(z, exact.slice(z), phantom.mask.slice(z));
+  for (int64_t z = 0; z < grid.size[2]; z++)
+    painter.paint_slice(z, {exact.slice(z), size_t(grid.size[0] * grid.size[1])}, phantom.mask.slice(z));
 #pragma omp parallel for schedule(dynamic)
   for (int64_t z = 0; z < grid.size[2]; z++)
     scan_slice(exact, z, options.noise, scramble(seed + 99), phantom.ct.slice(z));
@@ -754,6 +777,43 @@ Phantom make_phantom(const PhantomOptions& options, uint64_t seed) {
     }
   }
   return phantom;
+}
+
+void write_phantom_set(const std::string& folder, const PhantomSetOptions& options,
+                       const std::function<void(int done, int scans)>& progress) {
+  namespace fs = std::filesystem;
+  const fs::path root(folder), scans = root / "subset0";
+  const std::string marker = (root / "annotations.csv").string();
+  check(!fs::exists(marker), "write_phantom_set: ", marker, " exists, so ", folder,
+        " holds a complete set; name another folder or remove it");
+  fs::create_directories(scans);
+  const std::string ours = "1.3.6.1.4.1.99999.";  // in a range for private use: no hospital's
+  std::vector<fs::path> left;                     // by an attempt that was stopped
+  for (const fs::directory_entry& file : fs::directory_iterator(scans))
+    if (file.path().filename().string().starts_with(ours)) left.push_back(file.path());
+  for (const fs::path& file : left) fs::remove(file);
+
+  std::vector<Annotation> annotations, excluded;
+  std::string series;
+  for (int i = 0; i < options.scans; i++) {
+    Random random(options.seed, 0x1000 + uint64_t(i));
+    PhantomOptions scan = options.scan;
+    const double zoom = 1 + options.vary_spacing * random.uniform(-1, 1);
+    scan.spacing[0] *= zoom, scan.spacing[1] *= zoom;
+    scan.spacing[2] *= 1 + options.vary_spacing * random.uniform(-1, 1);
+    scan.noise *= random.uniform(0.6, 1.4);
+    scan.flip = random.chance(options.flipped);
+    const Phantom phantom = make_phantom(scan, random.bits());
+    const std::string uid = text(ours, options.seed, ".", i + 1);
+    write_volume((scans / (uid + ".mhd")).string(), phantom.ct, options.compressed);
+    for (const PhantomNodule& nodule : phantom.nodules) annotations.push_back({uid, nodule.centre, nodule.diameter_mm});
+    for (const PhantomNodule& nodule : phantom.excluded) excluded.push_back({uid, nodule.centre, -1});
+    series += uid + "\n";
+    if (progress) progress(i + 1, options.scans);
+  }
+  write_file((root / "seriesuids.csv").string(), series);
+  write_annotations((root / "annotations_excluded.csv").string(), excluded);
+  write_annotations(marker, annotations);
 }
 
 }  // namespace acinus

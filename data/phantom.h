@@ -47,4 +47,18 @@ Phantom make_phantom(const PhantomOptions& options, uint64_t seed);
 // A diameter in mm from LUNA16's distribution, given that it is at least min_diameter_mm; u uniform in [0, 1).
 double nodule_diameter(double u, double min_diameter_mm = 0);
 
+struct PhantomSetOptions {
+  int scans = 20;
+  uint64_t seed = 1;
+  PhantomOptions scan;         // of each, but flip; the noise varies by 40 %
+  double vary_spacing = 0.08;  // share by which spacing varies from scan to scan, in plane and along z
+  double flipped = 0.25;       // share of the scans that are stored flipped
+  bool compressed = false;
+};
+
+// Writes scans in LUNA16's form: subset0/<seriesuid>.mhd and .raw, annotations.csv, annotations_excluded.csv and
+// seriesuids.csv. annotations.csv comes last: where it is, the set is complete, and is not written again (Error).
+void write_phantom_set(const std::string& folder, const PhantomSetOptions& options,
+                       const std::function<void(int done, int scans)>& progress = {});
+
 }  // namespace acinus
