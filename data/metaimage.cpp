@@ -141,7 +141,8 @@ struct Fields {
     return result;
   }
 
-  template <class T> std::vector<T> numbers(const std::string& key, size_t count) const {
+  template <class T>
+  std::vector<T> numbers(const std::string& key, size_t count) const {
     const std::string* value = find(key);
     if (!value) refuse(key, "is missing");
     std::vector<T> result;
@@ -203,6 +204,8 @@ std::string beside(const std::string& header, std::string_view name) {
 
 // The path of a data file. One that is not there may be there as other tools compress it.
 std::string locate(MetaHeader& header, std::string_view name) {
+  if (std::ranges::any_of(name, [](char c) { return 0 <= c && c < ' '; }))
+    fail(header.path, ": ElementDataFile: '", shown(name), "' is no name of a file");
   const std::string path = beside(header.path, name);
   if (!exists(path))
     for (const char* suffix : {".gz", ".Z"})
@@ -379,7 +382,8 @@ Grid grid_of(const MetaHeader& header) {
   return grid;
 }
 
-template <class To, class From> bool fits(From value) {
+template <class To, class From>
+bool fits(From value) {
   if constexpr (std::is_same_v<From, To>)
     return true;
   else if constexpr (std::is_floating_point_v<To> && std::is_floating_point_v<From>)
@@ -466,7 +470,8 @@ void write_metaimage(const std::string& path, const MetaImage& image, const Meta
   write_values(path, image, image.data.data(), options);
 }
 
-template <class T> Volume<T> read_volume(const std::string& path) {
+template <class T>
+Volume<T> read_volume(const std::string& path) {
   const MetaHeader header = read_metaimage_header(path);
   Volume<T> volume;
   volume.grid = grid_of(header);
@@ -489,7 +494,8 @@ template <class T> Volume<T> read_volume(const std::string& path) {
   return volume;
 }
 
-template <class T> void write_volume(const std::string& path, const Volume<T>& volume, bool compressed) {
+template <class T>
+void write_volume(const std::string& path, const Volume<T>& volume, bool compressed) {
   const Grid& grid = volume.grid;
   check(int64_t(volume.voxels.size()) == grid.voxels(), "write_volume: ", path, ": ", volume.voxels.size(),
         " voxels on a grid of ", grid.voxels());

@@ -27,7 +27,8 @@ int64_t size_of(ElementType type);      // bytes
 const char* name_of(ElementType type);  // "MET_SHORT"
 
 // Calls f(T()) with the C++ type that holds an element.
-template <class F> decltype(auto) with_type(ElementType type, F&& f) {
+template <class F>
+decltype(auto) with_type(ElementType type, F&& f) {
   switch (type) {
     case ElementType::i8:
       return f(int8_t());
@@ -96,7 +97,8 @@ MetaImage read_slices(const MetaHeader& header, int64_t z0, int64_t z1);
 
 // The values [first, first + count) in the order of memory. T is std::byte; or int16_t, uint8_t or float where that
 // is the header's type.
-template <class T> void read_values(const MetaHeader& header, int64_t first, int64_t count, std::vector<T>& to);
+template <class T>
+void read_values(const MetaHeader& header, int64_t first, int64_t count, std::vector<T>& to);
 
 // path ends in .mha (one file) or .mhd (the values go beside, to .raw or .zraw). Either all files appear or none:
 // each is written beside and renamed, the values first.
@@ -105,7 +107,9 @@ void write_metaimage(const std::string& path, const MetaImage& image, const Meta
 // T is int16_t, uint8_t or float. The image has one channel and three dimensions, or two: one slice, z 0 with
 // spacing 1. Other element types are converted where every value fits (12.0 into int16_t, not 12.5 or 40000);
 // one that does not is an Error that names it. double to float rounds.
-template <class T> Volume<T> read_volume(const std::string& path);
-template <class T> void write_volume(const std::string& path, const Volume<T>& volume, bool compressed = false);
+template <class T>
+Volume<T> read_volume(const std::string& path);
+template <class T>
+void write_volume(const std::string& path, const Volume<T>& volume, bool compressed = false);
 
 }  // namespace acinus

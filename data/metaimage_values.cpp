@@ -34,7 +34,7 @@ struct Source {
 
   Source(const MetaHeader& header, const std::string& path) : header(header), file(open_data_file(header, path)) {
     std::error_code unreachable;
-    if (path != header.path && std::filesystem::equivalent(path, header.path, unreachable))
+    if (header.local_start == 0 && std::filesystem::equivalent(path, header.path, unreachable))
       refuse("ElementDataFile", "names the header itself; values in the same file are LOCAL");
     const int64_t share = header.bytes() / int64_t(header.files.size());
     const bool compressed = header.binary && header.compressed;
@@ -100,7 +100,8 @@ void inflate_values(const Source& source, int64_t skip, int64_t bytes, std::byte
 }
 
 // Reads numbers in text: `count` of them, after the first `skip`.
-template <class T> void parse_values(const Source& source, int64_t skip, int64_t count, std::byte* to) {
+template <class T>
+void parse_values(const Source& source, int64_t skip, int64_t count, std::byte* to) {
   std::string token, piece;
   const auto take = [&] {
     T value;
@@ -124,7 +125,8 @@ template <class T> void parse_values(const Source& source, int64_t skip, int64_t
   if (count > 0) source.refuse("DimSize", "the text ends ", count, " values early");
 }
 
-template <class T> void reverse_bytes(std::byte* data, int64_t count) {
+template <class T>
+void reverse_bytes(std::byte* data, int64_t count) {
   for (int64_t i = 0; i < count; i++) {
     T value;
     std::memcpy(&value, data + i * int64_t(sizeof(T)), sizeof(T));
@@ -136,7 +138,8 @@ template <class T> void reverse_bytes(std::byte* data, int64_t count) {
 }
 
 // Calls f(i, skip, n): of data file i, skip values and then take n, for values [first, first + count) of the image.
-template <class F> void for_each_part(const MetaHeader& header, int64_t first, int64_t count, F f) {
+template <class F>
+void for_each_part(const MetaHeader& header, int64_t first, int64_t count, F f) {
   const int64_t share = header.values() / int64_t(header.files.size());
   while (count > 0) {
     const int64_t skip = first % share, n = std::min(count, share - skip);
@@ -147,7 +150,8 @@ template <class F> void for_each_part(const MetaHeader& header, int64_t first, i
 
 }  // namespace
 
-template <class T> void read_values(const MetaHeader& header, int64_t first, int64_t count, std::vector<T>& to) {
+template <class T>
+void read_values(const MetaHeader& header, int64_t first, int64_t count, std::vector<T>& to) {
   const int64_t size = size_of(header.type), share = header.values() / int64_t(header.files.size());
   for_each_part(header, first, count, [&](size_t i, int64_t, int64_t) { Source(header, header.files[i]); });
   try {
