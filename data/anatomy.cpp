@@ -64,12 +64,13 @@ Body::Body(uint64_t seed) : seed(seed) {
   roll_cos = std::cos(roll), roll_sin = std::sin(roll);
   centre = {pick(-15, 15), pick(-25, 25), pick(-240, -120)};
   fat = 8 + 22 * square(pick(0, 1));
-  tilt = pick(-0.06, 0.06);
+  tilt = pick(-0.06, 0.06), levels = pick(-12, 12);
+  wave = {pick(0, 6.28), pick(0, 6.28), pick(0, 6.28)};
   dome[0] = pick(-84, -62), dome[1] = dome[0] - pick(4, 16);
   lung = pick(-895, -855);
   emphysema = random.chance(0.25) ? pick(0.3, 1) : 0;
   const bool contrast = random.chance(0.5);
-  const float heart = pick(0.9, 1.1), muscle = contrast ? 95.f : 45.f;
+  const float heart = pick(0.82, 1.08), muscle = contrast ? 95.f : 45.f;
   arteries = contrast ? pick(150, 380) : pick(35, 55);
   veins = contrast ? arteries - pick(20, 120) : arteries;
   liver = contrast ? pick(80, 120) : pick(50, 65);
@@ -110,6 +111,12 @@ Body::Body(uint64_t seed) : seed(seed) {
       {{-2, 14, 50}, {-40, 12, 4}, 10, 7, -20},
       {{-2, 14, 50}, {42, 15, 4}, 10, 7, -20},
   };
+}
+
+// No two chests have the same shape: waves of 160 mm move every point by up to 5 mm.
+Point Body::bend(Point p) const {
+  return {3 * std::sin((p.y + p.z) / 25 + wave.x), 3 * std::sin((0.5f * p.x - p.z) / 25 + wave.y),
+          2 * std::sin((p.x + p.y) / 25 + wave.z)};
 }
 
 std::vector<Tube> Body::organs_near(float z) const {
@@ -163,7 +170,7 @@ void Body::paint_ribs(Point p, float width, float& hu) const {
   const float around = std::atan2(std::abs(p.x), p.y - cage.y);  // 0 at the back, pi at the sternum
   // Ribs: 13 x 7 mm, 25 mm apart, cortex 1.3 mm; from the back to the front they fall by 80 mm, the last part is
   // cartilage (all of it longer for the lower ones).
-  const float fall = p.z + tilt * p.x + 80 * square(std::sin(around / 2)) - 118, rib = std::round(fall / 25);
+  const float fall = p.z + levels + tilt * p.x + 80 * square(std::sin(around / 2)) - 118, rib = std::round(fall / 25);
   if (out > 0 && out < 16 && around > 0.3f && rib <= 0 && rib > -11) {
     const float dz = (fall - 25 * rib) * 0.94f;  // across the rib, which slopes
     const float distance = (std::sqrt(square((out - 5.5f) / 3.6f) + square(dz / 6.5f)) - 1) * 4.2f;
@@ -189,7 +196,9 @@ void Body::paint_spine(Point p, float width, float& hu) const {
   const float y = p.y - spine_y(p.z), x = std::abs(p.x);
   if (x > 45 || y < -25 || y > 75) return;
   // A vertebra each 24 mm. Its body: 36 x 29 mm with a waist, and a disc of 5 mm.
-  const auto level = [](float z) { return z - 24 * std::round(z / 24); };  // mm from the middle of a vertebra
+  const auto level = [&](float z) {
+    return z + levels - 24 * std::round((z + levels) / 24);
+  };  // mm from the middle of a vertebra
   const float dz = level(p.z), waist = 2.5f * (1 - square(dz / 12));
   const float body = rounded_ellipse(p.x, y, 18 - waist, 14.5f - waist);
   const float marrow = 190 + 70 * texture(p, 4, seed + 3) + 200 * ramp(std::abs(dz), 7, 9);

@@ -82,6 +82,8 @@ struct Body {
   float roll_cos, roll_sin;  // patients do not lie quite straight
   Point centre;              // of the reference frame in the world
   float fat;                 // under the skin, mm
+  float levels;              // mm by which ribs and vertebrae are moved along the spine
+  Point wave;                // phases of bend()
   float tilt;                // of the ribs to one side
   float dome[2];             // height of the diaphragm's right and left dome
   float lung;                // HU of lung tissue at half depth
@@ -92,11 +94,15 @@ struct Body {
 
   Point to_reference(Point world) const {
     const Point d = world - centre;
-    return {(roll_cos * d.x + roll_sin * d.y) / scale.x, (roll_cos * d.y - roll_sin * d.x) / scale.y, d.z / scale.z};
+    const Point p{(roll_cos * d.x + roll_sin * d.y) / scale.x, (roll_cos * d.y - roll_sin * d.x) / scale.y,
+                  d.z / scale.z};
+    return p + bend(p);
   }
   Point to_world(Point p) const {
-    const float x = p.x * scale.x, y = p.y * scale.y;
-    return centre + Point{roll_cos * x - roll_sin * y, roll_sin * x + roll_cos * y, p.z * scale.z};
+    Point q = p;
+    for (int i = 0; i < 6; i++) q = p - bend(q);  // solves q + bend(q) = p; each round leaves a fifth of the error
+    const float x = q.x * scale.x, y = q.y * scale.y;
+    return centre + Point{roll_cos * x - roll_sin * y, roll_sin * x + roll_cos * y, q.z * scale.z};
   }
 
   // From here on in the reference frame. `near`: the organs to look at, those that matter at this height.
@@ -106,6 +112,7 @@ struct Body {
   float tissue(Point p, float width, const std::vector<Tube>& near) const;
 
  private:
+  Point bend(Point p) const;
   float skin(Point p) const;
   float diaphragm(Point p) const;
   float mediastinum(Point p, const std::vector<Tube>& near) const;

@@ -26,21 +26,20 @@ struct Lump {
   PhantomNodule nodule;
   Point centre;
   float radius, hu;  // hu of its whole; part-solid ones have a denser core
-  float rough;       // mm
+  float rough;       // share of the radius
+  uint64_t seed;
   Point axes[5];
   float lobes[5];
 
   float surface(Point direction) const {
     float r = 1;
     for (int k = 0; k < 5; k++) r += lobes[k] * (1.5f * square(dot(direction, axes[k])) - 0.5f);
+    if (rough > 0) r += rough * (texture(direction, 0.8f, seed) + 0.6f * texture(direction, 0.35f, seed));
     return r;
   }
   float distance(Point p) const {
-    const Point d = p - centre;
-    const float r = length(d);
-    if (r < 1e-3f) return -radius;
-    const float bumps = rough == 0 ? 0 : rough * (texture(p, 0.8f * radius, 0) + 0.6f * texture(p, 0.35f * radius, 1));
-    return r - radius * surface((1 / r) * d) - bumps;
+    const float r = length(p - centre);
+    return r < 1e-3f ? -radius : r - radius * surface((1 / r) * (p - centre));
   }
 };
 
@@ -52,16 +51,18 @@ Point random_direction(Random& random) {
 }
 
 Lump make_lump(const PhantomNodule& nodule, Random& random) {
-  Lump lump{nodule, {float(nodule.centre[0]), float(nodule.centre[1]), float(nodule.centre[2])}, 0, 0, 0, {}, {}};
+  Lump lump{
+      nodule, {float(nodule.centre[0]), float(nodule.centre[1]), float(nodule.centre[2])}, 0, 0, 0, random.bits(), {},
+      {}};
   const bool large = nodule.diameter_mm >= 6;
   for (int k = 0; k < 5; k++) {
     lump.axes[k] = random_direction(random);
     lump.lobes[k] = float(random.uniform(-1, 1)) * (large ? 0.18f : 0.08f);
   }
+  lump.rough = large ? 0.16f : 0;
   double volume = 0;  // of a unit sphere so deformed: the mean of r^3 over directions
-  for (int i = 0; i < 400; i++) volume += std::pow(lump.surface(random_direction(random)), 3) / 400;
+  for (int i = 0; i < 1000; i++) volume += std::pow(lump.surface(random_direction(random)), 3) / 1000;
   lump.radius = float(nodule.diameter_mm / 2 / std::cbrt(volume));
-  lump.rough = large ? 0.15f * lump.radius : 0;
   // Soft tissue; ground glass is lung that is half filled.
   lump.hu = float(nodule.kind == PhantomNodule::solid ? random.uniform(-30, 50) : random.uniform(-620, -400));
   return lump;
