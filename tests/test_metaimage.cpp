@@ -60,7 +60,7 @@ std::string header(const Keys& changes = {}, const std::string& line_end = "\n")
             {"DimSize", "4 3 2"},        {"ElementType", "MET_SHORT"}};
   std::string data_file = "LOCAL", result;
   for (const auto& [key, value] : changes) {
-    const auto found = std::find_if(keys.begin(), keys.end(), [&](const auto& k) { return k.first == key; });
+    const auto found = std::find_if(keys.begin(), keys.end(), [key = key](const auto& k) { return k.first == key; });
     if (key == "ElementDataFile")
       data_file = value;
     else if (found != keys.end())

@@ -1,0 +1,66 @@
+#include "data/png.h"
+
+#include <climits>
+#include <memory>
+
+#define STB_IMAGE_IMPLEMENTATION
+#define STB_IMAGE_STATIC
+#define STBI_ONLY_PNG
+#define STBI_NO_STDIO
+#include <stb/stb_image.h>
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+#define STB_IMAGE_WRITE_STATIC
+#define STBI_WRITE_NO_STDIO
+#include <stb/stb_image_write.h>
+
+#include "tensor/check.h"
+#include "tensor/file.h"
+
+namespace acinus {
+
+namespace {
+
+constexpr int64_t kFileLimit = 64 << 20;    // bytes
+constexpr int64_t kPixelLimit = 256 << 20;  // bytes once decoded
+
+}  // namespace
+
+std::string encode_png(const Picture& picture) {
+  const auto& [width, height, channels, pixels] = picture;
+  check(width > 0 && height > 0 && channels >= 1 && channels <= 4, "png: ", width, "x", height, " with ", channels,
+        " channels is no picture");
+  const int64_t row = int64_t(width) * channels;
+  check(int64_t(pixels.size()) == row * height, "png: ", width, "x", height, "x", channels,
+        " pixels wanted, there are ", pixels.size());
+  check((row + 1) * height <= kPixelLimit, "png: ", width, "x", height, " is too large");
+  std::string file;
+  const auto append = [](void* to, void* from, int bytes) {
+    static_cast<std::string*>(to)->append(static_cast<const char*>(from), size_t(bytes));
+  };
+  if (!stbi_write_png_to_func(append, &file, width, height, channels, pixels.data(), int(row)))
+    fail("png: not enough memory to encode ", width, "x", height);
+  return file;
+}
+
+void write_png(const std::string& path, const Picture& picture) { write_file(path, encode_png(picture)); }
+
+Picture read_png(const std::string& path) {
+  const std::string file = read_file(path, kFileLimit);
+  const auto* bytes = reinterpret_cast<const stbi_uc*>(file.data());
+  const int length = int(file.size());
+  Picture picture;
+  const auto refuse = [&] { fail(path, ": is no .png that can be read: ", stbi_failure_reason()); };
+  if (!stbi_info_from_memory(bytes, length, &picture.width, &picture.height, &picture.channels)) refuse();
+  if (stbi_is_16_bit_from_memory(bytes, length)) fail(path, ": has 16 bits per channel; only 8 can be read");
+  // A row of deflated pixels takes at least 1/1032 of its length; pixels of 1 bit become 8 or more.
+  const int64_t pixels = int64_t(picture.width) * picture.height;
+  if (pixels * picture.channels > kPixelLimit || pixels / 8 / 1032 > length)
+    fail(path, ": claims ", picture.width, "x", picture.height, " pixels, too many for its ", length, " bytes");
+  const std::unique_ptr<stbi_uc, void (*)(void*)> decoded(
+      stbi_load_from_memory(bytes, length, &picture.width, &picture.height, &picture.channels, 0), stbi_image_free);
+  if (!decoded) refuse();
+  picture.pixels.assign(decoded.get(), decoded.get() + pixels * picture.channels);
+  return picture;
+}
+
+}  // namespace acinus
