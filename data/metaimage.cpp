@@ -53,7 +53,7 @@ bool is_known(const std::string& key) {
 
 std::string joined(const std::vector<double>& numbers) {
   std::string result;
-  for (double x : numbers) result += (result.empty() ? "" : " ") + shortest(x);
+  for (double x : numbers) result += text(result.empty() ? "" : " ", shortest(x));
   return result;
 }
 

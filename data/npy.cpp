@@ -30,7 +30,7 @@ NpyType type_of() {
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string result = "(";
-  for (int64_t n : shape) result += (result.size() > 1 ? " " : "") + std::to_string(n) + ",";
+  for (int64_t n : shape) result += text(result.size() > 1 ? " " : "", n, ",");
   if (shape.size() > 1) result.pop_back();  // (3,) but (2, 3)
   return result + ")";
 }
