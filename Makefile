@@ -12,7 +12,7 @@ ARCH     ?= -march=native
 OPT      ?= -O3
 PREFIX   ?= /usr/local
 PROGRAMS := train predict phantom
-TOOLS    := check_reference
+TOOLS    := check_reference check_metaimage
 
 ifeq ($(origin CXX),default)
 CXX := $(shell command -v g++ >/dev/null 2>&1 && echo g++ || echo clang++)
@@ -40,6 +40,7 @@ LIBS := $(ZLIB) -lpthread
 LIBRARY  := $(BUILD)/libacinus.a
 SOURCES  := $(wildcard tensor/*.cpp tensor/*.cu tensor/ops/*.cu nn/*.cpp optim/*.cu data/*.cpp)
 OBJECTS  := $(SOURCES:%=$(BUILD)/%.o)
+APP_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(filter-out $(PROGRAMS:%=apps/%.cpp),$(wildcard apps/*.cpp)))
 TESTS    := $(filter-out $(TOOLS:%=tests/%.cpp),$(wildcard tests/*.cpp))
 
 .PHONY: all tools test bench lines asan clean install banner
@@ -65,7 +66,7 @@ $(BUILD)/%.cpp.o: %.cpp | third_party/root/flags.mk
 $(LIBRARY): $(OBJECTS)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(PROGRAMS): %: $(BUILD)/apps/%.cpp.o $(BUILD)/apps/cli.cpp.o $(LIBRARY)
+$(PROGRAMS): %: $(BUILD)/apps/%.cpp.o $(APP_OBJECTS) $(LIBRARY)
 	$(Q)$(CXX) $(CXXFLAGS) $^ $(LIBS) -o $@
 
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/%.cpp.o $(LIBRARY)

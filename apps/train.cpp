@@ -1,0 +1,389 @@
+// train: teaches a U-Net to find nodules. Without arguments it makes its own data; see README.md.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <thread>
+
+#include "apps/cli.h"
+#include "apps/report.h"
+#include "apps/segment.h"
+#include "data/overlay.h"
+#include "data/phantom.h"
+#include "nn/inspect.h"
+#include "optim/adam.h"
+#include "optim/schedule.h"
+#include "optim/sgd.h"
+#include "tensor/file.h"
+#include "tensor/memory.h"
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+using namespace acinus;
+
+namespace {
+
+struct Config {
+  std::string preset = "laptop", out;
+  int64_t seed = 1, threads = 0;
+  struct {
+    std::string folder, masks = "auto", held_out;
+    double validation = 0.2, memory_gb = 8;
+  } data;
+  struct {
+    int64_t scans = 24, size = 160, slices = 48;
+    double pixel_mm = 2, slice_mm = 3, min_diameter_mm = 6;
+  } phantom;
+  struct {
+    int64_t planes = 3;
+    HuWindow window;
+    double threshold = 0.5;
+  } input;
+  struct {
+    int64_t width = 12, depth = 3, norm_groups = 4;
+    std::string up = "nearest", norm = "group", init = "he";
+  } net;
+  struct {
+    int64_t epochs = 8, steps = 80, batch = 8, size = 96, warmup = 20;
+    double foreground = 0.6, lr = 3e-3, weight_decay = 1e-4, clip = 1, smooth = 1, momentum = 0.9;
+    bool whole_slices = false, mirror = true;
+    std::string loss = "dice+bce", optimizer = "adamw", decay = "cosine";
+  } train;
+};
+
+// The recipe of the Keras tutorial this project replaces, exactly (docs/seed.md).
+void set_seed_recipe(Config& c) {
+  c.phantom = {24, 512, 48, 0.7, 2.5, 0};
+  c.input.planes = 1;
+  c.net = {32, 4, 8, "nearest", "none", "glorot"};
+  c.train.epochs = 20, c.train.steps = 0, c.train.batch = 2, c.train.size = 512, c.train.warmup = 0;
+  c.train.lr = 1e-5, c.train.weight_decay = 0, c.train.clip = 0;
+  c.train.whole_slices = true, c.train.mirror = false;
+  c.train.loss = "dice", c.train.optimizer = "adam", c.train.decay = "constant";
+}
+
+void add_settings(Settings& s, Config& c) {
+  s.add("preset", c.preset, "laptop, or seed: the recipe of the original system (512x512, 7.8 million parameters)");
+  s.add("out", c.out, "folder for the run; empty: runs/<preset>");
+  s.add("seed", c.seed, "the same seed on the same machine gives the same numbers");
+  s.add("threads", c.threads, "0: all cores");
+  s.add("data.folder", c.data.folder, "scans in LUNA16 form; empty: synthetic scans are made");
+  s.add("data.masks", c.data.masks, "auto, spheres (from annotations.csv) or readers (outlines)");
+  s.add("data.validation", c.data.validation, "share of the patients held out");
+  s.add("data.held_out", c.data.held_out, "or which: ends of their seriesuids, parted by commas");
+  s.add("data.memory_gb", c.data.memory_gb, "refuse to load more than this");
+  s.add("phantom.scans", c.phantom.scans, "synthetic scans to make");
+  s.add("phantom.size", c.phantom.size, "their voxels along x and y");
+  s.add("phantom.slices", c.phantom.slices, "their slices");
+  s.add("phantom.pixel_mm", c.phantom.pixel_mm, "mm between voxels");
+  s.add("phantom.slice_mm", c.phantom.slice_mm, "mm between slices");
+  s.add("phantom.min_diameter_mm", c.phantom.min_diameter_mm, "no nodule smaller than this");
+  s.add("input.planes", c.input.planes, "neighbouring slices the network sees: 1, 3, 5, 7");
+  s.add("input.hu_low", c.input.window.low, "HU that become 0");
+  s.add("input.hu_high", c.input.window.high, "HU that become 1");
+  s.add("input.threshold", c.input.threshold, "of the probability, for masks");
+  s.add("net.width", c.net.width, "channels of the first block");
+  s.add("net.depth", c.net.depth, "how often the image is halved");
+  s.add("net.up", c.net.up, "nearest, bilinear or transpose");
+  s.add("net.norm", c.net.norm, "none, batch, group or instance");
+  s.add("net.norm_groups", c.net.norm_groups, "for group");
+  s.add("net.init", c.net.init, "he or glorot");
+  s.add("train.epochs", c.train.epochs, "between validations there is one epoch");
+  s.add("train.steps", c.train.steps, "steps an epoch; 0: every slice with a nodule once");
+  s.add("train.batch", c.train.batch, "pieces a step");
+  s.add("train.size", c.train.size, "side of a piece, voxels");
+  s.add("train.foreground", c.train.foreground, "share of pieces around nodules");
+  s.add("train.whole_slices", c.train.whole_slices, "the middle of each slice with a nodule instead of pieces");
+  s.add("train.mirror", c.train.mirror, "mirror pieces at random");
+  s.add("train.loss", c.train.loss, "dice, bce or dice+bce");
+  s.add("train.smooth", c.train.smooth, "of the Dice loss");
+  s.add("train.optimizer", c.train.optimizer, "adam, adamw or sgd (Nesterov)");
+  s.add("train.lr", c.train.lr, "learning rate");
+  s.add("train.momentum", c.train.momentum, "for sgd");
+  s.add("train.weight_decay", c.train.weight_decay, "");
+  s.add("train.warmup", c.train.warmup, "steps over which the learning rate rises");
+  s.add("train.decay", c.train.decay, "constant, cosine or polynomial");
+  s.add("train.clip", c.train.clip, "largest norm of the gradient; 0: no limit");
+}
+
+void check_config(const Config& c) {
+  const auto need = [](bool holds, const char* message) {
+    if (!holds) throw UsageError{message};
+  };
+  need(c.input.planes >= 1 && c.input.planes <= 31 && c.input.planes % 2 == 1,
+       "--input.planes must be odd: 1, 3, 5, ...");
+  need(c.input.window.high > c.input.window.low, "--input.hu_high must be above --input.hu_low");
+  need(c.train.epochs >= 1 && c.train.steps >= 0 && c.train.batch >= 1,
+       "--train.epochs and --train.batch must be at least 1");
+  need(c.train.size >= 8 && c.train.size <= 4096, "--train.size must be between 8 and 4096");
+  need(c.train.lr > 0, "--train.lr must be greater than 0");
+  need(c.phantom.scans >= 2, "--phantom.scans: at least 2, one to train on and one to hold out");
+  need(c.threads >= 0 && c.threads <= 1024, "--threads must be 0 or a number of threads");
+  need(c.train.steps > 0 || c.train.whole_slices, "--train.steps 0 goes with --train.whole_slices true");
+}
+
+// ---- data -----------------------------------------------------------------------------------------------------
+
+// Phantoms are kept beside the runs and used again: the name says all they depend on.
+std::string phantom_folder(const Config& c) {
+  const auto& p = c.phantom;
+  const std::string folder =
+      text("runs/phantoms/", p.scans, "x", p.size, "x", p.size, "x", p.slices, "-", shortest(p.pixel_mm), "mm-",
+           shortest(p.slice_mm), "mm-from", shortest(p.min_diameter_mm), "mm-seed", c.seed);
+  if (std::filesystem::exists(folder + "/annotations.csv")) return folder;
+  PhantomSetOptions set;
+  set.scans = int(p.scans);
+  set.seed = uint64_t(c.seed);
+  set.scan.size = {p.size, p.size, p.slices};
+  set.scan.spacing = {p.pixel_mm, p.pixel_mm, p.slice_mm};
+  set.scan.min_diameter_mm = p.min_diameter_mm;
+  Progress progress("making synthetic scans", p.scans);
+  write_phantom_set(folder, set, [&](int done, int) { progress.update(done); });
+  return folder;
+}
+
+Dataset load(const Config& c, const std::string& folder) {
+  Progress progress("reading scans", 1);
+  return load_dataset(folder, mask_source_named(c.data.masks), int64_t(c.data.memory_gb * (1 << 30)),
+                      [&](int64_t done, int64_t of) { progress.update(done, text("of ", of)); });
+}
+
+// ---- training -------------------------------------------------------------------------------------------------
+
+std::unique_ptr<Optimizer> make_optimizer(const Config& c, const UNet& net) {
+  const auto& t = c.train;
+  AdamOptions adam;
+  adam.weight_decay = t.weight_decay;
+  adam.decoupled = t.optimizer == "adamw";
+  if (t.optimizer == "adam" || t.optimizer == "adamw") return std::make_unique<Adam>(net.parameters(), adam);
+  if (t.optimizer == "sgd")
+    return std::make_unique<Sgd>(net.parameters(), SgdOptions{t.momentum, /*nesterov=*/t.momentum > 0, t.weight_decay});
+  throw UsageError{"--train.optimizer is adam, adamw or sgd, not \"" + t.optimizer + "\""};
+}
+
+Schedule make_schedule(const Config& c, int64_t steps) {
+  Schedule s;
+  s.lr = c.train.lr;
+  s.warmup = c.train.warmup;
+  s.steps = steps;
+  if (c.train.decay == "cosine")
+    s.decay = Schedule::Decay::cosine;
+  else if (c.train.decay == "polynomial")
+    s.decay = Schedule::Decay::polynomial;
+  else if (c.train.decay != "constant")
+    throw UsageError{"--train.decay is constant, cosine or polynomial, not \"" + c.train.decay + "\""};
+  return s;
+}
+
+Tensor loss_of(const Config& c, const Tensor& logits, const Tensor& t) {
+  if (c.train.loss == "bce") return bce_with_logits(logits, t);
+  const Tensor dice = dice_loss(sigmoid(logits), t, c.train.smooth);
+  if (c.train.loss == "dice") return dice;
+  if (c.train.loss == "dice+bce") return add(dice, bce_with_logits(logits, t));
+  throw UsageError{"--train.loss is dice, bce or dice+bce, not \"" + c.train.loss + "\""};
+}
+
+struct Validation {
+  double dice = 0;  // mean over the patients that have nodules
+  std::vector<std::pair<const Patient*, double>> patients;
+  std::vector<Volume<uint8_t>> masks;  // predicted, one a patient
+};
+
+Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& patients, const InputFormat& format,
+                    const std::string& label) {
+  Validation v;
+  int64_t slices = 0, done = 0, with_nodules = 0;
+  for (size_t i : patients) slices += data.patients[i].ct.grid.size[2];
+  Progress progress(label, slices);
+  for (size_t i : patients) {
+    const Patient& p = data.patients[i];
+    v.masks.push_back(
+        thresholded(segment(net, p.ct, format, [&](int64_t, int64_t) { progress.update(++done); }), format.threshold));
+    v.patients.emplace_back(&p, dice(v.masks.back(), p.mask));
+    if (p.mask_voxels == 0) continue;
+    v.dice += v.patients.back().second;
+    with_nodules++;
+  }
+  v.dice /= double(std::max<int64_t>(with_nodules, 1));
+  return v;
+}
+
+// Of each validation patient, up to six, the slice with most nodule in it, beside itself with the outlines.
+Picture overlay_of(const Validation& v) {
+  std::vector<Picture> pictures;
+  for (size_t i = 0; i < v.patients.size() && i < 6; i++) {
+    const Patient& p = *v.patients[i].first;
+    const int64_t pixels = p.ct.grid.size[0] * p.ct.grid.size[1];
+    int64_t best = p.ct.grid.size[2] / 2, most = 0;
+    for (int64_t z = 0; z < p.ct.grid.size[2]; z++) {
+      const int64_t n = std::count(p.mask.slice(z), p.mask.slice(z) + pixels, 1);
+      if (n > most) most = n, best = z;
+    }
+    const int zoom = p.ct.grid.size[0] < 256 ? 3 : 2;
+    pictures.push_back(overlay(p.ct, nullptr, nullptr, best, zoom));
+    pictures.push_back(overlay(p.ct, &p.mask, &v.masks[i], best, zoom));
+  }
+  return montage(pictures, 4);
+}
+
+void train(Config& c, const Settings& settings, const std::string& command) {
+#ifdef _OPENMP
+  if (c.threads > 0) omp_set_num_threads(int(c.threads));
+  const int threads = omp_get_max_threads();
+#else
+  const int threads = 1;
+#endif
+  const double start = seconds_now();
+  InputFormat format{c.input.planes, c.input.window, c.input.threshold};
+  UNetOptions net_options;
+  net_options.in = c.input.planes;
+  net_options.width = c.net.width;
+  net_options.depth = c.net.depth;
+  net_options.norm_groups = int(c.net.norm_groups);
+  net_options.up = up_named(c.net.up);
+  net_options.norm = norm_named(c.net.norm);
+  net_options.init = init_named(c.net.init);
+  UNet net(net_options, uint64_t(c.seed));
+  const auto optimizer = make_optimizer(c, net);
+  make_schedule(c, 1);
+  loss_of(c, Tensor::zeros({1, 1, 1, 1}), Tensor::zeros({1, 1, 1, 1}));  // so that a wrong name is said at once
+
+  const std::string folder = c.data.folder.empty() ? phantom_folder(c) : c.data.folder;
+  const Dataset data = load(c, folder);
+  const Split split = split_patients(data, c.data.validation, c.data.held_out, uint64_t(c.seed));
+  SamplingOptions sampling;
+  sampling.size = c.train.size;
+  sampling.planes = c.input.planes;
+  sampling.foreground = c.train.foreground;
+  sampling.whole_slices = c.train.whole_slices;
+  sampling.mirror = c.train.mirror;
+  sampling.window = c.input.window;
+  const Sampler sampler(data, split.train, sampling, uint64_t(c.seed));
+
+  if (c.out.empty())
+    c.out = fresh_folder("runs/" + c.preset);
+  else if (std::filesystem::exists(c.out) && !std::filesystem::is_empty(c.out))
+    fail(c.out, ": is there already and not empty; name another folder with --out");
+  std::filesystem::create_directories(c.out);
+  write_file(c.out + "/config.json", settings.to_json());
+
+  std::printf("settings\n");
+  settings.print();
+  std::printf("\nnetwork\n%s", summary(net, [&] {
+                                 net(Tensor::zeros({1, c.train.size, c.train.size, c.input.planes}));
+                               }).c_str());
+  std::printf("\ndata: %s\n  %zu patients to train on, %zu held out\n", folder.c_str(), split.train.size(),
+              split.validation.size());
+  for (const std::string& warning : data.warnings) std::printf("  warning: %s\n", warning.c_str());
+  const int64_t steps =
+      c.train.steps > 0 ? c.train.steps : (sampler.nodule_slices() + c.train.batch - 1) / c.train.batch;
+  std::printf("  %lld steps an epoch, %d thread%s, run folder %s\n\n", static_cast<long long>(steps), threads,
+              threads == 1 ? "" : "s", c.out.c_str());
+  std::fflush(stdout);
+
+  const Schedule schedule = make_schedule(c, c.train.epochs * steps);
+  std::vector<EpochRow> rows;
+  std::vector<std::string> overlays;
+  double best = -1;
+  Validation validation;
+  for (int64_t epoch = 1; epoch <= c.train.epochs; epoch++) {
+    memory::reset_peak();
+    const double epoch_start = seconds_now();
+    double loss_sum = 0, lr = 0;
+    {
+      Progress progress(text("epoch ", epoch, "/", c.train.epochs), steps);
+      for (int64_t i = 0; i < steps; i++) {
+        const int64_t step = (epoch - 1) * steps + i;
+        Tensor x, t;
+        sampler.draw(step * c.train.batch, c.train.batch, x, t);
+        net.zero_grad();
+        const auto forward_backward = [&] {
+          const Tensor loss = loss_of(c, net(x), t);
+          loss.backward();
+          return loss.item();
+        };
+        const double loss = forward_backward();
+        const double norm = clip_grad_norm(net.parameters(), c.train.clip > 0 ? c.train.clip : INFINITY);
+        if (!std::isfinite(loss) || !std::isfinite(norm))
+          fail("step ", step + 1, ": the loss is ", loss, " and the gradient's norm ", norm,
+               "; the first number that is not finite: ",
+               first_not_finite(net,
+                                [&] {
+                                  net.zero_grad();
+                                  forward_backward();
+                                }),
+               ". A lower --train.lr or --train.clip 1 may help. ",
+               rows.empty() ? "Nothing was saved" : "The last good state is in " + c.out + "/last.safetensors");
+        lr = schedule.at(step);
+        optimizer->step(lr);
+        loss_sum += loss;
+        const double rate = double((i + 1) * c.train.batch) / (seconds_now() - epoch_start);
+        char note[96];
+        std::snprintf(note, sizeof note, "loss %.4f  lr %.1e  %.1f images/s", loss_sum / double(i + 1), lr, rate);
+        progress.update(i + 1, note);
+      }
+    }
+    const double seconds = seconds_now() - epoch_start;
+    validation = validate(net, data, split.validation, format, text("epoch ", epoch, " validation"));
+
+    rows.push_back({epoch, epoch * steps, loss_sum / double(steps), validation.dice, lr, seconds,
+                    double(steps * c.train.batch) / seconds, double(memory::stats().peak >> 20)});
+    const EpochRow& row = rows.back();
+    auto metadata = to_metadata(format);
+    metadata["format"] = "pt";
+    metadata["unet.config"] = to_json(net_options);
+    metadata["train.config"] = settings.to_json();
+    metadata["epoch"] = std::to_string(epoch);
+    metadata["val_dice"] = shortest(validation.dice);
+    const NamedTensors state = state_dict(net);
+    NamedTensors all = state;
+    for (const auto& [name, tensor] : optimizer->state()) all.emplace_back("optimizer." + name, tensor);
+    write_safetensors(c.out + "/last.safetensors", all, metadata);
+    const bool is_best = validation.dice > best;
+    if (is_best) write_safetensors(c.out + "/best.safetensors", state, metadata), best = validation.dice;
+    if (epoch == 1 || epoch == c.train.epochs || epoch % std::max<int64_t>(c.train.epochs / 4, 1) == 0) {
+      std::filesystem::create_directories(c.out + "/overlays");
+      overlays.push_back(text("overlays/epoch_", epoch < 10 ? "00" : epoch < 100 ? "0" : "", epoch, ".png"));
+      write_png(c.out + "/" + overlays.back(), overlay_of(validation));
+    }
+    write_file(c.out + "/metrics.csv", to_csv(rows));
+    write_file(c.out + "/report.html", report_html("acinus: " + c.out, command, settings.to_json(), rows, overlays));
+    std::printf("epoch %3lld/%lld | loss %8.4f | val dice %.4f%s | lr %.1e | %6.1f images/s | %s\n",
+                static_cast<long long>(epoch), static_cast<long long>(c.train.epochs), row.loss, row.val_dice,
+                is_best ? " *" : "  ", row.lr, row.images_per_second, minutes(seconds_now() - start).c_str());
+    std::fflush(stdout);
+  }
+
+  LoadedUNet loaded = load_unet(c.out + "/best.safetensors");
+  validation = validate(*loaded.net, data, split.validation, format, "best network");
+  std::printf("\nheld-out patients, best network (hard Dice over the whole scan)\n");
+  for (const auto& [patient, value] : validation.patients)
+    std::printf("  %-70s %.4f%s\n", patient->seriesuid.c_str(), value, patient->mask_voxels ? "" : "  (no nodule)");
+  std::printf("  mean over those with nodules %.4f\n\n", validation.dice);
+  std::printf("in %s: best.safetensors  last.safetensors  metrics.csv  report.html  overlays/\n", c.out.c_str());
+  std::printf("next: ./predict %s --model %s/best.safetensors\n", validation.patients[0].first->path.c_str(),
+              c.out.c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_program("train", [&] {
+    Config config;
+    Settings settings("train",
+                      "Trains a U-Net to find lung nodules. Without arguments on synthetic scans, which it makes.");
+    add_settings(settings, config);
+    settings.on_defaults([&] {
+      if (config.preset == "seed")
+        set_seed_recipe(config);
+      else if (config.preset != "laptop")
+        throw UsageError{"--preset is laptop or seed, not \"" + config.preset + "\""};
+    });
+    if (!settings.parse(argc, argv)) return;
+    check_config(config);
+    std::string command = "./train";
+    for (int i = 1; i < argc; i++) command += std::string(" ") + argv[i];
+    train(config, settings, command);
+  });
+}
