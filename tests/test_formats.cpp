@@ -1,41 +1,17 @@
 // Files other than MetaImage: how they are written at all, CSV, .npy and .png.
-#include <unistd.h>
-
-#include <catch2/catch.hpp>
-#include <cmath>
-#include <cstring>
-#include <filesystem>
 #include <limits>
 #include <random>
 
 #include "data/csv.h"
 #include "data/npy.h"
 #include "data/png.h"
-#include "tensor/check.h"
 #include "tensor/file.h"
+#include "tests/testing.h"
 
 using namespace acinus;
 namespace fs = std::filesystem;
 
 namespace {
-
-// A folder of its own for a test case, gone at its end.
-struct Scratch {
-  fs::path path = fs::temp_directory_path() / text("test_formats-", getpid());
-  Scratch() { fs::create_directories(path); }
-  ~Scratch() { fs::remove_all(path); }
-  std::string operator/(const std::string& name) const { return (path / name).string(); }
-};
-
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::string hex(const std::string& text) {
   std::string bytes;
@@ -85,8 +61,7 @@ TEST_CASE("file: written whole or not at all") {
   REQUIRE(fs::is_character_file("/dev/full"));
   REQUIRE_THAT(error_of([&] { write_file(folder / "none/a.txt", "x"); }), Catch::Contains("none/a.txt: No such file"));
   REQUIRE_THAT(error_of([&] { write_file(folder.path, "x"); }), Catch::Contains("it is a folder"));
-  for (const auto& entry : fs::directory_iterator(folder.path))
-    REQUIRE(entry.path().string().find(".tmp") == std::string::npos);
+  REQUIRE_FALSE(folder.holds_temporary());
 }
 
 TEST_CASE("file: numbers in text") {

@@ -1,52 +1,21 @@
 // The MetaImage reader and writer on files made here, byte by byte. tests/check_metaimage.cpp goes through files
 // that other programs wrote.
 #include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <bit>
-#include <catch2/catch.hpp>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <random>
 
 #include "data/metaimage.h"
-#include "tensor/check.h"
 #include "tensor/file.h"
+#include "tests/testing.h"
 
 using namespace acinus;
 namespace fs = std::filesystem;
 
 namespace {
-
-// A folder of its own for a test case, gone at its end.
-struct Scratch {
-  fs::path path = fs::temp_directory_path() / text("test_metaimage-", getpid());
-  Scratch() { fs::create_directories(path); }
-  ~Scratch() { fs::remove_all(path); }
-  std::string operator/(const std::string& name) const { return (path / name).string(); }
-};
-
-// Not write_file: that waits for the disk, and these are thousands. A new file is written faster than an old one over.
-void put(const std::string& path, const std::string& content) {
-  fs::remove(path);
-  std::ofstream file(path, std::ios::binary);
-  file << content;
-  REQUIRE(file.flush());
-}
-
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 using Keys = std::vector<std::pair<std::string, std::string>>;
 
@@ -621,8 +590,7 @@ TEST_CASE("metaimage: what cannot be written is said, and leaves what was there"
   REQUIRE_THAT(refused([](MetaImage& i) { i.extra = {{"DimSize", "9 9"}}; }), Catch::Contains("DimSize"));
   REQUIRE_THAT(refused([](MetaImage& i) { i.extra = {{"Note", "a\nDimSize = 9 9"}}; }), Catch::Contains("Note"));
   REQUIRE_THAT(refused([](MetaImage& i) { i.extra = {{"a = b", "c"}}; }), Catch::Contains("a = b"));
-  for (const auto& entry : fs::directory_iterator(folder.path))
-    REQUIRE(entry.path().filename().string().find(".tmp") == std::string::npos);
+  REQUIRE_FALSE(folder.holds_temporary());
   REQUIRE_FALSE(fs::exists(folder / "y.mha"));
 }
 

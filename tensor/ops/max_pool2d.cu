@@ -31,7 +31,8 @@ struct MaxPool2dForward {  // one output pixel
         const int64_t r = i * g.s - g.p + a, q = j * g.s - g.p + b;
         if (!g.inside(r, q)) continue;
         const T* in = x + ((n * g.h + r) * g.w + q) * g.c;
-        for (int64_t ch = 0; ch < g.c; ch++) out[ch] = first || !(in[ch] <= out[ch]) ? in[ch] : out[ch];  // NaN wins
+        for (int64_t ch = 0; ch < g.c; ch++)  // in != in: NaN wins, and stays
+          out[ch] = first || in[ch] > out[ch] || in[ch] != in[ch] ? in[ch] : out[ch];
         first = false;
       }
   }
