@@ -27,10 +27,8 @@ namespace {
 struct Config {
   std::string preset = "laptop", out;
   int64_t seed = 1, threads = 0;
-  struct {
-    std::string folder, masks = "auto", held_out;
-    double validation = 0.2, memory_gb = 8;
-  } data;
+  std::string data, masks = "auto", held_out;
+  double validation = 0.2, memory_gb = 8;
   struct {
     int64_t scans = 24, size = 160, slices = 48;
     double pixel_mm = 2, slice_mm = 3, min_diameter_mm = 6;
@@ -41,12 +39,12 @@ struct Config {
     double threshold = 0.5;
   } input;
   struct {
-    int64_t width = 12, depth = 3, norm_groups = 4;
-    std::string up = "nearest", norm = "group", init = "he";
+    int64_t width = 16, depth = 3, norm_groups = 8;
+    std::string up = "nearest", norm = "batch", init = "he";
   } net;
   struct {
-    int64_t epochs = 8, steps = 80, batch = 8, size = 96, warmup = 20;
-    double foreground = 0.6, lr = 3e-3, weight_decay = 1e-4, clip = 1, smooth = 1, momentum = 0.9;
+    int64_t epochs = 8, steps = 100, batch = 16, size = 64, warmup = 20;
+    double foreground = 0.5, lr = 1e-2, weight_decay = 1e-4, clip = 1, smooth = 1, momentum = 0.9;
     bool whole_slices = false, mirror = true;
     std::string loss = "dice+bce", optimizer = "adamw", decay = "cosine";
   } train;
@@ -68,11 +66,11 @@ void add_settings(Settings& s, Config& c) {
   s.add("out", c.out, "folder for the run; empty: runs/<preset>");
   s.add("seed", c.seed, "the same seed on the same machine gives the same numbers");
   s.add("threads", c.threads, "0: all cores");
-  s.add("data.folder", c.data.folder, "scans in LUNA16 form; empty: synthetic scans are made");
-  s.add("data.masks", c.data.masks, "auto, spheres (from annotations.csv) or readers (outlines)");
-  s.add("data.validation", c.data.validation, "share of the patients held out");
-  s.add("data.held_out", c.data.held_out, "or which: ends of their seriesuids, parted by commas");
-  s.add("data.memory_gb", c.data.memory_gb, "refuse to load more than this");
+  s.add("data", c.data, "scans in LUNA16 form; empty: synthetic scans are made");
+  s.add("masks", c.masks, "auto, spheres (from annotations.csv) or readers (outlines)");
+  s.add("validation", c.validation, "share of the patients held out");
+  s.add("held_out", c.held_out, "or which: ends of their seriesuids, parted by commas");
+  s.add("memory_gb", c.memory_gb, "refuse to load more than this");
   s.add("phantom.scans", c.phantom.scans, "synthetic scans to make");
   s.add("phantom.size", c.phantom.size, "their voxels along x and y");
   s.add("phantom.slices", c.phantom.slices, "their slices");
@@ -145,7 +143,7 @@ std::string phantom_folder(const Config& c) {
 
 Dataset load(const Config& c, const std::string& folder) {
   Progress progress("reading scans", 1);
-  return load_dataset(folder, mask_source_named(c.data.masks), int64_t(c.data.memory_gb * (1 << 30)),
+  return load_dataset(folder, mask_source_named(c.masks), int64_t(c.memory_gb * (1 << 30)),
                       [&](int64_t done, int64_t of) { progress.update(done, text("of ", of)); });
 }
 
@@ -209,22 +207,23 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& p
   return v;
 }
 
-// Of each validation patient, up to six, the slice with most nodule in it, beside itself with the outlines.
+// Of each validation patient, up to four: the slice with most nodule in it, and a close-up of 60 mm around that
+// nodule without and with the outlines.
 Picture overlay_of(const Validation& v) {
   std::vector<Picture> pictures;
-  for (size_t i = 0; i < v.patients.size() && i < 6; i++) {
+  for (size_t i = 0; i < v.patients.size() && i < 4; i++) {
     const Patient& p = *v.patients[i].first;
-    const int64_t pixels = p.ct.grid.size[0] * p.ct.grid.size[1];
-    int64_t best = p.ct.grid.size[2] / 2, most = 0;
-    for (int64_t z = 0; z < p.ct.grid.size[2]; z++) {
-      const int64_t n = std::count(p.mask.slice(z), p.mask.slice(z) + pixels, 1);
-      if (n > most) most = n, best = z;
-    }
-    const int zoom = p.ct.grid.size[0] < 256 ? 3 : 2;
-    pictures.push_back(overlay(p.ct, nullptr, nullptr, best, zoom));
-    pictures.push_back(overlay(p.ct, &p.mask, &v.masks[i], best, zoom));
+    const Index3 middle = densest_place(p.mask_voxels > 0 ? p.mask : v.masks[i]);
+    const int64_t half = std::max<int64_t>(int64_t(30 / p.ct.grid.spacing[0]), 4);
+    const int zoom = p.ct.grid.size[0] < 256 ? 3 : 1,
+              close_zoom = std::max<int>(int(p.ct.grid.size[0]) * zoom / int(2 * half), 1);
+    pictures.push_back(overlay(p.ct, &p.mask, &v.masks[i], middle[2], zoom));
+    for (const bool outlines : {false, true})
+      pictures.push_back(
+          close_up(overlay(p.ct, outlines ? &p.mask : nullptr, outlines ? &v.masks[i] : nullptr, middle[2], close_zoom),
+                   (middle[0] - half) * close_zoom, (middle[1] - half) * close_zoom, 2 * half * close_zoom));
   }
-  return montage(pictures, 4);
+  return montage(pictures, 3);
 }
 
 void train(Config& c, const Settings& settings, const std::string& command) {
@@ -249,9 +248,9 @@ void train(Config& c, const Settings& settings, const std::string& command) {
   make_schedule(c, 1);
   loss_of(c, Tensor::zeros({1, 1, 1, 1}), Tensor::zeros({1, 1, 1, 1}));  // so that a wrong name is said at once
 
-  const std::string folder = c.data.folder.empty() ? phantom_folder(c) : c.data.folder;
+  const std::string folder = c.data.empty() ? phantom_folder(c) : c.data;
   const Dataset data = load(c, folder);
-  const Split split = split_patients(data, c.data.validation, c.data.held_out, uint64_t(c.seed));
+  const Split split = split_patients(data, c.validation, c.held_out, uint64_t(c.seed));
   SamplingOptions sampling;
   sampling.size = c.train.size;
   sampling.planes = c.input.planes;

@@ -84,7 +84,7 @@ Dataset load_dataset(const std::string& folder, MaskSource masks, int64_t memory
   }
   if (bytes > memory_limit)
     fail(folder, ": its ", count(scans.size(), "scan"), " need ", bytes >> 20, " MB of memory, the limit is ",
-         memory_limit >> 20, " MB; raise --data.memory_gb or use fewer scans");
+         memory_limit >> 20, " MB; raise --memory_gb or use fewer scans");
 
   for (const auto& [uid, path] : scans) {
     Patient patient;
@@ -100,7 +100,7 @@ Dataset load_dataset(const std::string& folder, MaskSource masks, int64_t memory
                                         ") mm lies outside the scan; passed over"));
     const bool outlined = masks != MaskSource::spheres && read_outlines(folder, patient, patient.mask);
     if (!outlined && masks == MaskSource::readers)
-      fail(folder, ": no outlines of scan ", uid, " in readers/; use --data.masks auto or spheres");
+      fail(folder, ": no outlines of scan ", uid, " in readers/; use --masks auto or spheres");
     if (!outlined) patient.mask = sphere_mask(grid, patient.nodules);
     patient.mask_voxels = std::accumulate(patient.mask.voxels.begin(), patient.mask.voxels.end(), int64_t(0));
     dataset.patients.push_back(std::move(patient));

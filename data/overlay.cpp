@@ -37,6 +37,30 @@ Picture overlay(const Volume<int16_t>& ct, const Volume<uint8_t>* truth, const V
   return picture;
 }
 
+Picture close_up(const Picture& picture, int64_t left, int64_t top, int64_t side) {
+  Picture out{int(side), int(side), picture.channels, {}};
+  out.pixels.resize(size_t(side * side * picture.channels));
+  for (int64_t y = std::max<int64_t>(0, -top); y < side && top + y < picture.height; y++)
+    for (int64_t x = std::max<int64_t>(0, -left); x < side && left + x < picture.width; x++)
+      std::copy_n(&picture.pixels[size_t(((top + y) * picture.width + left + x) * picture.channels)], picture.channels,
+                  &out.pixels[size_t((y * side + x) * picture.channels)]);
+  return out;
+}
+
+Index3 densest_place(const Volume<uint8_t>& mask) {
+  const Index3 size = mask.grid.size;
+  Index3 place{size[0] / 2, size[1] / 2, size[2] / 2};
+  int64_t most = 0;
+  for (int64_t z = 0; z < size[2]; z++) {
+    int64_t n = 0, sum_x = 0, sum_y = 0;
+    for (int64_t y = 0; y < size[1]; y++)
+      for (int64_t x = 0; x < size[0]; x++)
+        if (mask.at(x, y, z)) n++, sum_x += x, sum_y += y;
+    if (n > most) most = n, place = {sum_x / n, sum_y / n, z};
+  }
+  return place;
+}
+
 Picture montage(const std::vector<Picture>& pictures, int columns) {
   check(!pictures.empty() && columns >= 1, "montage: no pictures");
   columns = std::min(columns, int(pictures.size()));

@@ -12,6 +12,13 @@ namespace acinus {
 Picture overlay(const Volume<int16_t>& ct, const Volume<uint8_t>* truth, const Volume<uint8_t>* predicted, int64_t z,
                 int zoom = 2, double low = -1000, double high = 400);
 
+// The square of `side` pixels whose upper left corner is (left, top); black outside the picture.
+Picture close_up(const Picture& picture, int64_t left, int64_t top, int64_t side);
+
+// The slice that holds most of a mask, and the middle of what it holds there: (x, y, z). The middle of the grid if
+// the mask is empty.
+Index3 densest_place(const Volume<uint8_t>& mask);
+
 // Pictures side by side, `columns` in a row, on black.
 Picture montage(const std::vector<Picture>& pictures, int columns);
 
