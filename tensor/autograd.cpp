@@ -36,18 +36,20 @@ struct Autograd {
   static std::shared_ptr<GradSlot>& slot(Input& in) { return in.slot_; }
 };
 
-// A graph is as deep as the network has ops. Left to themselves the destructors would call each other that
-// deep and overflow the stack; so a dying slot takes the nodes it alone keeps alive into a list.
+// A graph is as deep as the network has ops. Left to themselves the destructors would call each other that deep and
+// overflow the stack; so a dying slot takes what its node points at into a list, and empties the list one by one.
 GradSlot::~GradSlot() {
-  std::vector<std::unique_ptr<Node>> pending;
-  if (node) pending.push_back(std::move(node));
+  std::vector<std::shared_ptr<GradSlot>> pending;
+  const auto free_node = [&](GradSlot& slot) {
+    if (!slot.node) return;
+    for (Input& in : slot.node->inputs) pending.push_back(std::move(Autograd::slot(in)));
+    slot.node.reset();
+  };
+  free_node(*this);
   while (!pending.empty()) {
-    const std::unique_ptr<Node> dying = std::move(pending.back());
+    const std::shared_ptr<GradSlot> slot = std::move(pending.back());
     pending.pop_back();
-    for (Input& in : dying->inputs) {
-      const auto& slot = Autograd::slot(in);
-      if (slot && slot.use_count() == 1 && slot->node) pending.push_back(std::move(slot->node));
-    }
+    if (slot.use_count() == 1) free_node(*slot);  // ours is the last handle: it dies at the end of this turn
   }
 }
 
@@ -120,7 +122,11 @@ void Input::add_grad(Tensor gradient) {
 void Tensor::backward() const {
   check(needs_grad(), "backward: nothing that led to this tensor collects a gradient");
   check(elements() == 1, "backward: starts from a scalar such as a loss, not from shape ", shape_);
-  check(!slot_->spent, "backward: the graph was freed by an earlier backward(); compute the loss again");
+  const auto check_not_spent = [](const GradSlot& slot) {  // its gradient would go no further, and be lost
+    check(!slot.spent, "backward: the graph was freed by an earlier backward(); compute the loss again, or detach() ",
+          "what is to be used again");
+  };
+  check_not_spent(*slot_);
 
   // Depth-first search with a stack of our own; a slot enters `order` after everything below it.
   std::vector<std::shared_ptr<GradSlot>> order;
@@ -134,7 +140,9 @@ void Tensor::backward() const {
     Visit& visit = stack.back();
     if (visit.slot->node && visit.next_input < visit.slot->node->inputs.size()) {
       const auto& below = Autograd::slot(visit.slot->node->inputs[visit.next_input++]);
-      if (below && seen.insert(below.get()).second) stack.push_back({below, 0});
+      if (!below || !seen.insert(below.get()).second) continue;
+      check_not_spent(*below);
+      stack.push_back({below, 0});
     } else {
       order.push_back(visit.slot);
       stack.pop_back();

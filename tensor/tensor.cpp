@@ -138,11 +138,13 @@ Tensor Tensor::permuted(const std::vector<int>& axes) const {
     product *= shape_[i];
   }
   for (int i = 0; i < rank; i++) {
-    dims[i] = shape_[axes[size_t(i)]];
-    step[i] = stride[axes[size_t(i)]];
+    const int axis = axes[size_t(i)];
+    check(axis >= 0 && axis < rank && std::count(axes.begin(), axes.end(), axis) == 1, "permuted: each axis of shape ",
+          shape_, " must be named once");
+    dims[i] = shape_[axis];
+    step[i] = stride[axis];
   }
   Tensor t(Shape(dims, rank), dtype_, device_);
-  check(t.elements() == elements(), "permuted: each axis must be named once");
   dispatch(dtype_, [&](auto zero) {
     using T = decltype(zero);
     const T* from = data<T>();
