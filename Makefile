@@ -1,81 +1,145 @@
 # make            the library and the programs (./train, ./predict, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
-# make bench      measures, and writes the tables     make lines   counts lines by folder
-# make install    PREFIX=/usr/local                   make clean   removes what make made (not third_party/, not runs/)
+# make install    PREFIX=/usr/local (and DESTDIR=)    make lines   counts lines by folder
+# make clean      removes what make made (not third_party/, not runs/)
 #
-# Overridable: CXX=clang++   OPENMP=0   ARCH=-march=x86-64-v3   BUILD=build   V=1 (show the commands)
+# Overridable: CXX=clang++   OPENMP=0   ARCH=-march=x86-64-v3   OPT=-O1   CXXFLAGS=-Werror   V=1 (show the commands)
+# BUILD=build is the folder of the objects. The programs of any other folder stay in it: make BUILD=build/clang CXX=clang++
 
-# -O3 without -ffast-math: that would change sigmoid and Dice near 0 and switch off the checks for NaN.
-CXX      ?= g++
-BUILD    ?= build
-ARCH     ?= -march=native
-OPT      ?= -O3
-PREFIX   ?= /usr/local
-PROGRAMS := train predict phantom
-TOOLS    := check_reference check_metaimage
+BUILD     ?= build
+PREFIX    ?= /usr/local
+PROGRAMS  := train predict phantom
+CHECKS    := check_reference check_metaimage
+# Cases of the same kind that lie beside the project on some machines; tested where they are there.
+REFERENCE ?= ../shared/reference
+METAIMAGE ?= ../shared/metaimage
 
 ifeq ($(origin CXX),default)
 CXX := $(shell command -v g++ >/dev/null 2>&1 && echo g++ || echo clang++)
 endif
-MAKEFLAGS += --no-print-directory
+# All cores, unless -j says otherwise or another make has started this one.
+ifeq ($(MAKELEVEL),0)
 ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 endif
+endif
+MAKEFLAGS += --no-print-directory
 Q := $(if $(V),,@)
 
-# Third-party headers: found or fetched by get.sh, which leaves flags.mk behind.
+# ---- what there is: third-party headers, OpenMP, -march=native
+
 ifeq ($(filter clean lines,$(MAKECMDGOALS)),)
+# Found or fetched by get.sh, which leaves the flags behind in this file.
 include third_party/root/flags.mk
+
+VERSION := $(shell $(CXX) --version | head -n 1)
+# Can the compiler make a program with these flags? 1 or 0
+try = $(shell t=$$(mktemp) && echo 'int main() {}' | $(CXX) $(1) -x c++ - -o $$t >/dev/null 2>&1 && echo 1 || echo 0; rm -f $$t)
+ifeq ($(origin OPENMP),undefined)
+OPENMP := $(call try,-fopenmp -include omp.h)
+endif
+ifeq ($(origin ARCH),undefined)
+ARCH := $(if $(filter 1,$(call try,-march=native)),-march=native)
+endif
 endif
 
-OPENMP ?= $(shell echo 'int main(){}' | $(CXX) -fopenmp -x c++ - -o /dev/null >/dev/null 2>&1 && echo 1 || echo 0)
-override CXXFLAGS += -std=c++20 $(OPT) $(ARCH) -Wall -Wextra -I. $(THIRD_PARTY_FLAGS) $(SANITIZE) -MMD -MP
-ifeq ($(OPENMP),1)
-override CXXFLAGS += -fopenmp
-else
-override CXXFLAGS += -Wno-unknown-pragmas
-endif
+# ---- flags
+
+# -O3 without -ffast-math: that would change sigmoid and Dice near 0 and switch off the checks for NaN.
+OPT ?= -O3
+# These read and write text, or only call the others: at -O3 they would compile a good deal longer for nothing.
+LIGHT  := $(wildcard apps/*.cpp tests/*.cpp nn/*.cpp) $(addprefix data/,csv.cpp npy.cpp png.cpp metaimage.cpp) tensor/safetensors.cpp
+OPT_OF  = $(if $(filter $(LIGHT),$<),$(patsubst -O3,-O1,$(OPT)),$(OPT))
+
+FLAGS := -std=c++20 $(ARCH) -Wall -Wextra -I. $(THIRD_PARTY_FLAGS) $(SANITIZE)
+FLAGS += $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas)
+# clang warns of every `omp simd` loop that it does not vectorise, which is no fault in the loop.
+FLAGS += $(if $(findstring clang,$(VERSION)),-Wno-pass-failed)
+FLAGS += $(CXXFLAGS)
 LIBS := $(ZLIB) -lpthread
 
-LIBRARY  := $(BUILD)/libacinus.a
-SOURCES  := $(wildcard tensor/*.cpp tensor/*.cu tensor/ops/*.cu nn/*.cpp optim/*.cu data/*.cpp)
-OBJECTS  := $(SOURCES:%=$(BUILD)/%.o)
-APP_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(filter-out $(PROGRAMS:%=apps/%.cpp),$(wildcard apps/*.cpp)))
-TESTS    := $(filter-out $(TOOLS:%=tests/%.cpp),$(wildcard tests/*.cpp))
+# ---- files
 
-.PHONY: all tools test bench lines asan clean install banner
-all: banner $(PROGRAMS)
-tools: $(TOOLS:%=$(BUILD)/%)
+SOURCES   := $(wildcard tensor/*.cpp tensor/*.cu tensor/ops/*.cu nn/*.cpp optim/*.cu data/*.cpp)
+APPS      := $(wildcard apps/*.cpp)
+TESTS     := $(wildcard tests/*.cpp)
+# What every program needs besides its own file, and what run_tests is made of.
+SHARED_APPS := $(filter-out $(PROGRAMS:%=apps/%.cpp),$(APPS))
+UNIT_TESTS  := $(filter-out $(CHECKS:%=tests/%.cpp),$(TESTS))
+
+LIBRARY  := $(BUILD)/libacinus.a
+BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
+
+# ---- rules
+
+.PHONY: all tests test asan install lines clean banner
+all: $(PROGRAMS:%=$(BIN)%)
+tests: $(BUILD)/run_tests $(CHECKS:%=$(BUILD)/%)
 
 banner:
-	@echo "acinus: $$($(CXX) --version | head -n 1), $(OPT) $(ARCH)"
-	@$(if $(filter 1,$(OPENMP)),echo "  ✓ OpenMP",echo "  ✗ OpenMP not found: one thread (clang needs libomp-dev)")
+	@echo "acinus: $(VERSION), $(OPT) $(ARCH) $(SANITIZE)"
+	@$(if $(filter 1,$(OPENMP)),echo "  ✓ OpenMP",echo "  ✗ no OpenMP: one thread (clang needs libomp-dev; g++ has it)")
 
 third_party/root/flags.mk: third_party/get.sh
-	@CXX="$(CXX)" third_party/get.sh
+	@CXX="$(CXX)" sh third_party/get.sh
+
+# Objects made with other flags, or by another compiler, must not be linked together: when this file's text changes,
+# everything is compiled again.
+$(BUILD)/flags: banner
+	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(FLAGS)' >$@.new; \
+	 if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 # A .cu file is C++ here: compiled as such until a CUDA compiler takes it.
-$(BUILD)/%.cu.o: %.cu | third_party/root/flags.mk
+$(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D) && echo "  c++ $<"
-	$(Q)$(CXX) $(CXXFLAGS) -x c++ -c $< -o $@
+	$(Q)$(CXX) $(OPT_OF) $(FLAGS) -MMD -MP -x c++ -c $< -o $@
 
-$(BUILD)/%.cpp.o: %.cpp | third_party/root/flags.mk
+$(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
 	@mkdir -p $(@D) && echo "  c++ $<"
-	$(Q)$(CXX) $(CXXFLAGS) -c $< -o $@
+	$(Q)$(CXX) $(OPT_OF) $(FLAGS) -MMD -MP -c $< -o $@
 
-$(LIBRARY): $(OBJECTS)
-	$(Q)rm -f $@ && ar rcs $@ $^
+$(LIBRARY): $(SOURCES:%=$(BUILD)/%.o)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-$(PROGRAMS): %: $(BUILD)/apps/%.cpp.o $(APP_OBJECTS) $(LIBRARY)
-	$(Q)$(CXX) $(CXXFLAGS) $^ $(LIBS) -o $@
+LINK = $(Q)$(CXX) $(FLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 
-$(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/%.cpp.o $(LIBRARY)
-	$(Q)$(CXX) $(CXXFLAGS) $^ $(LIBS) -o $@
+$(PROGRAMS:%=$(BIN)%): $(BIN)%: $(BUILD)/apps/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
+	$(LINK)
 
-$(BUILD)/run_tests: $(TESTS:%=$(BUILD)/%.o) $(LIBRARY)
-	$(Q)$(CXX) $(CXXFLAGS) $^ $(LIBS) -o $@
+$(CHECKS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/%.cpp.o $(LIBRARY)
+	$(LINK)
 
-test: $(BUILD)/run_tests tools
+$(BUILD)/run_tests: $(UNIT_TESTS:%=$(BUILD)/%.o) $(LIBRARY)
+	$(LINK)
+
+test: all tests
 	$(BUILD)/run_tests
+	@for cases in tests/cases $(REFERENCE); do \
+	  if [ -d $$cases ]; then echo "$(BUILD)/check_reference $$cases"; $(BUILD)/check_reference $$cases || exit 1; fi; done
+	@if [ -d $(METAIMAGE) ]; then echo "$(BUILD)/check_metaimage $(METAIMAGE)"; $(BUILD)/check_metaimage $(METAIMAGE); fi
+	@if [ -f tests/test_programs.sh ]; then echo "tests/test_programs.sh"; bash tests/test_programs.sh $(or $(BIN),.); fi
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+asan:
+	@$(MAKE) test BUILD=$(BUILD)/asan OPT="-O1 -g" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+
+# find_package(acinus) comes with CMake's install (see CMakeLists.txt); this one is for a compiler called by hand.
+# The programs' names are too plain for a shared folder: acinus-train, ...  A fetched zlib goes along.
+TO = $(DESTDIR)$(PREFIX)
+install: all
+	@mkdir -p $(TO)/bin $(TO)/lib/acinus $(addprefix $(TO)/include/acinus/,tensor nn optim data)
+	@for d in tensor nn optim data; do cp $$d/*.h $(TO)/include/acinus/$$d/ || exit 1; done
+	@for p in $(PROGRAMS); do cp $(BIN)$$p $(TO)/bin/acinus-$$p || exit 1; done
+	@cp $(LIBRARY) $(TO)/lib/ $(if $(filter %.a,$(ZLIB)),&& cp $(ZLIB) $(TO)/lib/acinus/)
+	@echo "installed. A program of yours:" $(CXX) -std=c++20 $(filter -fopenmp,$(FLAGS)) -I$(PREFIX)/include/acinus \
+	  app.cpp $(PREFIX)/lib/libacinus.a $(if $(filter %.a,$(ZLIB)),$(PREFIX)/lib/acinus/libz.a,-lz)
+
+lines:
+	@printf '%-10s %8s %8s\n' folder headers sources
+	@row() { printf '%-10s %8d %8d\n' $$1 $$(find $$2 -name '*.h' | xargs cat | wc -l) \
+	    $$(find $$2 \( -name '*.cpp' -o -name '*.cu' \) | xargs cat | wc -l); }; \
+	  for d in tensor nn optim data apps; do row $$d $$d; done; row together "tensor nn optim data apps"; row tests tests
+
+clean:
+	rm -rf $(BUILD) $(PROGRAMS:%=$(BIN)%)
+
+-include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS))
