@@ -85,6 +85,16 @@ json parse_header(const std::string& path, const std::string& header) {
   }
 }
 
+std::vector<int64_t> whole_numbers(const json& list) {
+  if (!list.is_array()) fail(list.dump(), " is not a list");
+  std::vector<int64_t> numbers;
+  for (const json& number : list) {
+    if (!number.is_number_integer()) fail(number.dump(), " is not a whole number");
+    numbers.push_back(number.get<int64_t>());
+  }
+  return numbers;
+}
+
 }  // namespace
 
 const Tensor& SafeTensors::operator[](const std::string& name) const {
@@ -121,15 +131,15 @@ SafeTensors read_safetensors(const std::string& path) {
   for (const auto& [name, value] : parsed.items()) {
     try {
       if (name == "__metadata__") {
-        for (const auto& [key, text] : value.items()) result.metadata[key] = text.get<std::string>();
+        result.metadata = value.get<std::map<std::string, std::string>>();
         continue;
       }
       const std::string dtype = value.at("dtype").get<std::string>();
       const Reader* reader = reader_of(dtype);
       if (!reader) fail("its type ", dtype, " is not supported (F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL are)");
-      const auto dims = value.at("shape").get<std::vector<int64_t>>();
+      const auto dims = whole_numbers(value.at("shape"));
       const Shape shape(dims.data(), int(std::min<size_t>(dims.size(), 99)));
-      const auto offsets = value.at("data_offsets").get<std::vector<int64_t>>();
+      const auto offsets = whole_numbers(value.at("data_offsets"));
       if (offsets.size() != 2 || offsets[0] < 0 || offsets[1] < offsets[0] || offsets[1] > data_bytes)
         fail("its data_offsets lie outside the file's ", data_bytes, " bytes of data; is the file cut off?");
       if (offsets[1] - offsets[0] != shape.elements() * reader->size)
