@@ -1,5 +1,6 @@
 # make            the library and the programs (./train, ./predict, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
+# make bench      times it, beside PyTorch where PYTHON=python3 has it
 # make install    PREFIX=/usr/local (and DESTDIR=)    make lines   counts lines by folder
 # make clean      removes what make made (not third_party/, not runs/)
 #
@@ -72,7 +73,7 @@ BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
 # ---- rules
 
-.PHONY: all tests test asan install lines clean banner
+.PHONY: all tests test bench asan install lines clean banner
 all: $(PROGRAMS:%=$(BIN)%)
 tests: $(BUILD)/run_tests $(CHECKS:%=$(BUILD)/%)
 
@@ -119,6 +120,12 @@ test: all tests
 	@if [ -d $(METAIMAGE) ]; then echo "$(BUILD)/check_metaimage $(METAIMAGE)"; $(BUILD)/check_metaimage $(METAIMAGE); fi
 	@if [ -f tests/test_programs.sh ]; then echo "tests/test_programs.sh"; bash tests/test_programs.sh $(or $(BIN),.); fi
 
+$(BUILD)/bench_step: $(BUILD)/bench/step.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
+	$(LINK)
+
+bench: $(BUILD)/bench_step
+	@STEP=$(BUILD)/bench_step CXX="$(CXX)" bench/run.sh
+
 asan:
 	@$(MAKE) test BUILD=$(BUILD)/asan OPT="-O1 -g" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 
@@ -137,9 +144,9 @@ lines:
 	@printf '%-10s %8s %8s\n' folder headers sources
 	@row() { printf '%-10s %8d %8d\n' $$1 $$(find $$2 -name '*.h' | xargs cat | wc -l) \
 	    $$(find $$2 \( -name '*.cpp' -o -name '*.cu' \) | xargs cat | wc -l); }; \
-	  for d in tensor nn optim data apps; do row $$d $$d; done; row together "tensor nn optim data apps"; row tests tests
+	  for d in tensor nn optim data apps; do row $$d $$d; done; row together "tensor nn optim data apps"; row tests tests; row bench bench
 
 clean:
 	rm -rf $(BUILD) $(PROGRAMS:%=$(BIN)%)
 
--include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS))
+-include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS) bench/step.cpp)

@@ -22,9 +22,16 @@ bool all_finite(const Tensor& t) {
   });
 }
 
+// 7846081 -> "7,846,081"
+std::string grouped(int64_t number) {
+  std::string digits = std::to_string(number);
+  for (int64_t at = int64_t(digits.size()) - 3; at > 0; at -= 3) digits.insert(size_t(at), ",");
+  return digits;
+}
+
 }  // namespace
 
-std::string summary(const Module& module, const std::function<void()>& forward) {
+std::string summary(Module& module, const std::function<void()>& forward) {
   std::map<std::string, int64_t> count;  // parameters of each part
   for (const auto& [name, tensor] : module.parameters()) count[name.substr(0, name.rfind('.'))] += tensor.elements();
 
@@ -36,12 +43,17 @@ std::string summary(const Module& module, const std::function<void()>& forward) 
   row("layer", "op", "output", "parameters");
   const Observing observing([&](const char* op, const std::string& scope, const Tensor& y, bool) {
     const auto it = count.find(scope);
-    row(scope, op, text(y.shape()), it == count.end() || it->second == 0 ? "" : text(it->second));
+    row(scope, op, text(y.shape()), it == count.end() || it->second == 0 ? "" : grouped(it->second));
     if (it != count.end()) it->second = 0;  // counted once, in the part's first op
   });
-  NoGrad no_grad;
-  forward();
-  table << "  " << module.parameter_count() << " parameters\n";
+  const bool was_training = module.training();
+  module.eval();  // or batch norm would take the example for data
+  {
+    NoGrad no_grad;
+    forward();
+  }
+  module.train(was_training);
+  table << "  " << grouped(module.parameter_count()) << " parameters\n";
   return table.str();
 }
 

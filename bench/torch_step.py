@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""The twin of step.cpp in PyTorch: the same U-Net, data, loss and optimiser; prints the same lines."""
+import argparse
+import resource
+import sys
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class Block(nn.Module):
+    def __init__(self, channels_in, channels_out, norm):
+        super().__init__()
+        make = {"none": nn.Identity, "batch": lambda: nn.BatchNorm2d(channels_out),
+                "group": lambda: nn.GroupNorm(8, channels_out), "instance": lambda: nn.InstanceNorm2d(channels_out, affine=True)}[norm]
+        self.conv1, self.norm1 = nn.Conv2d(channels_in, channels_out, 3, padding=1), make()
+        self.conv2, self.norm2 = nn.Conv2d(channels_out, channels_out, 3, padding=1), make()
+
+    def forward(self, x):
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(self.norm2(self.conv2(x)), inplace=True)
+
+
+class UNet(nn.Module):
+    def __init__(self, channels_in, width, depth, norm):
+        super().__init__()
+        widths = [width << i for i in range(depth + 1)]
+        self.encoder = nn.ModuleList(Block(widths[i - 1] if i else channels_in, widths[i], norm) for i in range(depth + 1))
+        self.decoder = nn.ModuleList(Block(widths[i + 1] + widths[i], widths[i], norm) for i in reversed(range(depth)))
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def forward(self, x):
+        skips = []
+        for block in self.encoder[:-1]:
+            x = block(x)
+            skips.append(x)
+            x = F.max_pool2d(x, 2)
+        x = self.encoder[-1](x)
+        for block in self.decoder:
+            x = block(torch.cat([F.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], 1))
+        return self.head(x)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name, default in dict(size=512, batch=2, width=32, depth=4, repeat=3, threads=0).items():
+        parser.add_argument("--" + name, type=int, default=default)
+    parser.add_argument("--in", dest="channels", type=int, default=1)
+    parser.add_argument("--norm", default="none")
+    parser.add_argument("--train", default="true")
+    parser.add_argument("--layout", default="channels_last", choices=["channels_last", "contiguous"])
+    a = parser.parse_args()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    torch.manual_seed(0)
+    layout = torch.channels_last if a.layout == "channels_last" else torch.contiguous_format
+
+    def peak_mb():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+    before = peak_mb()
+    net = UNet(a.channels, a.width, a.depth, a.norm).to(memory_format=layout)
+    adam = torch.optim.Adam(net.parameters(), lr=1e-5)
+    x = torch.randn(a.batch, a.channels, a.size, a.size).to(memory_format=layout)
+    t = (torch.rand(a.batch, 1, a.size, a.size) < 0.05).float()
+    for i in range(a.repeat + 1):
+        start = time.perf_counter()
+        if a.train == "true":
+            p = torch.sigmoid(net(x))
+            loss = -(2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        else:
+            net.eval()
+            with torch.no_grad():
+                torch.sigmoid(net(x))
+        if i > 0:
+            print(f"ms {(time.perf_counter() - start) * 1e3:.2f}", flush=True)
+    print(f"mb {peak_mb() - before:.0f}")
+
+
+main()
