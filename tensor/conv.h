@@ -5,7 +5,8 @@
 //   data gradient:    dx          = the transpose of that map, applied to dy
 //   weight gradient:  dw[a,b,c,o] = sum over n,i,j  x[n, i*s-p+a*d, j*s-p+b*d, c] * dy[n,i,j,o]
 //
-// All of them are matrix products once the image is seen as a matrix with one row a pixel; two ways to do so:
+// 3x3 kernels with stride 1 go by Winograd's algorithm, which needs a quarter of the multiplications (winograd.cpp).
+// All others are matrix products once the image is seen as a matrix with one row a pixel; two ways to do so:
 //
 //   gather   copies, for every output pixel, the KH*KW input pixels it sees into a row. Any stride and dilation;
 //            in pieces of a few image rows, so that the copy stays in the cache.
@@ -24,15 +25,19 @@
 
 namespace acinus {
 
-enum class ConvAlgorithm { automatic, view, gather };
+enum class ConvAlgorithm { automatic, winograd, view, gather };
 
 struct ConvGeometry {
   int64_t n, h, w, c;  // x (n,h,w,c)
   int64_t oh, ow, o;   // y (n,oh,ow,o)
   int64_t kh, kw;      // w (kh,kw,c,o)
   int64_t stride, padding, dilation;
-  bool view;  // which of the two ways
+  ConvAlgorithm algorithm = ConvAlgorithm::automatic;  // how; see choose_algorithm
 };
+
+// The algorithm for g: the one that is wanted, if it can do it (else an Error that names `op`); for `automatic` the
+// one that was fastest when measured.
+ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted);
 
 // y = bias + forward(x, w); bias (O) may be empty.
 void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y);

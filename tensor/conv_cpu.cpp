@@ -5,6 +5,7 @@
 
 #include "tensor/conv.h"
 #include "tensor/gemm.h"
+#include "tensor/winograd.h"
 
 namespace acinus {
 namespace {
@@ -267,25 +268,48 @@ void weight_gradient_gather(const ConvGeometry& g, const T* x, const T* dy, T* d
 
 }  // namespace
 
+ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted) {
+  const bool can_view = g.stride == 1 && g.dilation == 1 && g.kh == g.kw && g.padding < g.kh;
+  const bool can_winograd = can_view && g.kh == 3;
+  const auto check_can = [&](bool can, const char* name, const char* kernel) {
+    check(can, op, ": the ", name, " algorithm needs stride 1, dilation 1, a ", kernel,
+          " kernel and padding less than it; got stride ", g.stride, ", dilation ", g.dilation, ", padding ", g.padding,
+          ", kernel ", g.kh, "x", g.kw);
+  };
+  if (wanted == ConvAlgorithm::view) check_can(can_view, "view", "square");
+  if (wanted == ConvAlgorithm::winograd) check_can(can_winograd, "Winograd", "3x3");
+  if (wanted != ConvAlgorithm::automatic) return wanted;
+  if (can_winograd && g.c > 4 && g.o > 4) return ConvAlgorithm::winograd;
+  return can_view && g.kh > 1 ? ConvAlgorithm::view : ConvAlgorithm::gather;
+}
+
 void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    (g.view ? forward_view<T> : forward_gather<T>)(g, x.data<T>(), w.data<T>(), optional<T>(bias), y.data<T>());
+    const auto way = g.algorithm == ConvAlgorithm::winograd ? winograd_forward<T>
+                     : g.algorithm == ConvAlgorithm::view   ? forward_view<T>
+                                                            : forward_gather<T>;
+    way(g, x.data<T>(), w.data<T>(), optional<T>(bias), y.data<T>());
   });
 }
 
 void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx) {
   dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    (g.view ? data_gradient_view<T> : data_gradient_gather<T>)(g, dy.data<T>(), w.data<T>(), optional<T>(bias),
-                                                               dx.data<T>());
+    const auto way = g.algorithm == ConvAlgorithm::winograd ? winograd_data_gradient<T>
+                     : g.algorithm == ConvAlgorithm::view   ? data_gradient_view<T>
+                                                            : data_gradient_gather<T>;
+    way(g, dy.data<T>(), w.data<T>(), optional<T>(bias), dx.data<T>());
   });
 }
 
 void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    (g.view ? weight_gradient_view<T> : weight_gradient_gather<T>)(g, x.data<T>(), dy.data<T>(), dw.data<T>());
+    const auto way = g.algorithm == ConvAlgorithm::winograd ? winograd_weight_gradient<T>
+                     : g.algorithm == ConvAlgorithm::view   ? weight_gradient_view<T>
+                                                            : weight_gradient_gather<T>;
+    way(g, x.data<T>(), dy.data<T>(), dw.data<T>());
   });
 }
 

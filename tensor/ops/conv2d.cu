@@ -38,12 +38,8 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions o
   const int64_t span_h = sx[1] + 2 * p - d * (sw[0] - 1) - 1, span_w = sx[2] + 2 * p - d * (sw[1] - 1) - 1;
   check(sw[0] >= 1 && sw[1] >= 1 && span_h >= 0 && span_w >= 0, "conv2d: kernel ", sw, " (dilation ", d,
         ") is larger than x ", sx, " with padding ", p);
-  const bool can_view = s == 1 && d == 1 && sw[0] == sw[1] && p < sw[0];
-  check(options.algorithm != ConvAlgorithm::view || can_view, "conv2d: the view algorithm needs stride 1, dilation 1, ",
-        "a square kernel and padding less than it; got stride ", s, ", dilation ", d, ", padding ", p, ", w ", sw);
-  const bool view = options.algorithm == ConvAlgorithm::view ||
-                    (options.algorithm == ConvAlgorithm::automatic && can_view && sw[0] > 1);
-  const ConvGeometry g{sx[0], sx[1], sx[2], sx[3], span_h / s + 1, span_w / s + 1, sw[3], sw[0], sw[1], s, p, d, view};
+  ConvGeometry g{sx[0], sx[1], sx[2], sx[3], span_h / s + 1, span_w / s + 1, sw[3], sw[0], sw[1], s, p, d};
+  g.algorithm = choose_algorithm("conv2d", g, options.algorithm);
 
   Tensor y({g.n, g.oh, g.ow, g.o}, x.dtype(), x.device());
   conv_forward(g, x, w, b, y);

@@ -25,12 +25,9 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& w, const Tensor& b, ConvT
   const int64_t oh = (sx[1] - 1) * s - 2 * p + sw[0] + extra, ow = (sx[2] - 1) * s - 2 * p + sw[1] + extra;
   check(sx[1] >= 1 && sx[2] >= 1 && oh >= 1 && ow >= 1, "conv_transpose2d: nothing is left of x ", sx, " with w ", sw,
         " and padding ", p);
-  const bool can_view = s == 1 && sw[0] == sw[1] && p < sw[0];
-  check(options.algorithm != ConvAlgorithm::view || can_view, "conv_transpose2d: the view algorithm needs stride 1, ",
-        "a square kernel and padding less than it; got stride ", s, ", padding ", p, ", w ", sw);
-  const bool view = options.algorithm != ConvAlgorithm::gather && can_view;
   // The conv2d from y to x.
-  const ConvGeometry g{sx[0], oh, ow, sw[2], sx[1], sx[2], sx[3], sw[0], sw[1], s, p, /*dilation=*/1, view};
+  ConvGeometry g{sx[0], oh, ow, sw[2], sx[1], sx[2], sx[3], sw[0], sw[1], s, p, /*dilation=*/1};
+  g.algorithm = choose_algorithm("conv_transpose2d", g, options.algorithm);
 
   Tensor y({sx[0], oh, ow, sw[2]}, x.dtype(), x.device());
   conv_data_gradient(g, /*dy=*/x, w, b, /*dx=*/y);
