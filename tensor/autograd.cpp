@@ -114,7 +114,7 @@ void Input::add_grad(Tensor gradient) {
     using T = decltype(zero);
     T* sum = grad.data<T>();
     const T* more = gradient.data<T>();
-#pragma omp parallel for simd schedule(static)
+#pragma omp parallel for simd schedule(static) if (grad.elements() > 1 << 14)
     for (int64_t i = 0; i < grad.elements(); i++) sum[i] += more[i];
   });
 }

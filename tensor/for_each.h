@@ -100,7 +100,7 @@ Tensor reduce(F f, const Tensor& x, const More&... more) {
       for (int64_t i = begin; i < end; i++) sum += double(f(x0[i], x1[i]...));
       sums[size_t(b)] = sum;
     };
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (blocks > 1)
     for (int64_t b = 0; b < blocks; b++) sum_block(b, x.data<T>(), more.template data<T>()...);
   });
   double total = 0;
@@ -118,7 +118,7 @@ Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t colum
   const int64_t block = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(columns, 1));
   const int64_t blocks = (rows + block - 1) / block;
   std::vector<double> sums(size_t(groups * blocks * columns), 0.0);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (groups * blocks > 1)
   for (int64_t gb = 0; gb < groups * blocks; gb++) {
     const int64_t g = gb / blocks, first = g * rows;
     const int64_t begin = gb % blocks * block, end = std::min(begin + block, rows);
