@@ -83,9 +83,9 @@ struct Scale {
 
 // ---- reduce ---------------------------------------------------------------------------------------------------
 
-// sum over i of f(x[i], more[i]...), accumulated in float64. Returns a scalar of x's type.
+// sum over i of f(x[i], more[i]...), accumulated in float64.
 template <class F, class... More>
-Tensor reduce(F f, const Tensor& x, const More&... more) {
+double reduce_to_number(F f, const Tensor& x, const More&... more) {
   check_same_kind("reduce", {&x, &more...});
   for (const Tensor* t : {&x, &more...})
     check(t->shape() == x.shape(), "reduce: shapes differ: ", x.shape(), " vs ", t->shape());
@@ -105,7 +105,13 @@ Tensor reduce(F f, const Tensor& x, const More&... more) {
   });
   double total = 0;
   for (double sum : sums) total += sum;
-  return Tensor::full(Shape{}, total, x.dtype(), x.device());
+  return total;
+}
+
+// The same as a scalar tensor of x's type.
+template <class F, class... More>
+Tensor reduce(F f, const Tensor& x, const More&... more) {
+  return Tensor::full(Shape{}, reduce_to_number(f, x, more...), x.dtype(), x.device());
 }
 
 // For each of `groups` blocks of memory that hold (rows x columns) elements: the sum over the rows of f(i, s),

@@ -41,7 +41,8 @@ struct OpCase {
 
 #define OP(...) [](const Tensors& x) -> Tensor { return __VA_ARGS__; }
 
-const auto automatic = ConvAlgorithm::automatic, view = ConvAlgorithm::view, gather = ConvAlgorithm::gather;
+const auto automatic = ConvAlgorithm::automatic, winograd = ConvAlgorithm::winograd, view = ConvAlgorithm::view,
+           gather = ConvAlgorithm::gather;
 
 // A convolution with weights and bias.
 OpCase conv(const char* name, const Shape& x, const Shape& w, Conv2dOptions options) {
@@ -86,6 +87,9 @@ const OpCase cases[] = {
     {"pad2d: crops and pads", {{{1, 4, 5, 1}}}, OP(pad2d(x[0], -1, 2, 3, -2))},
     {"pad2d: nothing of x is left", {{{1, 2, 3, 2}}}, OP(pad2d(x[0], -3, 4, 1, 0))},
 
+    conv("conv2d: winograd", {2, 5, 7, 3}, {3, 3, 3, 5}, {1, 1, 1, winograd}),
+    conv("conv2d: winograd, H = 1", {3, 1, 9, 6}, {3, 3, 6, 7}, {1, 1, 1, winograd}),
+    conv("conv2d: winograd, unpadded", {1, 9, 6, 5}, {3, 3, 5, 2}, {1, 0, 1, winograd}),
     conv("conv2d: view 3x3", {2, 5, 7, 3}, {3, 3, 3, 5}, {1, 1, 1, view}),
     conv("conv2d: view 3x3, H = 1", {3, 1, 9, 2}, {3, 3, 2, 3}, {1, 1, 1, view}),
     {"conv2d: view 3x3, unpadded",
@@ -114,6 +118,7 @@ const OpCase cases[] = {
      OP(conv2d(x[0], x[1], x[2], {1, 1, 1}))},
     conv("conv2d: large", {1, 61, 67, 9}, {3, 3, 9, 13}, {1, 1, 1}),
     conv("conv2d: large, stride 2", {1, 61, 67, 9}, {3, 3, 9, 13}, {2, 1, 1}),
+    conv_transpose("conv_transpose2d: winograd", {2, 5, 4, 3}, {3, 3, 2, 3}, {1, 1, 0, winograd}),
     conv_transpose("conv_transpose2d: view 3x3", {2, 5, 4, 3}, {3, 3, 2, 3}, {1, 1, 0, view}),
     conv_transpose("conv_transpose2d: gather 3x3", {2, 5, 4, 3}, {3, 3, 2, 3}, {1, 1, 0, gather}),
     conv_transpose("conv_transpose2d: 2x2, stride 2", {2, 3, 5, 7}, {2, 2, 3, 7}, {2}),
@@ -386,10 +391,13 @@ void compare_convolution(const ConvCase& g, bool transposed, Convolution convolu
   const ConvResult naive = naive_convolution(g, transposed, x, w, b, dy);
   const bool can_view = g.stride == 1 && g.dilation == 1 && g.kh == g.kw && g.padding < g.kh;
   for (DType dtype : {DType::f64, DType::f32})
-    for (ConvAlgorithm algorithm : {automatic, view, gather}) {
+    for (ConvAlgorithm algorithm : {automatic, winograd, view, gather}) {
       if (algorithm == view && !can_view) continue;
+      if (algorithm == winograd && !(can_view && g.kh == 3)) continue;
       INFO(g << (transposed ? ", transposed, " : ", ") << name(dtype) << ", algorithm " << int(algorithm));
-      const double allowed = dtype == DType::f64 ? 1e-12 : 2e-6;
+      // Winograd's sums of differences lose a digit.
+      const bool exact = algorithm == view || algorithm == gather;
+      const double allowed = dtype == DType::f64 ? 1e-12 : exact ? 2e-6 : 1e-5;
       Tensor xt = x.to(dtype).clone(), wt = w.to(dtype).clone(), bt = b.to(dtype).clone();
       for (Tensor* t : {&xt, &wt, &bt}) t->requires_grad();
       const Tensor y = convolution(xt, wt, bt, algorithm);
@@ -736,7 +744,11 @@ TEST_CASE("ops: what does not fit is refused, with the op's name and the shapes"
       {[&] {
          return conv2d(image, kernel, empty, {2, 1, 1, view});
        },
-       {"conv2d: ", "view", "stride 2", "(3,3,3,8)"}},
+       {"conv2d: ", "view", "stride 2", "3x3"}},
+      {[&] {
+         return conv2d(image, kernel, empty, {1, 1, 2, winograd});
+       },
+       {"conv2d: ", "Winograd", "dilation 2", "3x3"}},
       {[&] { return conv2d(doubles, kernel, empty); }, {"conv2d: ", "float64 (2,6,4,3)", "float32 (3,3,3,8)"}},
       {[&] {
          return conv_transpose2d(image, of({2, 2, 8, 5}), empty);

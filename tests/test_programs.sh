@@ -1,0 +1,210 @@
+#!/usr/bin/env bash
+# What a user sees of the programs: exit codes, one clear line for each thing that is wrong, nothing left half-written,
+# and the same numbers from the same seed.
+#
+#   tests/test_programs.sh [FOLDER]      the folder that holds train, predict and phantom; default: this one
+set -u
+programs=$(cd "${1:-.}" && pwd) || exit 2
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+train=$programs/train predict=$programs/predict phantom=$programs/phantom
+for program in "$train" "$predict" "$phantom"; do
+  [ -x "$program" ] || { echo "test_programs.sh: $program is not there; run make first" >&2; exit 2; }
+done
+# While other programs run, threads that wait busily for each other would take many times as long.
+export OMP_WAIT_POLICY=passive
+work=$(mktemp -d)
+mounted=
+trap 'cd /; [ -z "$mounted" ] || umount "$mounted"; rm -rf "$work"' EXIT
+cd "$work" || exit 2
+
+passed=0 failed=0
+report() {  # name, and what is wrong with it, if anything
+  if [ -z "${2:-}" ]; then passed=$((passed + 1)); echo "ok    $1"; else failed=$((failed + 1)); echo "FAIL  $1: $2"; fi
+}
+
+# expect NAME CODE PATTERN COMMAND...: the exit code; for a failure, one line on stderr that matches the pattern; for a
+# success, a line on stdout that does, and nothing on stderr. The output stays in ./out and ./err.
+expect() {
+  local name=$1 code=$2 pattern=$3 wrong=
+  shift 3
+  "$@" >out 2>err </dev/null
+  local got=$?
+  if [ $got != "$code" ]; then
+    wrong="exit code $got, not $code: $(head -c 300 err)"
+  elif [ "$code" = 0 ] && [ -s err ]; then
+    wrong="on stderr: $(head -c 300 err)"
+  elif [ "$code" = 0 ] && ! grep -qe "$pattern" out; then
+    wrong="no \"$pattern\" in the output"
+  elif [ "$code" != 0 ] && [ "$(wc -l <err)" != 1 ]; then
+    wrong="$(wc -l <err) lines on stderr: $(head -c 300 err)"
+  elif [ "$code" != 0 ] && ! grep -qe "$pattern" err; then
+    wrong="no \"$pattern\" in: $(head -c 300 err)"
+  elif [ -n "$(find . -name '*.tmp*')" ]; then
+    wrong="left behind: $(find . -name '*.tmp*' | head -n 3)"
+  fi
+  report "$name" "$wrong"
+}
+
+# ---- command lines ------------------------------------------------------------------------------------------------
+
+for program in train predict phantom; do
+  expect "$program --help" 0 --config "$programs/$program" --help
+  argument=$([ $program = train ] || echo x)
+  expect "$program: an unknown flag" 2 nonsense "$programs/$program" $argument --nonsense 1
+done
+expect "train: an argument too many" 2 surplus "$train" surplus
+expect "train: no number" 2 "train.lr.*fast" "$train" --train.lr fast
+expect "train: no whole number" 2 "seed.*1\.5" "$train" --seed 1.5
+expect "train: neither true nor false" 2 "train.mirror.*maybe" "$train" --train.mirror maybe
+expect "train: a value that makes no sense" 2 "input.planes must be odd" "$train" --input.planes 2
+expect "train: an unknown preset" 2 "preset.*desktop" "$train" --preset desktop
+expect "train: an unknown loss" 2 "train.loss.*hinge" "$train" --train.loss hinge
+expect "predict: no scan" 2 SCAN "$predict"
+expect "predict: no model" 2 "model is missing" "$predict" scan.mhd
+expect "phantom: no folder" 2 DIR "$phantom"
+expect "phantom: no scans" 2 "at least 1" "$phantom" set --scans 0
+
+echo '{"train": {"learning_rate": 1}}' >unknown.json
+expect "--config with an unknown setting" 2 'unknown.json.*train\.learning_rate' "$train" --config unknown.json
+echo '{"train": {"lr": "fast"}}' >wrong.json
+expect "--config with a wrong type" 2 'train\.lr.*fast' "$train" --config wrong.json
+echo '{"train": {"lr": 1e-3}' >bad.json
+expect "--config that is not JSON" 1 'bad.json.*JSON' "$train" --config bad.json
+expect "--config that is not there" 1 'none.json: No such file' "$train" --config none.json
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+tiny="--scans 3 --size 48 --slices 12 --pixel_mm 7 --slice_mm 20 --min_diameter_mm 14 --pictures 0"
+expect "phantom writes a set" 0 "3 scans" "$phantom" set $tiny --flipped 0.5
+expect "phantom does not write over one" 1 "set" "$phantom" set $tiny
+"$phantom" again $tiny --flipped 0.5 >out 2>err
+report "phantom: the same seed, the same bytes" "$(diff -r set again | head -n 1)"
+scan=$(ls set/subset0/*.mhd | head -n 1)
+
+# Small enough for a second, as large as it takes to go wrong.
+tiny_net="--net.width 4 --net.depth 2 --net.norm_groups 2 --train.epochs 2 --train.batch 2 --train.size 32"
+small="$tiny_net --train.steps 3 --train.warmup 1"
+expect "train: a folder that is not there" 1 "nowhere: no such folder" "$train" --data nowhere --out run
+mkdir empty
+expect "train: no annotations" 1 "empty: holds no annotations.csv" "$train" --data empty --out run
+head -n 1 set/annotations.csv >empty/annotations.csv
+expect "train: no scans" 1 "empty: holds no scan" "$train" --data empty --out run
+copy() { rm -rf "$1" && cp -r set "$1"; }
+copy unmatched && sed -i 's/^[0-9]/x&/' unmatched/annotations.csv
+expect "train: annotations of other scans" 1 "unmatched: no row of annotations.csv" "$train" --data unmatched --out run
+copy damaged && sed -i '2s/,[^,]*$/,wide/' damaged/annotations.csv
+expect "train: annotations that are damaged" 1 "annotations.csv:2: .*wide" "$train" --data damaged --out run
+copy truncated && raw=$(ls truncated/subset0/*.raw | tail -n 1) && truncate -s -1 "$raw"
+expect "train: a truncated scan" 1 "$(basename "$raw")" "$train" --data truncated --out run
+copy doubled && cp -r doubled/subset0 doubled/subset1
+expect "train: scans twice" 1 "is there twice" "$train" --data doubled --out run
+copy one && for uid in $(cd one/subset0 && ls ./*.mhd | sed 's/.mhd//' | tail -n 2); do rm one/subset0/"$uid".*; done
+expect "train: one patient alone" 1 "." "$train" --data one --out run
+expect "train: held out patients that are not there" 1 "held out" "$train" --data set --held_out x --out run
+expect "train: more data than allowed" 1 "memory" "$train" --data set --memory_gb 0.0000001 --out run
+report "none of these left a run behind" "$(ls -d run 2>/dev/null)"
+expect "train: --out that is not empty" 1 "empty: is there already" "$train" --data set --out empty $small
+echo x >file
+expect "train: --out that is a file" 1 "file" "$train" --data set --out file $small
+report "... which is left alone" "$([ "$(cat file)" = x ] || echo changed)"
+
+# ---- from nothing to a mask -----------------------------------------------------------------------------------------
+
+phantoms="--phantom.scans 3 --phantom.size 48 --phantom.slices 12 --phantom.pixel_mm 7 --phantom.slice_mm 20
+          --phantom.min_diameter_mm 14"
+mkdir a b threads1 threads2
+expect "train on scans of its own" 0 "epoch *2/2" env -C a "$train" $phantoms $small --out run
+missing=
+for file in config.json metrics.csv best.safetensors last.safetensors report.html overlays/epoch_001.png; do
+  [ -s a/run/$file ] || missing="$missing $file"
+done
+report "a run leaves config, metrics, networks, pictures and a report" "${missing:+missing:$missing}"
+
+metrics() { cut -d, -f1-5 "$1/metrics.csv"; }  # without seconds, images a second and memory
+report "metrics.csv begins with what does not depend on the clock" \
+  "$(metrics a/run | head -n 1 | grep -vx epoch,step,loss,val_dice,lr)"
+weights() {  # what follows a safetensors file's header, in which the settings are
+  local length=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
+  tail -c "+$((length + 9))" "$1"
+}
+compare() {  # name, two run folders
+  report "$1: the same metrics" "$(diff <(metrics "$2") <(metrics "$3") | head -n 2 | tr '\n' ' ')"
+  report "$1: the same network" "$(cmp <(weights "$2/best.safetensors") <(weights "$3/best.safetensors") 2>&1)"
+}
+expect "the same again" 0 "epoch *2/2" env -C b "$train" $phantoms $small --out run
+compare "the same seed" a/run b/run
+report "... to the last byte" "$(cmp a/run/best.safetensors b/run/best.safetensors 2>&1)"
+for n in 1 2; do
+  expect "with --threads $n" 0 "epoch *2/2" env -C threads$n "$train" $phantoms $small --out run --threads $n
+done
+compare "one thread or two" threads1/run threads2/run
+expect "with the config.json of a run" 0 "epoch *2/2" env -C b "$train" --config run/config.json --out again
+compare "its config.json alone" a/run b/again
+expect "with another seed" 0 "epoch *2/2" "$train" --data set $small --out seed2 --seed 2
+report "... the numbers differ" "$(cmp -s <(metrics a/run) <(metrics seed2) && echo "they do not")"
+
+model=a/run/best.safetensors
+ls set/subset0/*.mhd | while read -r scan; do
+  expect "predict $(basename "$scan" | tail -c 12)" 0 "mask.mhd" "$predict" "$scan" --model $model --out p
+  mask=p/$(basename "$scan" .mhd)_mask.mhd
+  keys='^(NDims|DimSize|ElementSpacing|Offset|TransformMatrix) '
+  report "... on the scan's own grid" "$(diff <(grep -E "$keys" "$scan") <(grep -E "$keys" "$mask") | head -n 2 | tr '\n' ' ')"
+done >predictions  # in a shell of its own: counted below
+cat predictions
+passed=$((passed + $(grep -c '^ok' predictions))) failed=$((failed + $(grep -c '^FAIL' predictions)))
+expect "predict with the last network" 0 "mask.mhd" "$predict" "$scan" --model a/run/last.safetensors --out p2
+expect "predict: a scan that is not there" 1 "nowhere.mhd: No such file" "$predict" nowhere.mhd --model $model --out p3
+expect "predict: a truncated scan" 1 "$(basename "$raw")" "$predict" "${raw%.raw}.mhd" --model $model --out p3
+expect "predict: no network there" 1 "none.safetensors: No such file" "$predict" "$scan" --model none.safetensors --out p3
+expect "predict: a network that is none" 1 "safetensors" "$predict" "$scan" --model "$scan" --out p3
+head -c 1000 $model >cut.safetensors
+expect "predict: a network cut off" 1 "cut.safetensors" "$predict" "$scan" --model cut.safetensors --out p3
+LC_ALL=C sed 's/\\"depth\\":2/\\"depth\\":3/' $model >other.safetensors
+"$predict" "$scan" --model other.safetensors --out p3 >out 2>err
+report "predict: a network of other settings, exit code" "$([ $? = 1 ] || echo "not 1")"
+report "... the differences are listed" "$(grep -q 'missing: *encoder.3' err || head -c 300 err)"
+report "none of these left anything behind" "$(ls -d p3 2>/dev/null)"
+
+# ---- what goes wrong on the way -----------------------------------------------------------------------------------
+
+diverge="--train.lr 1e30 --train.clip 0 --train.warmup 0 --train.decay constant --net.norm none"
+expect "NaN in the first epoch stops it and names the op" 1 'conv2d in .*Nothing was saved' \
+  "$train" --data set $tiny_net $diverge --train.steps 3 --out nan
+report "... without a network" "$(ls nan/*.safetensors 2>/dev/null)"
+expect "NaN later stops it, too" 1 'conv2d in .*later/last.safetensors' \
+  "$train" --data set $tiny_net $diverge --train.steps 1 --out later
+report "... and keeps the last network" "$([ -s later/last.safetensors ] || echo "it is not there")"
+
+# A file may not grow beyond 100 blocks of 1 KB; the network has 500 KB.
+large="--net.width 16 --net.depth 2 --train.epochs 1 --train.steps 1 --train.batch 1 --train.size 16"
+limited() { (trap '' XFSZ; ulimit -f 100; exec "$@"); }
+expect "a file that cannot be written whole" 1 'safetensors.*File too large' limited "$train" --data set $large --out limit
+report "... is not there at all" "$(ls limit/*.safetensors 2>/dev/null)"
+mkdir disk
+if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=200k tmpfs disk 2>/dev/null; then
+  mounted=$work/disk
+  expect "a full disk" 1 'safetensors.*No space left on device' "$train" --data set $large --out disk/run
+  report "... holds no part of a file" "$(ls disk/run/*.safetensors 2>/dev/null)"
+  umount disk && mounted=
+else
+  echo "skip  a full disk: needs root and a mount"
+fi
+
+# ---- the comparison with PyTorch notices ----------------------------------------------------------------------------
+
+check=
+for folder in "$programs" "$programs/build"; do [ ! -x "$folder/check_reference" ] || check=$folder/check_reference; done
+if [ -n "$check" ]; then
+  mkdir reference none
+  cp "$here"/cases/linear.safetensors reference/
+  expect "check_reference: a case that agrees" 0 "1 passed, 0 failed" "$check" reference
+  printf '\x01' | dd of=reference/linear.safetensors bs=1 seek=$(($(stat -c %s reference/linear.safetensors) - 1)) \
+    conv=notrunc 2>/dev/null
+  "$check" reference >out 2>err
+  report "check_reference: a changed number is found" "$([ $? = 1 ] && grep -q '^FAIL linear' out || head -c 200 out)"
+  expect "check_reference: an empty folder" 1 "holds no .safetensors" "$check" none
+  expect "check_reference: no folder" 2 usage "$check"
+fi
+
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
