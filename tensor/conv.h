@@ -33,6 +33,8 @@ struct ConvGeometry {
   int64_t kh, kw;      // w (kh,kw,c,o)
   int64_t stride, padding, dilation;
   ConvAlgorithm algorithm = ConvAlgorithm::automatic;  // how; see choose_algorithm
+  // Waking the other threads takes some microseconds: little sums are better left to one.
+  bool pays_threads() const { return n * oh * ow * kh * kw * c * o > (1 << 20); }
 };
 
 // The algorithm for g: the one that is wanted, if it can do it (else an Error that names `op`); for `automatic` the

@@ -93,7 +93,7 @@ template <class T>
 void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
   const int64_t width = g.ow + g.kw - 1;  // of a padded row; equals w + 2*padding
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, width * (g.c + g.o)));
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
   for (size_t i = 0; i < bands.size(); i++) {
     const Band band = bands[i];
     T* padded = scratch<T>(0, ((band.rows + g.kh - 1) * width + g.kw) * g.c);
@@ -117,7 +117,7 @@ void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias
   const int64_t depth = g.kh * g.kw * g.c;
   const bool is_matrix = g.kh == 1 && g.kw == 1 && g.stride == 1 && g.padding == 0;  // a 1x1 kernel needs no copy
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (depth + g.o)));
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
   for (size_t i = 0; i < bands.size(); i++) {
     const Band band = bands[i];
     const T* matrix = x + (band.image * g.h + band.first) * g.w * g.c;
@@ -180,7 +180,7 @@ void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const 
       const int64_t rows = (g.h - phase_row + g.stride - 1) / g.stride,
                     cols = (g.w - phase_col + g.stride - 1) / g.stride;
       const auto bands = bands_of(g.n, rows, rows_per_band(rows, cols * (depth + g.c)));
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
       for (size_t i = 0; i < bands.size(); i++) {
         const Band band = bands[i];
         T* matrix = scratch<T>(0, band.rows * cols * depth);
@@ -223,13 +223,13 @@ void weight_gradient(const ConvGeometry& g, const std::vector<Band>& bands, T* d
   const int64_t most = std::clamp<int64_t>((int64_t(1) << 22) / std::max<int64_t>(size, 1), 2, 32);
   const int64_t parts = std::min<int64_t>(most, std::max<int64_t>(int64_t(bands.size()), 1));
   std::vector<T> sums(size_t(parts * size), T(0));
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
   for (int64_t task = 0; task < parts * g.kh; task++) {
     const int64_t part = task / g.kh, a = task % g.kh;
     for (int64_t i = part; i < int64_t(bands.size()); i += parts)
       add_band(bands[size_t(i)], a, &sums[size_t(part * size + a * row_size)]);
   }
-#pragma omp parallel for simd schedule(static)
+#pragma omp parallel for simd schedule(static) if (g.pays_threads())
   for (int64_t i = 0; i < size; i++) {
     T sum = sums[size_t(i)];
     for (int64_t part = 1; part < parts; part++) sum += sums[size_t(part * size + i)];

@@ -128,7 +128,7 @@ Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const N
     using T = decltype(zero);
     const Xhat<T> xhat{x.data<T>(), mean.data<T>(), istd.data<T>()};
     for_each(x.device(), g.images * g.rows,
-             NormalizeForward<T>{g.rows, g.channels, xhat, weight.data<T>(), bias.data<T>(), y.data<T>()});
+             NormalizeForward<T>{g.rows, g.channels, xhat, weight.data<T>(), bias.data<T>(), y.data<T>()}, g.channels);
   });
   return record(
       op, y, {x, weight, bias},
@@ -156,7 +156,8 @@ Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const N
           Tensor dx(x.shape(), x.dtype(), x.device());
           for_each(x.device(), g.images * g.rows,
                    NormalizeBackward<T>{g.rows, g.channels, xhat, weight.data<T>(), dy.data<T>(),
-                                        fixed ? nullptr : mean_g.data<T>(), mean_g_xhat.data<T>(), dx.data<T>()});
+                                        fixed ? nullptr : mean_g.data<T>(), mean_g_xhat.data<T>(), dx.data<T>()},
+                   g.channels);
           in[0].add_grad(dx);
         });
       });

@@ -289,12 +289,12 @@ void forward(const ConvGeometry& g, const Image<const T>& x, const T* w, const T
   Buffer<T> u(points * x.c * outs), b(outs);
   std::fill_n(b.data, outs, T(0));
   if (bias) std::copy_n(bias, y.c, b.data);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
   for (int64_t k = 0; k < outs; k += width)
     weight_stage(w, x.c, y.c, k, std::min(width, outs - k), u.data + points * x.c * k);
 
   const int64_t block = tiles_per_block(cols + outs, sizeof(T)), blocks = (tiles.count() + block - 1) / block;
-#pragma omp parallel
+#pragma omp parallel if (g.pays_threads())
   {
     Buffer<T> v_buffer(Stack<T>::elements(block, cols)), m_buffer(Stack<T>::elements(block, outs));
     Buffer<T> copy(points * std::max(cols, outs));
@@ -319,7 +319,7 @@ void forward(const ConvGeometry& g, const Image<const T>& x, const T* w, const T
 template <class T>
 void turn(const T* w, int64_t c, int64_t o, T* turned) {
   constexpr int64_t piece = 16;  // both sides of a 16x16 piece stay in the cache
-#pragma omp parallel for collapse(2) schedule(static)
+#pragma omp parallel for collapse(2) schedule(static) if (c * o > 1 << 14)
   for (int64_t tap = 0; tap < 9; tap++)
     for (int64_t c0 = 0; c0 < c; c0 += piece)
       for (int64_t o0 = 0; o0 < o; o0 += piece)
@@ -344,7 +344,7 @@ void weight_gradient(const ConvGeometry& g, const Image<const T>& x, const Image
   const int64_t parts = std::clamp<int64_t>(32 / (groups_c * groups_o), 1, std::max<int64_t>(blocks, 1));
   const int64_t size = 9 * x.c * dy.c;
   Buffer<T> sums(parts > 1 ? parts * size : 0);
-#pragma omp parallel
+#pragma omp parallel if (g.pays_threads())
   {
     Buffer<T> v_buffer(Stack<T>::elements(block, group_c)), m_buffer(Stack<T>::elements(block, group_o));
     Buffer<T> u_buffer(Stack<T>::elements(group_c, group_o)), copy(points * std::max(group_c, group_o));
@@ -383,7 +383,7 @@ void weight_gradient(const ConvGeometry& g, const Image<const T>& x, const Image
         }
   }
   if (parts == 1) return;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (g.pays_threads())
   for (int64_t row = 0; row < 9 * x.c; row++)
     for (int64_t part = 0; part < parts; part++)
       for (int64_t i = row * dy.c; i < (row + 1) * dy.c; i++)

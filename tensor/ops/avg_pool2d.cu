@@ -51,9 +51,10 @@ Tensor avg_pool2d(const Tensor& x, Pool2dOptions o) {
   Tensor y(sy, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(x.device(), sy[0] * sy[1] * sy[2],
-             AvgPool2dForward<T>{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding, x.data<T>(),
-                                 y.data<T>()});
+    for_each(
+        x.device(), sy[0] * sy[1] * sy[2],
+        AvgPool2dForward<T>{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding, x.data<T>(), y.data<T>()},
+        sx[3]);
   });
   return record("avg_pool2d", y, {x}, [sx, sy, o](const Tensor& dy, Inputs& in) {
     Tensor dx(sx, dy.dtype(), dy.device());
@@ -61,7 +62,8 @@ Tensor avg_pool2d(const Tensor& x, Pool2dOptions o) {
       using T = decltype(zero);
       for_each(dy.device(), sx[0] * sx[1] * sx[2],
                AvgPool2dBackward<T>{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding, dy.data<T>(),
-                                    dx.data<T>()});
+                                    dx.data<T>()},
+               sx[3]);
     });
     in[0].add_grad(dx);
   });

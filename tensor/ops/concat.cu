@@ -24,7 +24,8 @@ static void copy_channels(const Tensor& from, int64_t from_at, Tensor& to, int64
   dispatch(from.dtype(), [&](auto zero) {
     using T = decltype(zero);
     for_each(from.device(), from.elements() / std::max<int64_t>(from.shape()[-1], 1),
-             CopyChannels<T>{from.data<T>(), from.shape()[-1], from_at, to.data<T>(), to.shape()[-1], to_at, channels});
+             CopyChannels<T>{from.data<T>(), from.shape()[-1], from_at, to.data<T>(), to.shape()[-1], to_at, channels},
+             channels);
   });
 }
 

@@ -70,7 +70,7 @@ Tensor cross_entropy(const Tensor& x, const Tensor& t) {
         dispatch(x.dtype(), [&](auto zero) {
           using T = decltype(zero);
           for_each(x.device(), rows,
-                   CrossEntropyBackward<T>{{c, x.data<T>()}, double(rows), t.data<T>(), dy.data<T>(), dx.data<T>()});
+                   CrossEntropyBackward<T>{{c, x.data<T>()}, double(rows), t.data<T>(), dy.data<T>(), dx.data<T>()}, c);
         });
         in[0].add_grad(dx);
       });

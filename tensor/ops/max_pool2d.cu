@@ -94,14 +94,14 @@ Tensor max_pool2d(const Tensor& x, Pool2dOptions o) {
   Tensor y(sy, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(x.device(), sy[0] * sy[1] * sy[2], MaxPool2dForward<T>{g, x.data<T>(), y.data<T>()});
+    for_each(x.device(), sy[0] * sy[1] * sy[2], MaxPool2dForward<T>{g, x.data<T>(), y.data<T>()}, g.c);
   });
   return record("max_pool2d", y, {x}, [g, x = x.detach()](const Tensor& dy, Inputs& in) {
     Tensor dx(x.shape(), x.dtype(), x.device());
     dispatch(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(x.device(), x.shape()[0] * x.shape()[1] * x.shape()[2],
-               MaxPool2dBackward<T>{g, x.data<T>(), dy.data<T>(), dx.data<T>()});
+               MaxPool2dBackward<T>{g, x.data<T>(), dy.data<T>(), dx.data<T>()}, g.c);
     });
     in[0].add_grad(dx);
   });

@@ -26,7 +26,7 @@ static Tensor padded(const Tensor& x, int64_t top, int64_t bottom, int64_t left,
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     for_each(x.device(), y.shape()[0] * y.shape()[1] * y.shape()[2],
-             Pad2dBody<T>{s[1], s[2], s[3], y.shape()[1], y.shape()[2], top, left, x.data<T>(), y.data<T>()});
+             Pad2dBody<T>{s[1], s[2], s[3], y.shape()[1], y.shape()[2], top, left, x.data<T>(), y.data<T>()}, s[3]);
   });
   return y;
 }

@@ -42,13 +42,13 @@ Tensor softmax(const Tensor& x) {
   Tensor y(x.shape(), x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(x.device(), rows, SoftmaxForward<T>{c, x.data<T>(), y.data<T>()});
+    for_each(x.device(), rows, SoftmaxForward<T>{c, x.data<T>(), y.data<T>()}, c);
   });
   return record("softmax", y, {x}, [y, c, rows](const Tensor& dy, Inputs& in) {
     Tensor dx(y.shape(), y.dtype(), y.device());
     dispatch(y.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each(y.device(), rows, SoftmaxBackward<T>{c, dy.data<T>(), y.data<T>(), dx.data<T>()});
+      for_each(y.device(), rows, SoftmaxBackward<T>{c, dy.data<T>(), y.data<T>(), dx.data<T>()}, c);
     });
     in[0].add_grad(dx);
   });

@@ -67,14 +67,14 @@ Tensor upsample2x(const Tensor& x, Upsample mode) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     for_each(x.device(), 4 * s[0] * s[1] * s[2],
-             Upsample2xForward<T>{s[1], s[2], s[3], T(near_weight), x.data<T>(), y.data<T>()});
+             Upsample2xForward<T>{s[1], s[2], s[3], T(near_weight), x.data<T>(), y.data<T>()}, s[3]);
   });
   return record("upsample2x", y, {x}, [s, near_weight](const Tensor& dy, Inputs& in) {
     Tensor dx(s, dy.dtype(), dy.device());
     dispatch(dy.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(dy.device(), s[0] * s[1] * s[2],
-               Upsample2xBackward<T>{s[1], s[2], s[3], T(near_weight), dy.data<T>(), dx.data<T>()});
+               Upsample2xBackward<T>{s[1], s[2], s[3], T(near_weight), dy.data<T>(), dx.data<T>()}, s[3]);
     });
     in[0].add_grad(dx);
   });
