@@ -31,7 +31,7 @@ struct Config {
   double validation = 0.2, memory_gb = 8;
   struct {
     int64_t scans = 24, size = 160, slices = 48;
-    double pixel_mm = 2, slice_mm = 3, min_diameter_mm = 6;
+    double pixel_mm = 2, slice_mm = 3, min_diameter_mm = 8;
   } phantom;
   struct {
     int64_t planes = 3;
