@@ -199,8 +199,10 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   AtomicFile file(path);
   file.write(&length, 8);
   file.write(text);
-  for (const auto& [name, t] : sorted)
+  for (const auto& entry : sorted) {
+    const Tensor& t = entry.second;
     dispatch(t.dtype(), [&](auto zero) { file.write(t.data<decltype(zero)>(), t.elements() * int64_t(sizeof zero)); });
+  }
   file.commit();
 }
 

@@ -123,8 +123,9 @@ TEST_CASE("unet: gradients through the whole of it agree with finite differences
       const Tensor cotangent = random_tensor({2, 7, 10, 1}, 7);
       sum(mul(net(x), cotangent)).backward();
       const NoGrad no_grad;
-      for (auto& [name, tensor] : inputs) {  // along one random direction in each parameter
-        INFO(name);
+      for (auto& input : inputs) {  // along one random direction in each parameter
+        INFO(input.first);
+        Tensor& tensor = input.second;
         REQUIRE(tensor.grad());
         const Tensor start = tensor.clone(), direction = random_tensor(tensor.shape(), 8);
         const auto at = [&](double step) {
