@@ -3,7 +3,9 @@
 #include "tensor/gemm.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own AVX-512 header (GCC bug 105593)
+// GCC 12 warns of its own AVX-512 header (GCC bug 105593), and of which of the two depends on -O.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #define EIGEN_DONT_PARALLELIZE  // our threads already share out the work
 #define EIGEN_NO_DEBUG          // Eigen's own asserts; our callers check shapes
