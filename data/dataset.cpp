@@ -168,12 +168,29 @@ Sampler::Sampler(const Dataset& dataset, std::vector<size_t> patients, SamplingO
     patients_.push_back(&patient);
     for (const Annotation& nodule : patient.nodules) nodules_.emplace_back(&patient, &nodule);
     const int64_t pixels = patient.ct.grid.size[0] * patient.ct.grid.size[1];
+    const size_t slices_before = slices_.size();
     for (int64_t z = 0; z < patient.ct.grid.size[2]; z++)
       if (std::find(patient.mask.slice(z), patient.mask.slice(z) + pixels, 1) != patient.mask.slice(z) + pixels)
         slices_.emplace_back(&patient, z);
+    // A patient with outlines that no annotation names is drawn as often as one nodule, at any voxel of the outlines.
+    if (patient.nodules.empty() && slices_.size() > slices_before) nodules_.emplace_back(&patient, nullptr);
   }
   if (slices_.empty())
     fail("none of the ", patients.size(), " training patients has a nodule; there is nothing to learn from");
+}
+
+// Any voxel of any slice of the patient that has some.
+Vec3 Sampler::outlined_voxel(const Patient& patient, Random& random) const {
+  std::vector<int64_t> slices;
+  for (const auto& [p, z] : slices_)
+    if (p == &patient) slices.push_back(z);
+  const int64_t z = slices[size_t(random.below(int64_t(slices.size())))];
+  const int64_t width = patient.ct.grid.size[0], pixels = width * patient.ct.grid.size[1];
+  const uint8_t* mask = patient.mask.slice(z);
+  int64_t at = -1;
+  for (int64_t n = 1 + random.below(std::count(mask, mask + pixels, 1)); n > 0; n--)
+    at = std::find(mask + at + 1, mask + pixels, 1) - mask;
+  return {double(at % width), double(at / width), double(z)};
 }
 
 Sampler::Place Sampler::place(int64_t index) const {
@@ -191,8 +208,9 @@ Sampler::Place Sampler::place(int64_t index) const {
   if (!nodules_.empty() && random.uniform() < options_.foreground) {
     const auto& [patient, nodule] = nodules_[size_t(random.below(int64_t(nodules_.size())))];
     const Grid& grid = patient->ct.grid;
-    const Vec3 centre = grid.to_voxel(nodule->centre);
-    const double reach = nodule->diameter_mm / 2 / grid.spacing[2], jitter = double(options_.size) * 0.35;
+    const Vec3 centre = nodule ? grid.to_voxel(nodule->centre) : outlined_voxel(*patient, random);
+    const double reach = nodule ? nodule->diameter_mm / 2 / grid.spacing[2] : 0;
+    const double jitter = double(options_.size) * 0.35;
     const auto near = [&](int axis, double by) {
       const int64_t at = std::llround(centre[axis] + random.uniform(-by, by));
       return std::clamp<int64_t>(at, 0, grid.size[axis] - 1);

@@ -12,6 +12,7 @@
 
 #include "data/csv.h"
 #include "data/volume.h"
+#include "tensor/random.h"
 #include "tensor/tensor.h"
 
 namespace acinus {
@@ -86,9 +87,10 @@ class Sampler {
     bool flip_x, flip_y;
   };
   Place place(int64_t index) const;
+  Vec3 outlined_voxel(const Patient& patient, Random& random) const;
 
   std::vector<const Patient*> patients_;
-  std::vector<std::pair<const Patient*, const Annotation*>> nodules_;
+  std::vector<std::pair<const Patient*, const Annotation*>> nodules_;  // without Annotation: any of the outlines
   std::vector<std::pair<const Patient*, int64_t>> slices_;  // that hold nodules
   SamplingOptions options_;
   uint64_t seed_;

@@ -1,6 +1,8 @@
 #include "data/overlay.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 
 #include "tensor/check.h"
 
@@ -52,12 +54,35 @@ Index3 densest_place(const Volume<uint8_t>& mask) {
   Index3 place{size[0] / 2, size[1] / 2, size[2] / 2};
   int64_t most = 0;
   for (int64_t z = 0; z < size[2]; z++) {
+    int64_t n = 0;
+    for (int64_t y = 0; y < size[1]; y++)
+      for (int64_t x = 0; x < size[0]; x++) n += mask.at(x, y, z) != 0;
+    if (n > most) most = n, place[2] = z;
+  }
+  if (most == 0) return place;
+
+  // The mean of all its voxels could lie between two nodules. So: the voxel nearest to that mean, then a few times the
+  // mean of what is near (mean shift), which ends inside one nodule.
+  const auto mean_within = [&](int64_t reach) {
     int64_t n = 0, sum_x = 0, sum_y = 0;
     for (int64_t y = 0; y < size[1]; y++)
       for (int64_t x = 0; x < size[0]; x++)
-        if (mask.at(x, y, z)) n++, sum_x += x, sum_y += y;
-    if (n > most) most = n, place = {sum_x / n, sum_y / n, z};
-  }
+        if (mask.at(x, y, place[2]) && std::abs(x - place[0]) <= reach && std::abs(y - place[1]) <= reach)
+          n++, sum_x += x, sum_y += y;
+    return Index3{sum_x / n, sum_y / n, place[2]};
+  };
+  const auto nearest_voxel = [&](Index3 to) {
+    Index3 nearest = to;
+    int64_t least = std::numeric_limits<int64_t>::max();
+    for (int64_t y = 0; y < size[1]; y++)
+      for (int64_t x = 0; x < size[0]; x++) {
+        const int64_t distance = (x - to[0]) * (x - to[0]) + (y - to[1]) * (y - to[1]);
+        if (mask.at(x, y, to[2]) && distance < least) least = distance, nearest = {x, y, to[2]};
+      }
+    return nearest;
+  };
+  place = nearest_voxel(mean_within(std::max(size[0], size[1])));
+  for (int round = 0; round < 5; round++) place = nearest_voxel(mean_within(16));
   return place;
 }
 

@@ -35,7 +35,7 @@ namespace acinus {
 // Waking the other threads takes some microseconds, so little work is left to one: `elements_each` says how many
 // elements a call of f goes through.
 template <class F>
-void for_each(Device, int64_t n, F f, int64_t elements_each = 1) {
+void for_each(Device, int64_t n, F f, [[maybe_unused]] int64_t elements_each = 1) {
 #pragma omp parallel for simd schedule(static) if (n * elements_each > 1 << 15)
   for (int64_t i = 0; i < n; i++) f(i);
 }

@@ -421,6 +421,20 @@ TEST_CASE("sampler: pieces around nodules hold them, image and mask mirrored tog
     }
 }
 
+TEST_CASE("sampler: outlines that no annotation names are drawn too") {
+  Dataset data = tell_tale(2);
+  data.patients[1].nodules.clear();
+  const SamplingOptions o{.size = 9, .planes = 1, .foreground = 1, .mirror = false, .window = plain};
+  Tensor x, t;
+  Sampler(data, {1}, o, 3).draw(0, 100, x, t);
+  int with_nodule = 0;
+  for (int64_t i = 0; i < 100; i++) {
+    CHECK(locate(data, x, t, i, o).patient == 1);
+    with_nodule += std::count(t.data<float>() + i * 81, t.data<float>() + (i + 1) * 81, 1.f) > 0;
+  }
+  CHECK(with_nodule > 80);
+}
+
 TEST_CASE("sampler: whole slices come once a pass, in another order each time") {
   const Dataset data = tell_tale(3);
   const SamplingOptions o{.size = 33, .planes = 1, .whole_slices = true, .mirror = false, .window = plain};
@@ -532,6 +546,9 @@ TEST_CASE("overlay: the scan in grey, truth green, prediction red, both yellow, 
   CHECK((close.width == 4 && close.height == 4));
   CHECK((colour(close, 0, 0) == Colour{0, 0, 0} && colour(close, 1, 1) == green && colour(close, 3, 2) == yellow));
   CHECK(densest_place(truth) == Index3{1, 1, 1});
+  Volume<uint8_t> two(Grid{{60, 60, 2}}, 0);  // two nodules of one slice: a place in one of them, not between
+  for (int64_t i = 0; i < 6; i++) two.at(4 + i, 7, 1) = two.at(48 + i, 50, 1) = two.at(48 + i, 51, 1) = 1;
+  CHECK((densest_place(two)[0] >= 49 && densest_place(two)[0] <= 51 && densest_place(two)[1] == 50));
   CHECK(densest_place(Volume<uint8_t>(ct.grid, 0)) == Index3{3, 2, 1});
   const Picture both = montage({p, close, p}, 2);
   CHECK((both.width == 6 + 4 + 6 && both.height == 5 + 4 + 5));
