@@ -1,6 +1,7 @@
 # make            the library and the programs (./train, ./predict, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
 # make bench      times it, beside PyTorch where PYTHON=python3 has it
+# make fuzz       feeds the readers damaged files, FUZZ_SECONDS=60 for each (needs clang++)
 # make install    PREFIX=/usr/local (and DESTDIR=)    make lines   counts lines by folder
 # make clean      removes what make made (not third_party/, not runs/)
 #
@@ -74,7 +75,7 @@ BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
 # ---- rules
 
-.PHONY: all tests test bench asan install lines clean banner
+.PHONY: all tests test bench asan fuzz fuzzers install lines clean banner
 all: $(PROGRAMS:%=$(BIN)%)
 tests: $(BUILD)/run_tests $(CHECKS:%=$(BUILD)/%)
 
@@ -133,6 +134,20 @@ asan:
 	@$(MAKE) test BUILD=$(BUILD)/asan OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
 	  SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -Wno-maybe-uninitialized"
 
+# Fuzzing, see tests/fuzz/fuzz.h. What libFuzzer keeps stays in build/fuzz/corpus, a finding in build/fuzz/found.
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.cpp,%,$(wildcard tests/fuzz/fuzz_*.cpp))
+FUZZ_SECONDS ?= 60
+fuzz:
+	@$(MAKE) fuzzers BUILD=$(BUILD)/fuzz CXX=clang++ OPENMP=0 OPT="-O1 -g1" \
+	  SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined"
+	@for name in $(FUZZERS); do sh tests/fuzz/run.sh $(BUILD)/fuzz $$name $(FUZZ_SECONDS) || exit 1; done
+
+fuzzers: $(FUZZERS:%=$(BUILD)/fuzz_%) $(BUILD)/seeds
+$(FUZZERS:%=$(BUILD)/fuzz_%): $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.cpp.o $(LIBRARY)
+	$(LINK) -fsanitize=fuzzer
+$(BUILD)/seeds: $(BUILD)/tests/fuzz/seeds.cpp.o $(LIBRARY)
+	$(LINK)
+
 # find_package(acinus) comes with CMake's install (see CMakeLists.txt); this one is for a compiler called by hand.
 # The programs' names are too plain for a shared folder: acinus-train, ...  A fetched zlib goes along.
 TO = $(DESTDIR)$(PREFIX)
@@ -153,4 +168,4 @@ lines:
 clean:
 	rm -rf $(BUILD) $(PROGRAMS:%=$(BIN)%)
 
--include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS) bench/step.cpp)
+-include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS) bench/step.cpp $(wildcard tests/fuzz/*.cpp))

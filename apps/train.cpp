@@ -50,7 +50,7 @@ struct Config {
   } train;
 };
 
-// The recipe of the Keras tutorial this project replaces, exactly (docs/seed.md).
+// The recipe of the Keras tutorial this project replaces (docs/capabilities.md tells what differs on purpose).
 void set_seed_recipe(Config& c) {
   c.phantom = {24, 512, 48, 0.7, 2.5, 0};
   c.input.planes = 1;

@@ -10,6 +10,7 @@ namespace acinus {
 
 namespace {
 
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr int64_t kFileLimit = int64_t(1) << 28;  // bytes; LUNA16's largest table has 60 million
 
 // Goes through the text field by field, counting lines.
@@ -67,7 +68,7 @@ struct CsvText {
 CsvTable read_csv(const std::string& path) {
   const std::string content = read_file(path, kFileLimit);
   CsvText text{path, content, ','};
-  if (text.rest.starts_with("\xEF\xBB\xBF")) text.rest.remove_prefix(3);
+  if (text.rest.starts_with(kByteOrderMark)) text.rest.remove_prefix(kByteOrderMark.size());
   const std::string_view first = text.rest.substr(0, text.rest.find('\n'));
   if (first.find(',') == first.npos && first.find('\t') != first.npos) text.separator = '\t';
   CsvTable table;
@@ -115,7 +116,8 @@ std::string csv_line(const std::vector<std::string>& fields) {
   std::string line;
   for (const std::string& field : fields) {
     if (&field != &fields.front()) line += ',';
-    const bool quote = field.find_first_of(",\t\"\r\n") != field.npos || trimmed(field) != field;
+    const bool quote =
+        field.find_first_of(",\t\"\r\n") != field.npos || trimmed(field) != field || field.starts_with(kByteOrderMark);
     if (quote) line += '"';
     for (char c : field) line += c == '"' ? "\"\"" : std::string(1, c);
     if (quote) line += '"';

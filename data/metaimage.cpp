@@ -183,6 +183,8 @@ Fields read_fields(const InputFile& file) {
     const size_t equals = line.find('=');
     if (equals == line.npos || equals == 0)
       fail(file.path(), ": line ", number, " is '", shown(line), "', not 'Key = Value': no MetaImage header");
+    if (std::ranges::any_of(line, [](char c) { return (0 <= c && c < ' ' && c != '\t') || c == 127; }))
+      fail(file.path(), ": line ", number, " is '", shown(line), "': control characters do not belong into a header");
     const std::string key(trimmed(line.substr(0, equals))), value(trimmed(line.substr(equals + 1)));
     if (const std::string* earlier = fields.find(key); earlier && *earlier != value && is_known(key))
       fields.refuse(key, "stands again in line ", number, ", as ", shown(value));

@@ -23,6 +23,22 @@ namespace {
 constexpr int64_t kFileLimit = 64 << 20;    // bytes
 constexpr int64_t kPixelLimit = 256 << 20;  // bytes once decoded
 
+// A .png is 8 bytes and then chunks: length, four letters, that many bytes, checksum. stb_image takes memory for a
+// chunk before it looks whether the file is that long; so we look first.
+void check_chunks(const std::string& path, const std::string& file) {
+  if (!file.starts_with("\x89PNG\r\n\x1a\n")) fail(path, ": is no .png that can be read: it begins otherwise");
+  const auto byte = [&](size_t i) { return uint32_t(uint8_t(file[i])); };
+  for (size_t at = 8; at < file.size();) {
+    if (file.size() - at < 12) fail(path, ": the file is cut off, after ", file.size(), " bytes");
+    const size_t length = byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3);
+    const std::string name = file.substr(at + 4, 4);
+    if (length > file.size() - at - 12)
+      fail(path, ": its chunk ", shown(name), " should have ", length, " bytes, ", file.size() - at - 12, " are left");
+    if (name == "IEND") return;
+    at += 12 + length;
+  }
+}
+
 }  // namespace
 
 std::string encode_png(const Picture& picture) {
@@ -46,6 +62,7 @@ void write_png(const std::string& path, const Picture& picture) { write_file(pat
 
 Picture read_png(const std::string& path) {
   const std::string file = read_file(path, kFileLimit);
+  check_chunks(path, file);
   const auto* bytes = reinterpret_cast<const stbi_uc*>(file.data());
   const int length = int(file.size());
   Picture picture;

@@ -81,7 +81,16 @@ LoadedUNet load_unet(const std::string& path) {
   const auto config = file.metadata.find("unet.config");
   if (config == file.metadata.end())
     fail(path, ": has no \"unet.config\" in its metadata; it was not written by ./train");
-  LoadedUNet loaded{std::make_unique<UNet>(unet_options_from_json(config->second, path), /*seed=*/0), file.metadata};
+  const UNetOptions options = unet_options_from_json(config->second, path);
+  check_options(options);
+  // A damaged configuration must not fill the memory: the deepest layer's weights should lie in the file. (A little
+  // more is let through, to the list of names that do not fit.)
+  const int64_t deepest = options.width << options.depth, weights = 9 * deepest * std::max(options.in, deepest);
+  int64_t there = 0;
+  for (const auto& [name, tensor] : file.tensors) there += tensor.elements();
+  if (weights > there + (1 << 24))
+    fail(path, ": its \"unet.config\" asks for a layer of ", weights, " weights; all tensors together hold ", there);
+  LoadedUNet loaded{std::make_unique<UNet>(options, /*seed=*/0), file.metadata};
   load_state_dict(*loaded.net, file, path);
   loaded.net->eval();
   return loaded;

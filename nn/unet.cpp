@@ -52,11 +52,16 @@ Tensor UNet::Block::operator()(const Tensor& x) {
   return relu(norm2(conv2(y)));
 }
 
-UNet::UNet(const UNetOptions& o, uint64_t seed) : options_(o) {
-  check(o.in >= 1 && o.out >= 1 && o.width >= 1 && o.width <= 4096 && o.depth >= 0 && o.depth <= 8, "UNet: in ", o.in,
-        ", out ", o.out, ", width ", o.width, ", depth ", o.depth, ": channels must be positive, depth 0 to 8");
+void check_options(const UNetOptions& o) {
+  const auto channels = [](int64_t n) { return n >= 1 && n <= 4096; };
+  check(channels(o.in) && channels(o.out) && channels(o.width) && o.depth >= 0 && o.depth <= 8, "UNet: in ", o.in,
+        ", out ", o.out, ", width ", o.width, ", depth ", o.depth, ": channels must be 1 to 4096, depth 0 to 8");
   check(o.norm != NormKind::group || (o.norm_groups >= 1 && o.width % o.norm_groups == 0), "UNet: norm_groups ",
         o.norm_groups, " does not divide width ", o.width);
+}
+
+UNet::UNet(const UNetOptions& o, uint64_t seed) : options_(o) {
+  check_options(o);
   Random random(seed);
   const auto channels = [&](int64_t level) { return o.width << level; };
   for (int64_t i = 0; i <= o.depth; i++) {

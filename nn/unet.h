@@ -29,6 +29,8 @@ struct UNetOptions {
   Init init = Init::he;
 };
 
+void check_options(const UNetOptions& options);  // Error on what no U-Net can be built from
+
 // As stored in checkpoints and configurations: "nearest", "group", ...; Error on a name that is none of them.
 Up up_named(const std::string& name);
 NormKind norm_named(const std::string& name);

@@ -67,7 +67,8 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {
   struct stat status;
   const bool exists = stat(path.c_str(), &status) == 0;
   if (exists && S_ISDIR(status.st_mode)) fail("cannot write ", path, ": it is a folder");
-  if (exists && (!S_ISREG(status.st_mode) || path.starts_with("/dev/"))) {
+  const bool is_stream = path == "/dev/stdout" || path == "/dev/stderr" || path.starts_with("/dev/fd/");
+  if (exists && (!S_ISREG(status.st_mode) || is_stream)) {
     descriptor_ = open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   } else {
     temporary_ = text(target_, ".tmp-", getpid());

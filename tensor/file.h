@@ -37,7 +37,7 @@ std::string read_file(const std::string& path, int64_t limit);
 
 // A file that appears whole or not at all: written beside as <path>.tmp-<pid>, renamed over `path` by commit(),
 // removed if commit() is never reached. A symbolic link keeps pointing where it did: its target is replaced. What
-// is no regular file, and whatever /dev/stdout stands for, is written straight into.
+// is no regular file, and whatever /dev/stdout and its like stand for, is written straight into.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);

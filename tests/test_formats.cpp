@@ -57,6 +57,14 @@ TEST_CASE("file: written whole or not at all") {
   REQUIRE(fs::is_symlink(folder / "link.txt"));
   REQUIRE(read_file(folder / "a.txt", 10) == "through");
 
+  if (fs::is_directory("/dev/shm")) {  // files in memory are no devices
+    const std::string path = text("/dev/shm/acinus-test-", getpid());
+    write_file(path, "a long one");
+    write_file(path, "short");
+    CHECK(read_file(path, 10) == "short");
+    fs::remove(path);
+  }
+
   REQUIRE(error_of([] { write_file("/dev/full", "x"); }) == "cannot write /dev/full: No space left on device");
   REQUIRE(fs::is_character_file("/dev/full"));
   REQUIRE_THAT(error_of([&] { write_file(folder / "none/a.txt", "x"); }), Catch::Contains("none/a.txt: No such file"));
@@ -105,6 +113,13 @@ TEST_CASE("csv: separators, line ends, quotes and a byte order mark") {
   const CsvTable table = read_csv(folder / "x.csv");
   REQUIRE(table.rows == std::vector<std::vector<std::string>>{odd, odd});
   REQUIRE(table.lines == std::vector<int64_t>{2, 4});
+  // What looks like a byte order mark but is part of a name is quoted, and so comes back.
+  write_file(folder / "x.csv", csv_line({"\xEF\xBB\xBF"
+                                         "a",
+                                         "b c", " d"}));
+  REQUIRE(read_csv(folder / "x.csv").names == std::vector<std::string>{"\xEF\xBB\xBF"
+                                                                       "a",
+                                                                       "b c", " d"});
 }
 
 TEST_CASE("csv: what is wrong is said with file and line") {
@@ -326,6 +341,9 @@ TEST_CASE("png: malformed files are refused") {
     return error_of([&] { read_png(folder / "x.png"); });
   };
   const std::string good = encode_png({8, 8, 3, std::vector<uint8_t>(192, 77)});
+  std::string long_chunk = good;  // the length of IDAT, after the signature and IHDR's 25 bytes
+  long_chunk[33] = '\x7f';
+  REQUIRE_THAT(error(long_chunk), Catch::Contains("x.png: its chunk IDAT should have 21307"));
   REQUIRE(error(good) == "no error");
   for (size_t n = 0; n + 12 < good.size(); n++)  // all but the closing IEND
     REQUIRE_THAT(error(good.substr(0, n)), Catch::Contains("x.png: "));

@@ -337,6 +337,7 @@ TEST_CASE("metaimage: what a header may not say") {
   };
   const Case cases[] = {
       {{{"ObjectType", "Tube"}}, "ObjectType = Tube"},
+      {{{"Com\rment", "x"}}, "control characters"},
       {{{"NDims", "-"}}, "NDims"},
       {{{"NDims", "0"}}, "NDims = 0"},
       {{{"NDims", "-3"}}, "NDims = -3"},

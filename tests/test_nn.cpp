@@ -283,6 +283,11 @@ TEST_CASE("checkpoint: a network comes back bit for bit") {
   write_safetensors(folder / "x.safetensors", {{"a", Tensor::zeros({1})}});
   CHECK_THAT(error_of([&] { load_unet(folder / "x.safetensors"); }),
              Catch::Contains("x.safetensors") && Catch::Contains("unet.config"));
+  UNetOptions huge;  // a petabyte of weights, and a file of some bytes
+  huge.width = 4096, huge.depth = 8;
+  write_safetensors(folder / "huge.safetensors", {{"a", Tensor::zeros({1})}}, {{"unet.config", to_json(huge)}});
+  CHECK_THAT(error_of([&] { load_unet(folder / "huge.safetensors"); }),
+             Catch::Contains("huge.safetensors: its \"unet.config\" asks for a layer of 9895604649984 weights"));
 }
 
 TEST_CASE("checkpoint: another network's file is refused with all differences, and nothing changes") {

@@ -1,0 +1,18 @@
+// The .npy reader.
+#include "data/npy.h"
+#include "tests/fuzz/fuzz.h"
+
+using namespace acinus;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+  return fuzz("x.npy", bytes, size, [](const std::string& path) {
+    const NpyArray array = read_npy(path);
+    const std::string copy = fuzz_folder() + "/copy.npy";
+    const NpyArray again = must_work("written and read again", [&] {
+      write_npy(copy, array);
+      return read_npy(copy);
+    });
+    must_hold(again.type == array.type && again.shape == array.shape && again.data == array.data, "the same array");
+    if (array.type == NpyType::f2) must_hold(int64_t(array.values<float>().size()) == array.size(), "halves as floats");
+  });
+}
