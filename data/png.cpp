@@ -24,8 +24,9 @@ constexpr int64_t kFileLimit = 64 << 20;    // bytes
 constexpr int64_t kPixelLimit = 256 << 20;  // bytes once decoded
 
 // A .png is 8 bytes and then chunks: length, four letters, that many bytes, checksum. stb_image takes memory for a
-// chunk before it looks whether the file is that long; so we look first.
-void check_chunks(const std::string& path, const std::string& file) {
+// chunk before it looks whether the file is that long; so we look first. And an IDAT of length 0, which is allowed and
+// means nothing, makes it copy from a null pointer; such chunks are taken out.
+void check_chunks(const std::string& path, std::string& file) {
   if (!file.starts_with("\x89PNG\r\n\x1a\n")) fail(path, ": is no .png that can be read: it begins otherwise");
   const auto byte = [&](size_t i) { return uint32_t(uint8_t(file[i])); };
   for (size_t at = 8; at < file.size();) {
@@ -35,7 +36,10 @@ void check_chunks(const std::string& path, const std::string& file) {
     if (length > file.size() - at - 12)
       fail(path, ": its chunk ", shown(name), " should have ", length, " bytes, ", file.size() - at - 12, " are left");
     if (name == "IEND") return;
-    at += 12 + length;
+    if (name == "IDAT" && length == 0)
+      file.erase(at, 12);
+    else
+      at += 12 + length;
   }
 }
 
@@ -61,7 +65,7 @@ std::string encode_png(const Picture& picture) {
 void write_png(const std::string& path, const Picture& picture) { write_file(path, encode_png(picture)); }
 
 Picture read_png(const std::string& path) {
-  const std::string file = read_file(path, kFileLimit);
+  std::string file = read_file(path, kFileLimit);
   check_chunks(path, file);
   const auto* bytes = reinterpret_cast<const stbi_uc*>(file.data());
   const int length = int(file.size());

@@ -341,6 +341,9 @@ TEST_CASE("png: malformed files are refused") {
     return error_of([&] { read_png(folder / "x.png"); });
   };
   const std::string good = encode_png({8, 8, 3, std::vector<uint8_t>(192, 77)});
+  std::string with_empty = good;  // an IDAT of no bytes before the one that has the pixels
+  with_empty.insert(33, std::string("\0\0\0\0IDAT\x35\xaf\x06\x1e", 12));
+  REQUIRE(error(with_empty) == "no error");
   std::string long_chunk = good;  // the length of IDAT, after the signature and IHDR's 25 bytes
   long_chunk[33] = '\x7f';
   REQUIRE_THAT(error(long_chunk), Catch::Contains("x.png: its chunk IDAT should have 21307"));
