@@ -10,6 +10,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <string>
 
 namespace acinus {
 
@@ -26,10 +27,21 @@ struct Grid {
 
   int64_t voxels() const { return size[0] * size[1] * size[2]; }
   int64_t offset(int64_t x, int64_t y, int64_t z) const { return (z * size[1] + y) * size[0] + x; }
-  bool contains(const Vec3& voxel) const;   // within half a voxel of the grid
-  Vec3 to_world(const Vec3& voxel) const;   // voxel index (may be fractional) -> mm
-  Vec3 to_voxel(const Vec3& world) const;   // mm -> voxel index (fractional)
+  bool contains(const Vec3& voxel) const;  // within half a voxel of the grid
+  Vec3 to_world(const Vec3& voxel) const;  // voxel index (may be fractional) -> mm
+  Vec3 to_voxel(const Vec3& world) const;  // mm -> voxel index (fractional)
   bool operator==(const Grid&) const = default;
 };
+
+// The same extent, from outer edge to outer edge of the voxels' boxes, in voxels of another spacing (mm, > 0). The
+// corner at voxel (0,0,0) stays where it is; at the far end up to half a voxel is missing or too much.
+//   Example: 512 voxels of 0.7 mm reach over 358.4 mm. With 1 mm these are 358 voxels, the first centre 0.15 mm
+//   further in: both first voxels begin at -0.35 mm, seen from the old first centre.
+Grid resampled(const Grid& grid, const Vec3& spacing);
+
+// How the index axes run: three letters, ITK's "RAI" code. Each names the side that an axis comes *from*: R right or
+// L left, A anterior or P posterior, I inferior or S superior. No two name the same line, also on an oblique grid.
+//   Example: direction {{1,0,0},{0,1,0},{0,0,1}} is "RAI", the flipped one above is "LPI".
+std::string orientation(const Grid& grid);
 
 }  // namespace acinus

@@ -1,4 +1,4 @@
-// From scans to training pieces and back: geometry, masks, data sets, sampling, pictures, whole scans.
+// From scans to training pieces and back: data sets, sampling, pictures, whole scans.
 #include <algorithm>
 #include <numeric>
 #include <set>
@@ -15,114 +15,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-double distance(const Vec3& a, const Vec3& b) { return std::hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]); }
-
 const Mat3 flipped{{{-1, 0, 0}, {0, -1, 0}, {0, 0, 1}}};
-// Turned about x by 36.9 degrees, and about all axes (rows at right angles, of length 1).
-const Mat3 tilted{{{1, 0, 0}, {0, 0.8, 0.6}, {0, -0.6, 0.8}}};
-const Mat3 oblique{{{2. / 3, -1. / 3, 2. / 3}, {2. / 3, 2. / 3, -1. / 3}, {-1. / 3, 2. / 3, 2. / 3}}};
 
 }  // namespace
-
-// ---- geometry -------------------------------------------------------------------------------------------------------
-
-TEST_CASE("geometry: the example of a flipped scan") {
-  const Grid grid{{512, 512, 141}, {0.76, 0.76, 2.5}, {195, 195, -378}, flipped};
-  const Vec3 world = grid.to_world({10, 20, 3});
-  CHECK(world[0] == Approx(187.4));
-  CHECK(world[1] == Approx(179.8));
-  CHECK(world[2] == Approx(-370.5));
-  CHECK(distance(grid.to_voxel({187.4, 179.8, -370.5}), {10, 20, 3}) < 1e-9);
-  CHECK(grid.to_world({0, 0, 0}) == Vec3{195, 195, -378});
-  // Row i of the matrix is the direction of index axis i: one step along z moves by (0, -0.6, 0.8) * 2.
-  const Grid turned{{4, 4, 4}, {1, 1, 2}, {0, 0, 0}, tilted};
-  CHECK(distance(turned.to_world({0, 0, 1}), {0, -1.2, 1.6}) < 1e-12);
-  CHECK(distance(turned.to_world({0, 1, 0}), {0, 0.8, 0.6}) < 1e-12);
-  CHECK((grid.voxels() == 512 * 512 * 141 && grid.offset(1, 2, 3) == (3 * 512 + 2) * 512 + 1));
-}
-
-TEST_CASE("geometry: to_voxel undoes to_world on any grid") {
-  const Mat3 skewed{{{1, 0, 0}, {0.3, 0.9, 0}, {0, 0.1, 1}}}, straight{{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
-  Random random(1);
-  for (const Mat3& direction : {straight, flipped, tilted, oblique, skewed})
-    for (int i = 0; i < 50; i++) {
-      Grid grid{{9, 8, 7}, {}, {}, direction};
-      Vec3 voxel, world;
-      for (size_t k = 0; k < 3; k++) {
-        grid.spacing[k] = random.uniform(0.3, 5);
-        grid.origin[k] = random.uniform(-400, 400);
-        voxel[k] = random.uniform(-5, 600);
-        world[k] = random.uniform(-400, 400);
-      }
-      CHECK(distance(grid.to_voxel(grid.to_world(voxel)), voxel) < 1e-9);
-      CHECK(distance(grid.to_world(grid.to_voxel(world)), world) < 1e-9);
-    }
-  const Grid flat{{1, 1, 1}, {1, 1, 1}, {}, {{{1, 0, 0}, {1, 0, 0}, {0, 0, 1}}}};
-  CHECK_THAT(error_of([&] { flat.to_voxel({0, 0, 0}); }), Catch::Contains("singular"));
-}
-
-TEST_CASE("geometry: a grid reaches half a voxel around its centres") {
-  const Grid grid{{4, 3, 2}};
-  for (const Vec3& in : {Vec3{0, 0, 0}, {3, 2, 1}, {-0.5, -0.5, -0.5}, {3.5, 2.5, 1.5}}) CHECK(grid.contains(in));
-  for (const Vec3& out : {Vec3{-0.51, 0, 0}, {3.51, 0, 0}, {0, 2.51, 0}, {0, 0, -0.51}, {0, 0, 1.51}, {NAN, 0, 0}})
-    CHECK_FALSE(grid.contains(out));
-}
-
-// ---- masks ----------------------------------------------------------------------------------------------------------
-
-TEST_CASE("mask: spheres hold exactly the voxels whose centres they hold") {
-  const std::pair<Vec3, Mat3> grids[] = {{{1, 1, 1}, {{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}}},
-                                         {{0.7, 0.9, 2.5}, {{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}}},
-                                         {{0.7, 0.7, 2.5}, flipped},
-                                         {{1.5, 0.8, 0.6}, tilted},
-                                         {{0.9, 1.1, 1.3}, oblique}};
-  for (const auto& [spacing, direction] : grids) {
-    const Grid grid{{40, 36, 24}, spacing, {-12, 30, 7}, direction};
-    INFO("spacing " << spacing[0] << ' ' << spacing[1] << ' ' << spacing[2]);
-    std::vector<Annotation> nodules{{"a", grid.to_world({12.3, 14.8, 9.4}), 9},
-                                    {"a", grid.to_world({28, 20, 14}), 11.5},
-                                    {"a", grid.to_world({31.1, 22.2, 15.3}), 6},      // overlaps the second
-                                    {"a", grid.to_world({0.2, 35.3, 23.4}), 8},       // half outside
-                                    {"a", grid.to_world({20, 5, 5}), -1},             // size unknown
-                                    {"a", grid.to_world({-3, 20, 10}), 30},           // centre outside
-                                    {"a", grid.to_world({7.4, 30.45, 3.45}), 0.05}};  // between all centres
-    const Volume<uint8_t> mask = sphere_mask(grid, nodules);
-    CHECK(mask.grid == grid);
-    int64_t wrong = 0, marked = 0;
-    for (int64_t z = 0; z < 24; z++)
-      for (int64_t y = 0; y < 36; y++)
-        for (int64_t x = 0; x < 40; x++) {
-          const Vec3 at = grid.to_world({double(x), double(y), double(z)});
-          bool inside = x == 7 && y == 30 && z == 3;
-          for (const Annotation& n : nodules)
-            inside |= n.diameter_mm > 0 && n.diameter_mm < 30 && distance(at, n.centre) <= n.diameter_mm / 2;
-          wrong += mask.at(x, y, z) != inside;
-          marked += mask.at(x, y, z);
-        }
-    CHECK(wrong == 0);
-    CHECK(marked > 100);
-    // One after the other or together is the same.
-    Volume<uint8_t> united(grid, 0);
-    for (const Annotation& n : nodules) {
-      const Volume<uint8_t> one = sphere_mask(grid, {n});
-      for (size_t i = 0; i < one.voxels.size(); i++) united.voxels[i] |= one.voxels[i];
-    }
-    CHECK(united.voxels == mask.voxels);
-    // The volume of a large one is that of a sphere.
-    const Volume<uint8_t> large = sphere_mask(grid, {{"a", grid.to_world({20, 18, 12}), 13}});
-    const double mm3 =
-        double(std::count(large.voxels.begin(), large.voxels.end(), 1)) * spacing[0] * spacing[1] * spacing[2];
-    CHECK(mm3 == Approx(4. / 3 * 3.14159265 * 6.5 * 6.5 * 6.5).epsilon(0.05));
-  }
-  CHECK(std::ranges::count(sphere_mask(Grid{{3, 3, 3}}, {}).voxels, 0) == 27);
-}
-
-TEST_CASE("mask: what enough readers outlined") {
-  Volume<uint8_t> readers(Grid{{5, 1, 1}});
-  readers.voxels = {0, 1, 2, 3, 4};
-  CHECK(reader_mask(readers).voxels == std::vector<uint8_t>{0, 0, 1, 1, 1});
-  CHECK(reader_mask(readers, 4).voxels == std::vector<uint8_t>{0, 0, 0, 0, 1});
-}
 
 // ---- data sets
 // --------------------------------------------------------------------------------------------------------
