@@ -287,18 +287,11 @@ void find_files(MetaHeader& header, const Fields& fields, const InputFile& file)
 
 // ---- writing ----
 
-// "RAI" for axes that run along +x +y +z: each letter names the side that an axis comes from.
 std::string anatomical_orientation(const MetaInfo& info) {
-  std::string letters;
-  unsigned used = 0;
-  for (size_t axis = 0; axis < 3 && info.dims.size() == 3; axis++) {
-    const double* row = &info.direction[axis * 3];
-    const size_t along =
-        size_t(std::max_element(row, row + 3, [](double a, double b) { return std::abs(a) < std::abs(b); }) - row);
-    letters += (row[along] > 0 ? "RAI" : "LPS")[along];
-    used |= 1u << along;
-  }
-  return used == 7 ? letters : std::string(info.dims.size(), '?');
+  if (info.dims.size() != 3) return std::string(info.dims.size(), '?');
+  Grid grid;
+  for (size_t i = 0; i < 9; i++) grid.direction[i / 3][i % 3] = info.direction[i];
+  return orientation(grid);
 }
 
 std::vector<std::byte> deflated(const std::byte* data, int64_t bytes, int level) {
