@@ -5,7 +5,6 @@
 
 #include "apps/segment.cpp"  // run_tests is linked with the library, which does not hold the programs' parts
 #include "data/mask.h"
-#include "data/metaimage.h"
 #include "data/overlay.h"
 
 #include "tests/testing.h"
@@ -164,7 +163,7 @@ TEST_CASE("dataset: scans, nodules and masks are read, and oddities are warned o
          data.patients[2].seriesuid == "1.2.c"));
   CHECK((data.patients[0].nodules.size() == 1 && data.patients[1].nodules.size() == 2 &&
          data.patients[2].nodules.empty() && data.patients[2].mask_voxels == 0));
-  CHECK(data.patients[1].ct.grid == small_grid);
+  for (const Patient& patient : data.patients) CHECK(patient.ct.grid == small_grid);
   CHECK(data.patients[1].mask.voxels == sphere_mask(small_grid, data.patients[1].nodules).voxels);
   CHECK(data.patients[1].mask_voxels ==
         std::count(data.patients[1].mask.voxels.begin(), data.patients[1].mask.voxels.end(), 1));
@@ -193,6 +192,9 @@ TEST_CASE("dataset: readers' outlines are used where they are, and must fit") {
   write_volume(folder / "readers/1_readers.mhd", Volume<uint8_t>(Grid{{8, 6, 4}}));
   CHECK_THAT(load_error(folder),
              Catch::Contains("1_readers.mhd") && Catch::Contains("8x6x4") && Catch::Contains("8x6x5"));
+  fs::remove(folder / "readers/1_readers.mhd");
+  write_volume(folder / "readers/1_readers.mha", readers);
+  CHECK(load(folder).patients[0].mask_voxels == 2);
   CHECK(mask_source_named("auto") == MaskSource::automatic);
   CHECK(mask_source_named("spheres") == MaskSource::spheres);
   CHECK(mask_source_named("readers") == MaskSource::readers);
