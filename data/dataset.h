@@ -1,8 +1,10 @@
 // A folder of scans in LUNA16 form, ready to train on:
 //
 //   DIR/annotations.csv                  seriesuid,coordX,coordY,coordZ,diameter_mm
-//   DIR/**/<seriesuid>.mhd (or .mha)     the scans, in subset0..9 or any other folders
+//   DIR/**/<seriesuid>.mhd               the scans, in subset0..9 or any other folders
 //   DIR/readers/<seriesuid>_readers.mhd  optional: how many of four readers outlined each voxel
+//
+// or .mha, .nii, .nii.gz for either.
 //
 // LUNA16 has one scan a patient, so to split by scan is to split by patient.
 #pragma once

@@ -3,15 +3,17 @@
 #include <filesystem>
 
 #include "data/metaimage.h"
+#include "data/nifti.h"
 #include "tensor/check.h"
 
 namespace acinus {
 
 namespace {
 
-void check_ending(const std::string& path) {
-  if (volume_ending(path).empty())
-    fail(path, ": the name does not say the format; it must end in ", kVolumeEndingsText);
+bool is_nifti(const std::string& path) {
+  const std::string ending = volume_ending(path);
+  if (ending.empty()) fail(path, ": the name does not say the format; it must end in ", kVolumeEndingsText);
+  return ending.starts_with(".nii");
 }
 
 }  // namespace
@@ -29,14 +31,18 @@ std::string volume_name(const std::string& path) {
 }
 
 Grid read_grid(const std::string& path) {
-  check_ending(path);
-  return grid_of(read_metaimage_header(path), path);
+  return is_nifti(path) ? grid_of(read_nifti_header(path), path) : grid_of(read_metaimage_header(path), path);
 }
 
 template <class T>
 Volume<T> read_volume(const std::string& path) {
-  check_ending(path);
   Volume<T> volume;
+  if (is_nifti(path)) {
+    const NiftiHeader header = read_nifti_header(path);
+    volume.grid = grid_of(header, path);
+    read_values(header, volume.voxels);
+    return volume;
+  }
   const MetaHeader header = read_metaimage_header(path);
   volume.grid = grid_of(header, path);
   if (header.type == element_type<T>) {  // straight into their place
@@ -62,8 +68,10 @@ void write_volume(const std::string& path, const Volume<T>& volume, bool compres
   info.origin.assign(grid.origin.begin(), grid.origin.end());
   for (const Vec3& row : grid.direction) info.direction.insert(info.direction.end(), row.begin(), row.end());
   const std::byte* data = reinterpret_cast<const std::byte*>(volume.voxels.data());
-  check_ending(path);
-  write_metaimage(path, info, data, {.compressed = compressed});
+  if (is_nifti(path))
+    write_nifti(path, info, data);
+  else
+    write_metaimage(path, info, data, {.compressed = compressed});
 }
 
 template Volume<int16_t> read_volume(const std::string&);
