@@ -5,7 +5,6 @@
 
 #include "apps/cli.h"
 #include "data/mask.h"
-#include "data/metaimage.h"
 #include "data/overlay.h"
 #include "data/phantom.h"
 #include "tensor/check.h"

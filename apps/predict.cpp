@@ -5,8 +5,8 @@
 
 #include "apps/cli.h"
 #include "apps/segment.h"
-#include "data/metaimage.h"
 #include "data/overlay.h"
+#include "data/volume.h"
 
 using namespace acinus;
 
@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
     int64_t pictures = 6;
     Settings settings("predict",
                       "Finds nodules in a CT scan: writes <uid>_mask.mhd, on the scan's grid, and overlays.");
-    settings.add_argument("SCAN", scan, "the scan, .mhd or .mha, in Hounsfield units");
+    settings.add_argument("SCAN", scan, text("the scan, ", kVolumeEndingsText, ", in Hounsfield units"));
     settings.add("model", model, "a network, such as runs/laptop/best.safetensors");
     settings.add("out", out, "folder for the results");
     settings.add("pictures", pictures, "at most this many overlays, of the slices with most nodule in them");
@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
                          format.threshold);
     }
     std::filesystem::create_directories(out);
-    const std::string stem = out + "/" + std::filesystem::path(scan).stem().string();
+    const std::string stem = out + "/" + volume_name(scan);
     write_volume(stem + "_mask.mhd", mask, /*compressed=*/true);
     const int64_t voxels = std::count(mask.voxels.begin(), mask.voxels.end(), 1);
     const double mm3 = ct.grid.spacing[0] * ct.grid.spacing[1] * ct.grid.spacing[2];

@@ -7,7 +7,6 @@
 #include <numeric>
 
 #include "data/mask.h"
-#include "data/metaimage.h"
 #include "tensor/random.h"
 
 namespace acinus {
@@ -20,19 +19,20 @@ namespace fs = std::filesystem;
 std::map<std::string, std::string> find_scans(const std::string& folder) {
   std::map<std::string, std::string> scans;
   for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied)) {
-    const fs::path& path = entry.path();
-    if (path.extension() != ".mhd" && path.extension() != ".mha") continue;
-    const std::string uid = path.stem().string();
+    const std::string path = entry.path().string(), uid = volume_name(path);
+    if (volume_ending(path).empty()) continue;
     if (uid.ends_with("_readers") || uid.ends_with("_mask") || uid.ends_with("_prob")) continue;
-    const auto [it, is_new] = scans.emplace(uid, path.string());
-    if (!is_new) fail("the scan ", uid, " is there twice: ", it->second, " and ", path.string(), "; remove one");
+    const auto [it, is_new] = scans.emplace(uid, path);
+    if (!is_new) fail("the scan ", uid, " is there twice: ", it->second, " and ", path, "; remove one");
   }
   return scans;
 }
 
 // The mask of the readers, if there is one, on the scan's own grid.
 bool read_outlines(const std::string& folder, const Patient& patient, Volume<uint8_t>& mask) {
-  const std::string path = folder + "/readers/" + patient.seriesuid + "_readers.mhd";
+  std::string path;
+  for (const char* ending : kVolumeEndings)
+    if (path.empty() || !fs::exists(path)) path = folder + "/readers/" + patient.seriesuid + "_readers" + ending;
   if (!fs::exists(path)) return false;
   const Volume<uint8_t> readers = read_volume<uint8_t>(path);
   if (readers.grid.size != patient.ct.grid.size)
@@ -61,7 +61,7 @@ Dataset load_dataset(const std::string& folder, MaskSource masks, int64_t memory
   if (!fs::exists(folder + "/annotations.csv"))
     fail(folder, ": holds no annotations.csv (seriesuid,coordX,coordY,coordZ,diameter_mm)");
   const auto scans = find_scans(folder);
-  if (scans.empty()) fail(folder, ": holds no scan, that is, no .mhd or .mha file, in it or in the folders below");
+  if (scans.empty()) fail(folder, ": holds no scan (", kVolumeEndingsText, "), in it or in the folders below");
 
   std::map<std::string, std::vector<Annotation>> annotations;
   for (const Annotation& a : read_annotations(folder + "/annotations.csv")) annotations[a.seriesuid].push_back(a);
@@ -75,16 +75,11 @@ Dataset load_dataset(const std::string& folder, MaskSource masks, int64_t memory
   if (without_scan > 0)
     dataset.warnings.push_back(text("annotations.csv names ", count(without_scan, "scan"), " that are not here"));
 
-  int64_t bytes = 0;
-  for (const auto& [uid, path] : scans) {
-    const auto header = read_metaimage_header(path);
-    int64_t voxels = 1;
-    for (int64_t d : header.dims) voxels *= d;
-    bytes += voxels * 3;  // int16 and a mask
-  }
-  if (bytes > memory_limit)
-    fail(folder, ": its ", count(scans.size(), "scan"), " need ", bytes >> 20, " MB of memory, the limit is ",
-         memory_limit >> 20, " MB; raise --memory_gb or use fewer scans");
+  double bytes = 0;  // int16 and a mask; no int64_t: a header may claim anything
+  for (const auto& [uid, path] : scans) bytes += 3 * double(read_grid(path).voxels());
+  if (bytes > double(memory_limit))
+    fail(folder, ": its ", count(scans.size(), "scan"), " need ", std::ceil(bytes / (1 << 20)),
+         " MB of memory, the limit is ", memory_limit >> 20, " MB; raise --memory_gb or use fewer scans");
 
   for (const auto& [uid, path] : scans) {
     Patient patient;

@@ -1,8 +1,10 @@
 // A folder of scans in LUNA16 form, ready to train on:
 //
 //   DIR/annotations.csv                  seriesuid,coordX,coordY,coordZ,diameter_mm
-//   DIR/**/<seriesuid>.mhd (or .mha)     the scans, in subset0..9 or any other folders
+//   DIR/**/<seriesuid>.mhd               the scans, in subset0..9 or any other folders
 //   DIR/readers/<seriesuid>_readers.mhd  optional: how many of four readers outlined each voxel
+//
+// or .mha, .nii, .nii.gz for either.
 //
 // LUNA16 has one scan a patient, so to split by scan is to split by patient.
 #pragma once
@@ -91,7 +93,7 @@ class Sampler {
 
   std::vector<const Patient*> patients_;
   std::vector<std::pair<const Patient*, const Annotation*>> nodules_;  // without Annotation: any of the outlines
-  std::vector<std::pair<const Patient*, int64_t>> slices_;  // that hold nodules
+  std::vector<std::pair<const Patient*, int64_t>> slices_;             // that hold nodules
   SamplingOptions options_;
   uint64_t seed_;
 };

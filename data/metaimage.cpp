@@ -1,18 +1,13 @@
 #include "data/metaimage.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <iterator>
-#include <limits>
-#include <memory>
-#include <new>
 #include <optional>
 
+#include "data/zlib_stream.h"
 #include "tensor/check.h"
 #include "tensor/file.h"
 
@@ -37,7 +32,7 @@ constexpr NamedType kTypes[] = {
     {"MET_LONG_LONG", ElementType::i64}, {"MET_ULONG_LONG", ElementType::u64}, {"MET_FLOAT", ElementType::f32},
     {"MET_DOUBLE", ElementType::f64},    {"MET_LONG", ElementType::i32},       {"MET_ULONG", ElementType::u32}};
 
-// Keys that have a place in MetaInfo or MetaHeader, or follow from it. Synonyms stand together.
+// Keys that have a place in ImageInfo or MetaHeader, or follow from it. Synonyms stand together.
 const std::vector<std::string> kOffset{"Offset", "Origin", "Position", "ElementOrigin", "ImagePosition"};
 const std::vector<std::string> kMatrix{"TransformMatrix", "Rotation", "Orientation", "ElementDirection"};
 const std::vector<std::string> kByteOrder{"BinaryDataByteOrderMSB", "ElementByteOrderMSB"};
@@ -51,59 +46,8 @@ bool is_known(const std::string& key) {
   return false;
 }
 
-std::string joined(const std::vector<double>& numbers) {
-  std::string result;
-  for (double x : numbers) result += text(result.empty() ? "" : " ", shortest(x));
-  return result;
-}
-
-// Rows scaled to length 1, then Gaussian elimination: is every pivot clearly off 0?
-bool invertible(std::vector<double> m, size_t n) {
-  for (size_t i = 0; i < n; i++) {
-    double length = 0;
-    for (size_t j = 0; j < n; j++) length = std::hypot(length, m[i * n + j]);
-    for (size_t j = 0; j < n; j++) m[i * n + j] /= length;
-  }
-  for (size_t column = 0; column < n; column++) {
-    size_t pivot = column;
-    for (size_t i = column; i < n; i++)
-      if (std::abs(m[i * n + column]) > std::abs(m[pivot * n + column])) pivot = i;
-    if (!(std::abs(m[pivot * n + column]) > 1e-6)) return false;
-    std::swap_ranges(&m[pivot * n], &m[pivot * n] + n, &m[column * n]);
-    for (size_t i = column + 1; i < n; i++) {
-      const double factor = m[i * n + column] / m[column * n + column];
-      for (size_t j = column; j < n; j++) m[i * n + j] -= factor * m[column * n + j];
-    }
-  }
-  return true;
-}
-
-// What must hold of every image, read or to be written.
-void check_info(const MetaInfo& info, const std::string& path) {
-  const size_t n = info.dims.size();
-  if (n < 1 || n > 10) fail(path, ": NDims = ", n, ": must be 1 to 10");
-  if (info.channels < 1) fail(path, ": ElementNumberOfChannels = ", info.channels, ": must be at least 1");
-  int64_t bytes = info.channels * size_of(info.type);
-  for (int64_t d : info.dims) {
-    if (d < 1)
-      fail(path, ": DimSize = ", joined({info.dims.begin(), info.dims.end()}), ": each size must be at least 1");
-    if (__builtin_mul_overflow(bytes, d, &bytes))
-      fail(path, ": DimSize = ", joined({info.dims.begin(), info.dims.end()}), ": more bytes than 64 bits can count");
-  }
-  const auto finite = [](const std::vector<double>& v) {
-    return std::all_of(v.begin(), v.end(), [](double x) { return std::isfinite(x); });
-  };
-  const auto refuse = [&](const char* key, const std::vector<double>& v, const auto&... why) {
-    fail(path, ": ", key, " = ", joined(v), ": ", why...);
-  };
-  if (info.spacing.size() != n || !finite(info.spacing) || *std::ranges::min_element(info.spacing) <= 0)
-    refuse("ElementSpacing", info.spacing, "must be ", n, " finite numbers above 0");
-  if (info.origin.size() != n || !finite(info.origin)) refuse("Offset", info.origin, "must be ", n, " finite numbers");
-  if (info.direction.size() != n * n || !finite(info.direction))
-    refuse("TransformMatrix", info.direction, "must be ", n * n, " finite numbers");
-  if (!invertible(info.direction, n))
-    refuse("TransformMatrix", info.direction, "the matrix is singular: two axes run along the same line");
-}
+constexpr ImageKeys kImageKeys{"NDims",  "ElementNumberOfChannels", "DimSize", "ElementSpacing",
+                               "Offset", "TransformMatrix"};
 
 // The centre of rotation does not move the image; LUNA16's files all have zeros there, and so do ours.
 bool is_zero_centre(const std::pair<std::string, std::string>& line) {
@@ -287,33 +231,25 @@ void find_files(MetaHeader& header, const Fields& fields, const InputFile& file)
 
 // ---- writing ----
 
-std::string anatomical_orientation(const MetaInfo& info) {
+std::string anatomical_orientation(const ImageInfo& info) {
   if (info.dims.size() != 3) return std::string(info.dims.size(), '?');
   Grid grid;
   for (size_t i = 0; i < 9; i++) grid.direction[i / 3][i % 3] = info.direction[i];
   return orientation(grid);
 }
 
-std::vector<std::byte> deflated(const std::byte* data, int64_t bytes, int level) {
-  uLongf size = compressBound(uLong(bytes));
-  std::vector<std::byte> result(size);
-  const int status = compress2(reinterpret_cast<Bytef*>(result.data()), &size, reinterpret_cast<const Bytef*>(data),
-                               uLong(bytes), level);
-  if (status != Z_OK) fail("zlib: ", zError(status), " (level ", level, ")");
-  result.resize(size);
-  return result;
-}
-
-void write_values(const std::string& path, const MetaInfo& info, const std::byte* data,
-                  const MetaWriteOptions& options) {
-  check_info(info, path);
+void write_all(const std::string& path, const ImageInfo& info, const MetaKeys& extra, const std::byte* data,
+               const MetaWriteOptions& options) {
+  check_image(info, path, kImageKeys);
   const fs::path name(path);
   const bool local = name.extension() == ".mha";
   if (!local && name.extension() != ".mhd") fail("cannot write ", path, ": the name must end in .mha or .mhd");
   const std::string data_name = local ? "LOCAL" : name.stem().string() + (options.compressed ? ".zraw" : ".raw");
 
   std::vector<std::byte> stream;
-  if (options.compressed) stream = deflated(data, info.bytes(), options.level);
+  if (options.compressed)  // kept, because its size stands in the header
+    deflate_parts({{data, info.bytes()}}, Wrapper::zlib, options.level,
+                  [&](const std::byte* piece, int64_t size) { stream.insert(stream.end(), piece, piece + size); });
   const std::byte* from = options.compressed ? stream.data() : data;
   const int64_t bytes = options.compressed ? int64_t(stream.size()) : info.bytes();
 
@@ -323,7 +259,7 @@ void write_values(const std::string& path, const MetaInfo& info, const std::byte
       fail("cannot write ", path, ": '", shown(key), " = ", shown(value), "' is not one line of a header");
     header += key + " = " + value + "\n";
   };
-  const bool has_centre = std::ranges::any_of(info.extra, [](const auto& e) { return e.first == "CenterOfRotation"; });
+  const bool has_centre = std::ranges::any_of(extra, [](const auto& e) { return e.first == "CenterOfRotation"; });
   put("ObjectType", "Image");
   put("NDims", std::to_string(info.dims.size()));
   put("BinaryData", "True");
@@ -337,9 +273,9 @@ void write_values(const std::string& path, const MetaInfo& info, const std::byte
   put("ElementSpacing", joined(info.spacing));
   put("DimSize", joined({info.dims.begin(), info.dims.end()}));
   if (info.channels > 1) put("ElementNumberOfChannels", std::to_string(info.channels));
-  put("ElementType", name_of(info.type));
-  for (const auto& [key, value] : info.extra) {
-    if (is_known(key)) fail("cannot write ", path, ": ", key, " is no extra key, it has a place in MetaInfo");
+  put("ElementType", metaimage_name_of(info.type));
+  for (const auto& [key, value] : extra) {
+    if (is_known(key)) fail("cannot write ", path, ": ", key, " is no extra key, it has a place of its own");
     put(key, value);
   }
   put("ElementDataFile", data_name);
@@ -356,56 +292,10 @@ void write_values(const std::string& path, const MetaInfo& info, const std::byte
   file.commit();
 }
 
-// ---- volumes ----
-
-template <class T>
-constexpr ElementType element_type = std::is_same_v<T, int16_t>   ? ElementType::i16
-                                     : std::is_same_v<T, uint8_t> ? ElementType::u8
-                                                                  : ElementType::f32;
-
-Grid grid_of(const MetaHeader& header) {
-  const size_t n = header.dims.size();
-  if (n != 2 && n != 3) fail(header.path, ": NDims = ", n, ": a volume has 3 dimensions, or 2: one slice");
-  if (header.channels != 1)
-    fail(header.path, ": ElementNumberOfChannels = ", header.channels, ": a volume has one value per voxel");
-  Grid grid;
-  grid.size[2] = 1;
-  for (size_t i = 0; i < n; i++) {
-    grid.size[i] = header.dims[i], grid.spacing[i] = header.spacing[i], grid.origin[i] = header.origin[i];
-    for (size_t j = 0; j < n; j++) grid.direction[i][j] = header.direction[i * n + j];
-  }
-  return grid;
-}
-
-template <class To, class From>
-bool fits(From value) {
-  if constexpr (std::is_same_v<From, To>)
-    return true;
-  else if constexpr (std::is_floating_point_v<To> && std::is_floating_point_v<From>)
-    return !std::isfinite(value) || std::abs(value) <= double(std::numeric_limits<To>::max());
-  else if constexpr (std::is_floating_point_v<To>)
-    return std::cmp_less_equal(value, 1 << 24) && std::cmp_greater_equal(value, -(1 << 24));  // exact up to there
-  else if constexpr (std::is_floating_point_v<From>)
-    return value >= std::numeric_limits<To>::min() && value <= std::numeric_limits<To>::max() &&
-           value == std::trunc(value);
-  else
-    return std::in_range<To>(value);
-}
-
 }  // namespace
 
-int64_t size_of(ElementType type) {
-  return with_type(type, [](auto t) { return int64_t(sizeof t); });
-}
-
-const char* name_of(ElementType type) {
+const char* metaimage_name_of(ElementType type) {
   return std::find_if(std::begin(kTypes), std::end(kTypes), [&](const NamedType& t) { return t.type == type; })->name;
-}
-
-int64_t MetaInfo::values() const {
-  int64_t product = channels;
-  for (int64_t d : dims) product *= d;
-  return product;
 }
 
 MetaHeader read_metaimage_header(const std::string& path) {
@@ -438,7 +328,7 @@ MetaHeader read_metaimage_header(const std::string& path) {
   header.direction.assign(size_t(n * n), 0.0);
   for (size_t i = 0; i < size_t(n); i++) header.direction[i * size_t(n) + i] = 1;
   if (const auto key = fields.used(kMatrix)) header.direction = fields.numbers<double>(*key, size_t(n * n));
-  check_info(header, path);
+  check_image(header, path, kImageKeys);
 
   header.binary = fields.flag("BinaryData", true);
   if (const auto key = fields.used(kByteOrder)) header.big_endian = fields.flag(*key, false);
@@ -459,55 +349,15 @@ MetaImage read_metaimage(const std::string& path) {
 }
 
 void write_metaimage(const std::string& path, const MetaImage& image, const MetaWriteOptions& options) {
-  check_info(image, path);
+  check_image(image, path, kImageKeys);
   check(int64_t(image.data.size()) == image.bytes(), "write_metaimage: ", path, ": data has ", image.data.size(),
         " bytes, dims ", joined({image.dims.begin(), image.dims.end()}), " want ", image.bytes());
-  write_values(path, image, image.data.data(), options);
+  write_all(path, image, image.extra, image.data.data(), options);
 }
 
-template <class T>
-Volume<T> read_volume(const std::string& path) {
-  const MetaHeader header = read_metaimage_header(path);
-  Volume<T> volume;
-  volume.grid = grid_of(header);
-  if (header.type == element_type<T>) {
-    read_values(header, 0, header.values(), volume.voxels);
-    return volume;
-  }
-  std::vector<std::byte> data;
-  read_values(header, 0, header.values(), data);
-  volume.voxels.resize(size_t(header.values()));
-  with_type(header.type, [&](auto from) {
-    for (size_t i = 0; i < volume.voxels.size(); i++) {
-      std::memcpy(&from, data.data() + i * sizeof from, sizeof from);
-      if (!fits<T>(from))
-        fail(path, ": ElementType = ", name_of(header.type), ": the value ", +from, " (number ", i,
-             ") does not fit into ", name_of(element_type<T>));
-      volume.voxels[i] = T(from);
-    }
-  });
-  return volume;
+void write_metaimage(const std::string& path, const ImageInfo& info, const std::byte* data,
+                     const MetaWriteOptions& options) {
+  write_all(path, info, {}, data, options);
 }
-
-template <class T>
-void write_volume(const std::string& path, const Volume<T>& volume, bool compressed) {
-  const Grid& grid = volume.grid;
-  check(int64_t(volume.voxels.size()) == grid.voxels(), "write_volume: ", path, ": ", volume.voxels.size(),
-        " voxels on a grid of ", grid.voxels());
-  MetaInfo info;
-  info.type = element_type<T>;
-  info.dims.assign(grid.size.begin(), grid.size.end());
-  info.spacing.assign(grid.spacing.begin(), grid.spacing.end());
-  info.origin.assign(grid.origin.begin(), grid.origin.end());
-  for (const Vec3& row : grid.direction) info.direction.insert(info.direction.end(), row.begin(), row.end());
-  write_values(path, info, reinterpret_cast<const std::byte*>(volume.voxels.data()), {.compressed = compressed});
-}
-
-template Volume<int16_t> read_volume(const std::string&);
-template Volume<uint8_t> read_volume(const std::string&);
-template Volume<float> read_volume(const std::string&);
-template void write_volume(const std::string&, const Volume<int16_t>&, bool);
-template void write_volume(const std::string&, const Volume<uint8_t>&, bool);
-template void write_volume(const std::string&, const Volume<float>&, bool);
 
 }  // namespace acinus

@@ -1,7 +1,9 @@
 // MetaImage, the format of LUNA16: a short text header and the voxels, in one file (.mha) or two (.mhd + .raw/.zraw).
 //
-//   Volume<int16_t> ct = read_volume<int16_t>("scan.mhd");          Hounsfield units
-//   write_volume("mask.mhd", mask, /* compressed */ true);          mask.mhd and mask.zraw
+//   MetaImage image = read_metaimage("scan.mhd");
+//   write_metaimage("copy.mhd", image, {.compressed = true});       copy.mhd and copy.zraw
+//
+// For one type of voxels, and for any format: read_volume in data/volume.h.
 //
 // What the header says and how it is understood follows MetaIO, the library inside ITK that defines the format
 // (https://itk.org/Wiki/MetaIO/Documentation). Row i of TransformMatrix is the direction of index axis i, see
@@ -17,63 +19,24 @@
 #include <utility>
 #include <vector>
 
+#include "data/image.h"
 #include "data/volume.h"
 
 namespace acinus {
 
 // MET_CHAR .. MET_DOUBLE by their width; MET_LONG is 32 bits wide, as MetaIO has it.
-enum class ElementType { i8, u8, i16, u16, i32, u32, i64, u64, f32, f64 };
-int64_t size_of(ElementType type);      // bytes
-const char* name_of(ElementType type);  // "MET_SHORT"
+const char* metaimage_name_of(ElementType type);  // "MET_SHORT"
 
-// Calls f(T()) with the C++ type that holds an element.
-template <class F>
-decltype(auto) with_type(ElementType type, F&& f) {
-  switch (type) {
-    case ElementType::i8:
-      return f(int8_t());
-    case ElementType::u8:
-      return f(uint8_t());
-    case ElementType::i16:
-      return f(int16_t());
-    case ElementType::u16:
-      return f(uint16_t());
-    case ElementType::i32:
-      return f(int32_t());
-    case ElementType::u32:
-      return f(uint32_t());
-    case ElementType::i64:
-      return f(int64_t());
-    case ElementType::u64:
-      return f(uint64_t());
-    case ElementType::f32:
-      return f(float());
-    default:
-      return f(double());
-  }
-}
+using MetaKeys = std::vector<std::pair<std::string, std::string>>;
 
-// What an image of n dimensions is, without its values.
-struct MetaInfo {
-  ElementType type = ElementType::i16;
-  int channels = 1;                                        // values per voxel, interleaved
-  std::vector<int64_t> dims;                               // n, x fastest
-  std::vector<double> spacing;                             // n, mm, > 0
-  std::vector<double> origin;                              // n, mm, LPS: centre of the first voxel
-  std::vector<double> direction;                           // n*n, row i = direction of index axis i
-  std::vector<std::pair<std::string, std::string>> extra;  // other keys and their values, in the file's order
-
-  int64_t values() const;  // product of dims and channels
-  int64_t bytes() const { return values() * size_of(type); }
-};
-
-struct MetaImage : MetaInfo {
-  std::vector<std::byte> data;  // bytes(), in this machine's byte order
+struct MetaImage : Image {
+  MetaKeys extra;  // keys without a place in ImageInfo or MetaHeader, and their values, in the file's order
 };
 
 // A header that was read, and where its values are.
-struct MetaHeader : MetaInfo {
+struct MetaHeader : ImageInfo {
   std::string path;
+  MetaKeys extra;
   bool binary = true;  // false: the values are numbers in text
   bool big_endian = false;
   bool compressed = false;         // each data file is one zlib (or gzip) stream
@@ -104,12 +67,8 @@ void read_values(const MetaHeader& header, int64_t first, int64_t count, std::ve
 // each is written beside and renamed, the values first.
 void write_metaimage(const std::string& path, const MetaImage& image, const MetaWriteOptions& options = {});
 
-// T is int16_t, uint8_t or float. The image has one channel and three dimensions, or two: one slice, z 0 with
-// spacing 1. Other element types are converted where every value fits (12.0 into int16_t, not 12.5 or 40000);
-// one that does not is an Error that names it. double to float rounds.
-template <class T>
-Volume<T> read_volume(const std::string& path);
-template <class T>
-void write_volume(const std::string& path, const Volume<T>& volume, bool compressed = false);
+// The same without other keys, from info.bytes() bytes at `data`.
+void write_metaimage(const std::string& path, const ImageInfo& info, const std::byte* data,
+                     const MetaWriteOptions& options = {});
 
 }  // namespace acinus

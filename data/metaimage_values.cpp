@@ -1,13 +1,11 @@
 // Where the values of a MetaImage are, and how they come into memory: read as they stand, inflated, or parsed.
-#include <zlib.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 
 #include "data/metaimage.h"
+#include "data/zlib_stream.h"
 #include "tensor/check.h"
 #include "tensor/file.h"
 
@@ -15,7 +13,7 @@ namespace acinus {
 
 namespace {
 
-constexpr int64_t kPiece = 256 << 10;   // bytes inflated or parsed at a time
+constexpr int64_t kPiece = 256 << 10;   // bytes parsed at a time
 constexpr size_t kLongestNumber = 400;  // in text: 1e308 written out
 
 InputFile open_data_file(const MetaHeader& header, const std::string& path) {
@@ -53,8 +51,8 @@ struct Source {
     if (size_is_known && size > there)
       refuse(stated ? "CompressedDataSize" : "DimSize", size, " bytes of data are wanted, ", there, " are there");
     end = size_is_known ? begin + size : begin + there;
-    // Deflate's best is 258 bytes from 2 bits, 1032 to 1; text takes at least a digit per value.
-    const int64_t least = compressed ? share / 1032 : share / size_of(header.type);
+    // Text takes at least a digit per value.
+    const int64_t least = compressed ? share / kMostInflated : share / size_of(header.type);
     if (least > end - begin)
       refuse("DimSize", share, " bytes of values cannot come from ", end - begin, compressed ? " compressed" : "",
              " bytes");
@@ -68,35 +66,15 @@ struct Source {
 // Inflates `bytes` bytes into `to`, after dropping the first `skip`. With `to_end` the stream's checksum is verified
 // too: then these are the last bytes of the values.
 void inflate_values(const Source& source, int64_t skip, int64_t bytes, std::byte* to, bool to_end) {
-  const auto refuse = [&](const auto&... why) { source.refuse("CompressedData = True", why...); };
-  z_stream z{};
-  if (inflateInit2(&z, MAX_WBITS + 32 /* zlib or gzip */) != Z_OK) fail("zlib: not enough memory");
-  const std::unique_ptr<z_stream, int (*)(z_stream*)> closer(&z, inflateEnd);
-  std::vector<std::byte> input(kPiece), dropped(size_t(std::min(skip, kPiece)));
-  int64_t at = source.begin, made = 0;
-  bool ended = false;
-  const auto inflate_into = [&](std::byte* out, int64_t wanted) {
-    for (int64_t left = wanted; left > 0 && !ended;) {
-      if (z.avail_in == 0 && at < source.end) {
-        z.next_in = reinterpret_cast<Bytef*>(input.data()), z.avail_in = uInt(std::min(kPiece, source.end - at));
-        source.file.read(at, input.data(), z.avail_in);
-        at += z.avail_in;
-      }
-      const uInt room = uInt(std::min<int64_t>(left, 1 << 30));
-      z.next_out = reinterpret_cast<Bytef*>(out), z.avail_out = room;
-      const int status = inflate(&z, Z_NO_FLUSH);
-      if (status == Z_BUF_ERROR) refuse("the zlib stream ends early, after ", made, " bytes of data");
-      if (status != Z_OK && status != Z_STREAM_END)
-        refuse("the zlib stream is corrupt: ", z.msg ? z.msg : zError(status));
-      ended = status == Z_STREAM_END;
-      out += room - z.avail_out, left -= room - z.avail_out, made += room - z.avail_out;
-    }
-  };
-  for (int64_t left = skip; left > 0 && !ended; left -= kPiece) inflate_into(dropped.data(), std::min(left, kPiece));
-  inflate_into(to, bytes);
-  if (made < skip + bytes) refuse("the zlib stream holds only ", made, " bytes of data");
+  const std::string& path = source.header.path;
+  const std::string data_file = source.file.path() == path ? "" : source.file.path() + ": ";
+  const std::string where = text(path, ": CompressedData = True: ", data_file);
+  Inflater inflater(source.file, source.begin, source.end, where);
+  int64_t made = inflater.skip(skip);
+  made += inflater.read(to, bytes);
+  if (made < skip + bytes) fail(where, "the zlib stream holds only ", made, " bytes of data");
   std::byte more;  // as with uncompressed files, bytes after the values are ignored
-  if (to_end) inflate_into(&more, 1);
+  if (to_end) inflater.read(&more, 1);
 }
 
 // Reads numbers in text: `count` of them, after the first `skip`.
@@ -107,7 +85,7 @@ void parse_values(const Source& source, int64_t skip, int64_t count, std::byte* 
     T value;
     if (token.empty() || count == 0) return;
     if (token.size() > kLongestNumber || !parse(token, value))
-      source.refuse("BinaryData = False", "'", shown(token), "' is no ", name_of(source.header.type));
+      source.refuse("BinaryData = False", "'", shown(token), "' is no ", metaimage_name_of(source.header.type));
     token.clear();
     if (skip-- > 0) return;
     std::memcpy(to, &value, sizeof value);
@@ -123,18 +101,6 @@ void parse_values(const Source& source, int64_t skip, int64_t count, std::byte* 
   }
   take();
   if (count > 0) source.refuse("DimSize", "the text ends ", count, " values early");
-}
-
-template <class T>
-void reverse_bytes(std::byte* data, int64_t count) {
-  for (int64_t i = 0; i < count; i++) {
-    T value;
-    std::memcpy(&value, data + i * int64_t(sizeof(T)), sizeof(T));
-    if constexpr (sizeof(T) == 2) value = __builtin_bswap16(value);
-    if constexpr (sizeof(T) == 4) value = __builtin_bswap32(value);
-    if constexpr (sizeof(T) == 8) value = __builtin_bswap64(value);
-    std::memcpy(data + i * int64_t(sizeof(T)), &value, sizeof(T));
-  }
 }
 
 // Calls f(i, skip, n): of data file i, skip values and then take n, for values [first, first + count) of the image.
@@ -154,11 +120,7 @@ template <class T>
 void read_values(const MetaHeader& header, int64_t first, int64_t count, std::vector<T>& to) {
   const int64_t size = size_of(header.type), share = header.values() / int64_t(header.files.size());
   for_each_part(header, first, count, [&](size_t i, int64_t, int64_t) { Source(header, header.files[i]); });
-  try {
-    to.resize(size_t(count * size) / sizeof(T));
-  } catch (const std::exception&) {  // std::bad_alloc, std::length_error
-    fail(header.path, ": DimSize: not enough memory for ", count * size, " bytes");
-  }
+  take_memory(to, count * size / int64_t(sizeof(T)), header.path);
   std::byte* data = reinterpret_cast<std::byte*>(to.data());
   for_each_part(header, first, count, [&](size_t i, int64_t skip, int64_t n) {
     const Source source(header, header.files[i]);
@@ -168,11 +130,7 @@ void read_values(const MetaHeader& header, int64_t first, int64_t count, std::ve
       inflate_values(source, skip * size, n * size, data, skip + n == share);
     else
       source.file.read(source.begin + skip * size, data, n * size);
-    if (header.binary && header.big_endian != (std::endian::native == std::endian::big)) {
-      if (size == 2) reverse_bytes<uint16_t>(data, n);
-      if (size == 4) reverse_bytes<uint32_t>(data, n);
-      if (size == 8) reverse_bytes<uint64_t>(data, n);
-    }
+    if (header.binary && header.big_endian != (std::endian::native == std::endian::big)) reverse_bytes(data, n, size);
     data += n * size;
   });
 }
@@ -186,7 +144,7 @@ MetaImage read_slices(const MetaHeader& header, int64_t z0, int64_t z1) {
   const size_t n = header.dims.size();
   check(0 <= z0 && z0 < z1 && z1 <= header.dims[n - 1], "read_slices: [", z0, ", ", z1, ") is not within the ",
         header.dims[n - 1], " slices of ", header.path);
-  MetaImage image{header, {}};
+  MetaImage image{{header, {}}, header.extra};
   image.dims[n - 1] = z1 - z0;
   for (size_t i = 0; i < n; i++)
     image.origin[i] += double(z0) * header.spacing[n - 1] * header.direction[(n - 1) * n + i];

@@ -21,7 +21,8 @@ struct NpyArray {
 
   int64_t size() const;  // product of shape
   // All elements. T has to be the array's type; besides, f2 (half precision) goes into float and b1 into uint8_t.
-  template <class T> std::vector<T> values() const;
+  template <class T>
+  std::vector<T> values() const;
 };
 
 // An array in Fortran order (first axis fastest) is turned round. Objects, text and records are refused; what is

@@ -8,7 +8,6 @@
 
 #include "data/anatomy.h"
 #include "data/csv.h"
-#include "data/metaimage.h"
 #include "tensor/check.h"
 #include "tensor/file.h"
 

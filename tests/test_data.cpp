@@ -5,7 +5,6 @@
 
 #include "apps/segment.cpp"  // run_tests is linked with the library, which does not hold the programs' parts
 #include "data/mask.h"
-#include "data/metaimage.h"
 #include "data/overlay.h"
 
 #include "tests/testing.h"
@@ -45,8 +44,8 @@ TEST_CASE("dataset: scans, nodules and masks are read, and oddities are warned o
   const Scratch folder;
   add_scan(folder, "subset0/1.2.b.mhd");
   add_scan(folder, "deep/er/1.2.a.mha");
-  add_scan(folder, "1.2.c.mhd");
-  add_scan(folder, "1.2.c_mask.mhd");  // beside its scan, and none itself
+  add_scan(folder, "1.2.c.nii.gz");
+  add_scan(folder, "1.2.c_mask.nii");  // beside its scan, and none itself
   add_scan(folder, "1.2.c_prob.mhd");
   put(folder / "annotations.csv", text(names, "1.2.b,-8,6,104,3\n1.2.b,-8,6,204,3\n1.2.x,0,0,0,4\n1.2.y,0,0,0,4\n",
                                        "1.2.a,-6,8,102,2.2\n1.2.b,-5,9,100,1\n"));
@@ -59,7 +58,7 @@ TEST_CASE("dataset: scans, nodules and masks are read, and oddities are warned o
          data.patients[2].seriesuid == "1.2.c"));
   CHECK((data.patients[0].nodules.size() == 1 && data.patients[1].nodules.size() == 2 &&
          data.patients[2].nodules.empty() && data.patients[2].mask_voxels == 0));
-  CHECK(data.patients[1].ct.grid == small_grid);
+  for (const Patient& patient : data.patients) CHECK(patient.ct.grid == small_grid);
   CHECK(data.patients[1].mask.voxels == sphere_mask(small_grid, data.patients[1].nodules).voxels);
   CHECK(data.patients[1].mask_voxels ==
         std::count(data.patients[1].mask.voxels.begin(), data.patients[1].mask.voxels.end(), 1));
@@ -88,6 +87,9 @@ TEST_CASE("dataset: readers' outlines are used where they are, and must fit") {
   write_volume(folder / "readers/1_readers.mhd", Volume<uint8_t>(Grid{{8, 6, 4}}));
   CHECK_THAT(load_error(folder),
              Catch::Contains("1_readers.mhd") && Catch::Contains("8x6x4") && Catch::Contains("8x6x5"));
+  fs::remove(folder / "readers/1_readers.mhd");
+  write_volume(folder / "readers/1_readers.nii.gz", readers);
+  CHECK(load(folder).patients[0].mask_voxels == 2);
   CHECK(mask_source_named("auto") == MaskSource::automatic);
   CHECK(mask_source_named("spheres") == MaskSource::spheres);
   CHECK(mask_source_named("readers") == MaskSource::readers);

@@ -109,7 +109,7 @@ TEST_CASE("metaimage: every type, byte order, compression and form comes back th
                             {"ElementSpacing", "0.7 0.1 2.5"},
                             {"Offset", "-195.25 1e-7 0.3333333333333333"},
                             {"TransformMatrix", "0 1 0 0 0 -1 1 0 0"},
-                            {"ElementType", name_of(type)},
+                            {"ElementType", metaimage_name_of(type)},
                             {"ElementNumberOfChannels", std::to_string(channels)},
                             {"BinaryDataByteOrderMSB", big_endian ? "True" : "False"},
                             {"CompressedData", compressed ? "True" : "False"},
@@ -203,7 +203,8 @@ TEST_CASE("metaimage: two and four dimensions") {
   write_metaimage(folder / "again.mhd", image);
   REQUIRE(equal(read_metaimage(folder / "again.mhd"), image));
   REQUIRE(read_slices(read_metaimage_header(folder / "deep.mha"), 1, 2).origin == std::vector<double>{0, 0, 0, 5});
-  REQUIRE_THAT(error_of([&] { read_volume<int16_t>(folder / "deep.mha"); }), Catch::Contains("deep.mha: NDims = 4"));
+  REQUIRE_THAT(error_of([&] { read_volume<int16_t>(folder / "deep.mha"); }),
+               Catch::Contains("deep.mha: has 4 dimensions"));
 }
 
 TEST_CASE("metaimage: the least a header needs, aliases, CRLF, keys we do not know") {
@@ -530,7 +531,7 @@ TEST_CASE("metaimage: conversion to the voxels asked for") {
                Catch::Contains("x.mha") && Catch::Contains("the value 1e+300"));
   put(folder / "x.mha", header({{"ElementNumberOfChannels", "2"}, {"DimSize", "4 3 1"}}) + kRaw);
   REQUIRE_THAT(error_of([&] { read_volume<int16_t>(folder / "x.mha"); }),
-               Catch::Contains("x.mha") && Catch::Contains("ElementNumberOfChannels = 2"));
+               Catch::Contains("x.mha: has 2 values per voxel"));
 }
 
 TEST_CASE("metaimage: a range of slices") {
@@ -571,14 +572,14 @@ TEST_CASE("metaimage: what cannot be written is said, and leaves what was there"
   REQUIRE_FALSE(fs::exists(folder / "full.mhd"));
   REQUIRE_THAT(error_of([&] { write_volume(folder / "none/x.mhd", volume); }),
                Catch::Contains("x.mhd: No such file or directory"));
-  REQUIRE_THAT(error_of([&] { write_volume(folder / "x.raw", volume); }), Catch::Contains("must end in .mha or .mhd"));
+  REQUIRE_THAT(error_of([&] { write_volume(folder / "x.raw", volume); }), Catch::Contains("x.raw: the name"));
 
   put(folder / "x.raw", "old");
   fs::create_directory(folder / "x.mhd");
   REQUIRE_THAT(error_of([&] { write_volume(folder / "x.mhd", volume); }), Catch::Contains("x.mhd: it is a folder"));
   REQUIRE(read_file(folder / "x.raw", 10) == "old");
 
-  MetaImage image{{ElementType::i16, 1, {2, 2}, {1, 1}, {0, 0}, {1, 0, 0, 1}, {}}, std::vector<std::byte>(8)};
+  MetaImage image{{{ElementType::i16, 1, {2, 2}, {1, 1}, {0, 0}, {1, 0, 0, 1}}, std::vector<std::byte>(8)}, {}};
   const auto refused = [&](auto change) {
     MetaImage wrong = image;
     change(wrong);

@@ -8,7 +8,6 @@
 #endif
 
 #include "data/csv.h"
-#include "data/metaimage.h"
 #include "data/phantom.h"
 #include "tensor/check.h"
 

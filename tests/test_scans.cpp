@@ -59,5 +59,12 @@ TEST_CASE("real scans: every value, and the annotated centres lie inside the rea
       CHECK(outlines.at(std::llround(at[0]), std::llround(at[1]), std::llround(at[2])) >= 2);
     }
     CHECK(nodules == scan.nodules);
+
+    const Scratch folder;  // through NIfTI and back: the same values, where they were within a float's precision
+    write_volume(folder / "scan.nii.gz", ct);
+    const auto again = read_volume<int16_t>(folder / "scan.nii.gz");
+    CHECK((again.voxels == ct.voxels && again.grid.size == ct.grid.size));
+    for (const Vec3& at : {Vec3{0, 0, 0}, Vec3{400, 300, 200}})
+      for (size_t i = 0; i < 3; i++) CHECK(again.grid.to_world(at)[i] == Approx(ct.grid.to_world(at)[i]).margin(1e-4));
   }
 }

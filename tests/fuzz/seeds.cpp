@@ -3,8 +3,10 @@
 #include "tests/fuzz/seeds.h"
 
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 
+#include "data/nifti.h"
 #include "data/npy.h"
 #include "data/png.h"
 #include "nn/checkpoint.h"
@@ -71,6 +73,27 @@ void npy_seeds() {
   by_hand(3, "{'shape': (12,), 'descr': '|b1', 'fortran_order': False}\n");
 }
 
+void nifti_seeds() {
+  Image image;
+  image.dims = {2, 3, 2}, image.spacing = {0.7, 0.7, 2.5}, image.origin = {-195, -195, -378};
+  image.direction = {-1, 0, 0, 0, 0.8, 0.6, 0, -0.6, 0.8};
+  for (ElementType type : {ElementType::i16, ElementType::u8, ElementType::f64}) {
+    image.type = type;
+    image.data.assign(size_t(image.bytes()), std::byte(1));
+    for (const char* name : {"/new.nii", "/new.nii.gz"}) {
+      write_nifti(folder + name, image);
+      std::string file = read_file(folder + name, 1 << 20);
+      seed(file);
+      std::filesystem::remove(folder + name);
+      if (name == std::string("/new.nii.gz")) continue;
+      std::memcpy(&file[252], "\1\0\0\0", 4);  // the quaternion of qform instead of the matrix of sform
+      const float slope_and_inter[2] = {2, -1024};
+      std::memcpy(&file[112], slope_and_inter, 8);
+      seed(file);
+    }
+  }
+}
+
 void safetensors_seeds() {
   const std::string path = folder + "/new";
   const auto written = [&](const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
@@ -110,6 +133,7 @@ int main(int argc, char** argv) try {
   if (argc != 2) fail("usage: seeds DIR");
   const std::string root = argv[1];
   into(root, "metaimage"), metaimage_seeds();
+  into(root, "nifti"), nifti_seeds();
   into(root, "npy"), npy_seeds();
   into(root, "safetensors"), safetensors_seeds();
   into(root, "png"), png_seeds();
