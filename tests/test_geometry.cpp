@@ -234,14 +234,15 @@ TEST_CASE("resample: onto its own grid nothing changes, to the last bit", "[resa
     Volume<float> floats = noise<float>(grid, random, -1e3, 1e3);
     for (size_t i = 0; i < floats.voxels.size(); i += 5)
       floats.voxels[i] = 0;  // where a trace of a neighbour would show
+    // (Doubled brackets: a failure shall not print 10,000 numbers.)
     for (const Interpolation how : {Interpolation::nearest, Interpolation::linear}) {
       const Volume<int16_t> same = resample(ct, grid, how, -1000);
       CHECK((same.voxels == ct.voxels && same.grid == grid));
-      CHECK(resample(floats, grid, how, -1).voxels == floats.voxels);
+      CHECK((resample(floats, grid, how, -1).voxels == floats.voxels));
       // Nor where the same voxels are stored in another order.
       const Volume<float> turned = reoriented(floats, "SLP");
-      CHECK(resample(floats, turned.grid, how, -1).voxels == turned.voxels);
-      CHECK(resample(turned, grid, how, -1).voxels == floats.voxels);
+      CHECK((resample(floats, turned.grid, how, -1).voxels == turned.voxels));
+      CHECK((resample(turned, grid, how, -1).voxels == floats.voxels));
     }
   }
 }
@@ -347,7 +348,7 @@ TEST_CASE("resample: the same for any number of threads", "[resample]") {
       one = resample(volume, onto, how, 0).voxels;
     }
     const Threads three(3);
-    CHECK(resample(volume, onto, how, 0).voxels == one);
+    CHECK((resample(volume, onto, how, 0).voxels == one));
   }
 }
 
