@@ -1,6 +1,7 @@
 # make            the library and the programs (./train, ./predict, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
 # make bench      times it, beside PyTorch where PYTHON=python3 has it
+# make bench-read times reading scans, beside dd and zlib
 # make fuzz       feeds the readers damaged files, FUZZ_SECONDS=60 for each (needs clang++)
 # make install    PREFIX=/usr/local (and DESTDIR=)    make lines   counts lines by folder
 # make clean      removes what make made (not third_party/, not runs/)
@@ -12,6 +13,7 @@ BUILD     ?= build
 PREFIX    ?= /usr/local
 PROGRAMS  := train predict phantom
 CHECKS    := check_reference check_metaimage
+BENCHES   := step read
 # Cases of the same kind that lie beside the project on some machines; tested where they are there.
 REFERENCE ?= ../shared/reference
 METAIMAGE ?= ../shared/metaimage
@@ -75,7 +77,7 @@ BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
 # ---- rules
 
-.PHONY: all tests test bench asan fuzz fuzzers install lines clean banner
+.PHONY: all tests test bench bench-read asan fuzz fuzzers install lines clean banner
 all: $(PROGRAMS:%=$(BIN)%)
 tests: $(BUILD)/run_tests $(CHECKS:%=$(BUILD)/%)
 
@@ -123,11 +125,14 @@ test: all tests
 	@if [ -d $(METAIMAGE) ]; then echo "$(BUILD)/check_metaimage $(METAIMAGE)"; $(BUILD)/check_metaimage $(METAIMAGE); fi
 	@if [ -f tests/test_programs.sh ]; then echo "tests/test_programs.sh"; bash tests/test_programs.sh $(or $(BIN),.); fi
 
-$(BUILD)/bench_step: $(BUILD)/bench/step.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
+$(BENCHES:%=$(BUILD)/bench_%): $(BUILD)/bench_%: $(BUILD)/bench/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
 
 bench: $(BUILD)/bench_step
 	@STEP=$(BUILD)/bench_step CXX="$(CXX)" bench/run.sh
+
+bench-read: $(BUILD)/bench_read
+	@$<
 
 # Tests at -O0 are compiled in half the time. g++'s -Wmaybe-uninitialized is wrong where it instruments code (its manual).
 asan:
@@ -168,4 +173,4 @@ lines:
 clean:
 	rm -rf $(BUILD) $(PROGRAMS:%=$(BIN)%)
 
--include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS) bench/step.cpp $(wildcard tests/fuzz/*.cpp))
+-include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS) $(BENCHES:%=bench/%.cpp) $(wildcard tests/fuzz/*.cpp))
