@@ -63,14 +63,26 @@ struct CsvText {
   }
 };
 
+// A tab if the first line has tabs and no commas, outside quotes.
+char separator_of(std::string_view text) {
+  bool quoted = false, tab = false;
+  for (char c : text) {
+    if (c == '"') quoted = !quoted;
+    if (quoted) continue;
+    if (c == ',') return ',';
+    if (c == '\t') tab = true;
+    if (c == '\n' && tab) break;
+  }
+  return tab ? '\t' : ',';
+}
+
 }  // namespace
 
 CsvTable read_csv(const std::string& path) {
   const std::string content = read_file(path, kFileLimit);
   CsvText text{path, content, ','};
   if (text.rest.starts_with(kByteOrderMark)) text.rest.remove_prefix(kByteOrderMark.size());
-  const std::string_view first = text.rest.substr(0, text.rest.find('\n'));
-  if (first.find(',') == first.npos && first.find('\t') != first.npos) text.separator = '\t';
+  text.separator = separator_of(text.rest);
   CsvTable table;
   table.path = path;
   while (!text.rest.empty()) {

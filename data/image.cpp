@@ -8,6 +8,7 @@
 
 #include "tensor/check.h"
 #include "tensor/file.h"
+#include "tensor/memory.h"
 
 namespace acinus {
 
@@ -113,9 +114,11 @@ Grid grid_of(const ImageInfo& info, const std::string& path) {
 }
 
 template <class T>
-void take_memory(std::vector<T>& to, int64_t count, const std::string& path) {
+void reserve_memory(std::vector<T>& to, int64_t count, const std::string& path) {
   try {
-    to.resize(size_t(count));
+    to.clear();
+    to.reserve(size_t(count));
+    memory::expect_large_pages(to.data(), count * int64_t(sizeof(T)));
   } catch (const std::exception&) {  // std::bad_alloc, std::length_error
     fail(path, ": not enough memory for ", double(count) * sizeof(T) / (1 << 20), " MB");
   }
@@ -147,10 +150,10 @@ void convert(const std::string& path, ElementType type, const std::byte* from, i
   });
 }
 
-template void take_memory(std::vector<std::byte>&, int64_t, const std::string&);
-template void take_memory(std::vector<int16_t>&, int64_t, const std::string&);
-template void take_memory(std::vector<uint8_t>&, int64_t, const std::string&);
-template void take_memory(std::vector<float>&, int64_t, const std::string&);
+template void reserve_memory(std::vector<std::byte>&, int64_t, const std::string&);
+template void reserve_memory(std::vector<int16_t>&, int64_t, const std::string&);
+template void reserve_memory(std::vector<uint8_t>&, int64_t, const std::string&);
+template void reserve_memory(std::vector<float>&, int64_t, const std::string&);
 template void convert(const std::string&, ElementType, const std::byte*, int64_t, int64_t, int16_t*);
 template void convert(const std::string&, ElementType, const std::byte*, int64_t, int64_t, uint8_t*);
 template void convert(const std::string&, ElementType, const std::byte*, int64_t, int64_t, float*);

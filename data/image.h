@@ -85,9 +85,9 @@ std::string joined(const std::vector<double>& numbers);  // "0.7 0.7 2.5"
 
 // ---- for those who read values
 
-// Gives `to` a size; the Error where memory is short names the file.
+// Empties `to` and takes memory for `count` elements; the Error where it is short names the file.
 template <class T>
-void take_memory(std::vector<T>& to, int64_t count, const std::string& path);
+void reserve_memory(std::vector<T>& to, int64_t count, const std::string& path);
 
 // Between the two byte orders: turns each of `count` elements of `size` bytes round.
 void reverse_bytes(std::byte* data, int64_t count, int64_t size);

@@ -386,7 +386,8 @@ void read_values(const NiftiHeader& header, std::vector<T>& to) {
   };
   Stream stream(header.path);
   stream.skip(header.vox_offset);
-  take_memory(to, as_bytes ? header.bytes() : count, header.path);
+  reserve_memory(to, as_bytes ? header.bytes() : count, header.path);
+  to.resize(size_t(as_bytes ? header.bytes() : count));
   std::byte* data = reinterpret_cast<std::byte*>(to.data());
   if (!header.scaled() && (as_bytes || header.stored == element_type<T>)) {
     read(stream, data, count);

@@ -51,7 +51,8 @@ Volume<T> read_volume(const std::string& path) {
   }
   std::vector<std::byte> data;
   read_values(header, 0, header.values(), data);
-  take_memory(volume.voxels, header.values(), path);
+  reserve_memory(volume.voxels, header.values(), path);
+  volume.voxels.resize(size_t(header.values()));
   convert(path, header.type, data.data(), 0, header.values(), volume.voxels.data());
   return volume;
 }

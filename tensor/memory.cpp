@@ -1,5 +1,7 @@
 #include "tensor/memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -93,6 +95,14 @@ void reset_peak() {
 void release_cache() {
   std::lock_guard lock(cache().mutex);
   give_back_all(cache());
+}
+
+void expect_large_pages([[maybe_unused]] void* block, [[maybe_unused]] int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+  const uintptr_t page = 4096, begin = (uintptr_t(block) + page - 1) / page * page,
+                  end = uintptr_t(block) + uintptr_t(bytes);
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // if it is refused, so be it
+#endif
 }
 
 void poison(bool on) {

@@ -22,6 +22,10 @@ Stats stats();
 void reset_peak();
 void release_cache();  // gives the kept blocks back to the system
 
+// A hint that these bytes will be written from end to end soon. Fresh memory costs a fault per page at the first
+// touch; Linux then hands it out in pages of 2 MB rather than 4 KB. Elsewhere nothing happens.
+void expect_large_pages(void* block, int64_t bytes);
+
 // For tests: fill every block handed out with NaN, so that an output element nobody writes shows.
 void poison(bool on);
 

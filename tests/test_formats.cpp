@@ -113,6 +113,9 @@ TEST_CASE("csv: separators, line ends, quotes and a byte order mark") {
   const CsvTable table = read_csv(folder / "x.csv");
   REQUIRE(table.rows == std::vector<std::vector<std::string>>{odd, odd});
   REQUIRE(table.lines == std::vector<int64_t>{2, 4});
+  // A tab inside quotes parts nothing.
+  write_file(folder / "x.csv", "\"a\tb\n\",c\n1,2\n");
+  REQUIRE(read_csv(folder / "x.csv").names == std::vector<std::string>{"a\tb\n", "c"});
   // What looks like a byte order mark but is part of a name is quoted, and so comes back.
   write_file(folder / "x.csv", csv_line({"\xEF\xBB\xBF"
                                          "a",
