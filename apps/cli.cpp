@@ -1,5 +1,6 @@
 #include "apps/cli.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -7,6 +8,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #include "tensor/check.h"
 #include "tensor/file.h"
@@ -32,29 +37,52 @@ std::string printed(const Settings::Value& value) {
       value);
 }
 
-const char* type_of(const Settings::Value& value) {
+// What --help says a setting takes: "nearest|bilinear", "INT".
+std::string type_of(const Settings::Field& field) {
   constexpr const char* names[] = {"INT", "NUMBER", "TEXT", "true|false"};
-  return names[value.index()];
+  std::string choices;
+  for (const std::string& choice : field.choices) choices += (choices.empty() ? "" : "|") + choice;
+  return choices.empty() ? names[field.value.index()] : choices;
 }
 
-void set_from_text(const std::string& name, const Settings::Value& value, const std::string& given) {
+// Throws UsageError unless the text given is a value that the setting may have.
+void set_from_text(const Settings::Field& field, const std::string& given) {
+  const auto refuse = [&](const auto&... what) {
+    throw UsageError{text("--", field.name, " ", what..., ", not ", '"', given, '"')};
+  };
   std::visit(
       [&](auto* v) {
         using T = std::decay_t<decltype(*v)>;
         if constexpr (std::is_same_v<T, std::string>) {
+          if (!field.choices.empty() && std::ranges::count(field.choices, given) == 0)
+            refuse("is one of ", type_of(field));
           *v = given;
         } else if constexpr (std::is_same_v<T, bool>) {
-          if (given != "true" && given != "false")
-            throw UsageError{text("--", name, " is true or false, not \"", given, "\"")};
+          if (given != "true" && given != "false") refuse("is true or false");
           *v = given == "true";
-        } else if (T parsed; parse(given, parsed) && std::isfinite(double(parsed))) {
-          *v = parsed;
         } else {
-          throw UsageError{text("--", name, " needs ", std::is_same_v<T, double> ? "a number" : "a whole number",
-                                ", not \"", given, "\"")};
+          T parsed;
+          if (!parse(given, parsed) || !std::isfinite(double(parsed)))
+            refuse("needs ", std::is_same_v<T, double> ? "a number" : "a whole number");
+          if (double(parsed) < field.low || double(parsed) > field.high)
+            refuse("must be ", std::isinf(field.high) ? "at least " : "between ", T(field.low),
+                   std::isinf(field.high) ? "" : text(" and ", T(field.high)));
+          *v = parsed;
         }
       },
-      value);
+      field.value);
+}
+
+// How many letters must be changed, added or left out to make one word of the other (Levenshtein 1966).
+size_t edits(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t(0));
+  for (size_t i = 1; i <= a.size(); i++) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); j++)
+      diagonal = std::exchange(row[j], std::min({row[j - 1] + 1, row[j] + 1, diagonal + (a[i - 1] != b[j - 1])}));
+  }
+  return row[b.size()];
 }
 
 // {"train": {"lr": 0.1}} -> train.lr: "0.1"
@@ -70,17 +98,18 @@ void flatten(const json& j, const std::string& prefix, std::vector<std::pair<std
 
 }  // namespace
 
-int run_program(const std::string& program, const std::function<void()>& body) {
+int run_program(const std::string& called, const std::function<void()>& body) {
+  const std::string name = std::filesystem::path(called).filename().string();
   try {
     body();
     return 0;
   } catch (const UsageError& e) {
-    std::fprintf(stderr, "%s: %s; try ./%s --help\n", program.c_str(), e.message.c_str(), program.c_str());
+    std::fprintf(stderr, "%s: %s; try %s --help\n", name.c_str(), e.message.c_str(), called.c_str());
     return 2;
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "%s: out of memory\n", program.c_str());
+    std::fprintf(stderr, "%s: out of memory\n", name.c_str());
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "%s: %s\n", program.c_str(), e.what());
+    std::fprintf(stderr, "%s: %s\n", name.c_str(), e.what());
   }
   return 1;
 }
@@ -89,13 +118,30 @@ Settings::Settings(std::string program, std::string description)
     : program_(std::move(program)), description_(std::move(description)) {}
 
 void Settings::add_argument(const std::string& name, std::string& value, const std::string& help) {
-  fields_.push_back({name, &value, help, true});
+  add(name, value, help).is_argument = true;
 }
 
 Settings::Field* Settings::find(const std::string& name) {
   for (Field& field : fields_)
     if (field.name == name) return &field;
   return nullptr;
+}
+
+// The first flag that is no setting, with the one that may have been meant; "" if all are.
+std::string Settings::unknown_flag(int argc, char** argv) {
+  for (int i = 1; i < argc; i++) {
+    const std::string word = argv[i], flag = word.substr(0, word.find('='));
+    if (!flag.starts_with("--") || flag == "--config" || flag == "--help" || find(flag.substr(2))) continue;
+    const Field* nearest = nullptr;
+    size_t least = 3;  // more than two letters wrong is another word
+    for (const Field& field : fields_) {
+      const std::string last = field.name.substr(field.name.rfind('.') + 1);  // of train.lr: lr
+      const size_t distance = std::min(edits(field.name, flag.substr(2)), edits(last, flag.substr(2)));
+      if (!field.is_argument && distance < least) least = distance, nearest = &field;
+    }
+    return text("there is no setting ", flag, nearest ? "; --" + nearest->name + " perhaps" : "");
+  }
+  return "";
 }
 
 bool Settings::parse(int argc, char** argv) {
@@ -111,7 +157,7 @@ bool Settings::parse(int argc, char** argv) {
     if (field.is_argument)
       option->required()->type_name("");
     else
-      option->type_name(std::string(type_of(field.value)) + (value.empty() ? "" : " [" + value + "]"));
+      option->type_name(type_of(field) + (value.empty() ? "" : " [" + value + "]"));
   }
   try {
     app.parse(argc, argv);
@@ -119,13 +165,16 @@ bool Settings::parse(int argc, char** argv) {
     std::printf("%s", app.help().c_str());
     return false;
   } catch (const CLI::ParseError& e) {
-    throw UsageError{e.what()};
+    const std::string unknown = unknown_flag(argc, argv);
+    throw UsageError{unknown.empty() ? e.what() : unknown};
   }
 
   std::vector<std::pair<std::string, std::string>> from_file;
   if (!config.empty()) {
     try {
-      flatten(json::parse(read_file(config, 1 << 20)), "", from_file);
+      const json settings = json::parse(read_file(config, 1 << 20));
+      if (!settings.is_object()) fail(config, ": must hold a JSON object, as a run's config.json does");
+      flatten(settings, "", from_file);
     } catch (const json::exception& e) {
       fail(config, ": is not valid JSON: ", e.what());
     }
@@ -134,11 +183,14 @@ bool Settings::parse(int argc, char** argv) {
     for (const auto& [name, value] : from_file) {
       const Field* field = find(name);
       if (!field || field->is_argument) throw UsageError{text(config, ": unknown setting \"", name, "\"")};
-      set_from_text(name, field->value, value);
+      try {
+        set_from_text(*field, value);
+      } catch (const UsageError& error) {
+        throw UsageError{config + ": " + error.message};
+      }
     }
     for (size_t i = 0; i < fields_.size(); i++)
-      if (app.count((fields_[i].is_argument ? "" : "--") + fields_[i].name) > 0)
-        set_from_text(fields_[i].name, fields_[i].value, given[i]);
+      if (app.count((fields_[i].is_argument ? "" : "--") + fields_[i].name) > 0) set_from_text(fields_[i], given[i]);
   };
   apply();
   if (change_defaults_) {
@@ -178,13 +230,34 @@ std::string minutes(double seconds) {
   return out;
 }
 
+int use_threads([[maybe_unused]] int64_t threads) {
+#ifdef _OPENMP
+  if (threads > 0) omp_set_num_threads(int(threads));
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
 std::string fresh_folder(const std::string& name) {
+  namespace fs = std::filesystem;
+  const auto is_taken = [](const std::string& folder) {
+    if (!fs::is_directory(folder)) return fs::exists(folder);
+    return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
+                       [](const fs::directory_entry& entry) { return entry.path().filename() != "config.json"; });
+  };
   std::string folder = name;
-  for (int i = 2; std::filesystem::exists(folder); i++) folder = name + "-" + std::to_string(i);
+  for (int i = 2; is_taken(folder); i++) folder = name + "-" + std::to_string(i);
   return folder;
 }
 
 // ---- Progress -------------------------------------------------------------------------------------------------
+
+static size_t terminal_columns() {
+  winsize size{};
+  const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+  return known ? size.ws_col : 80;
+}
 
 Progress::Progress(std::string label, int64_t total)
     : label_(std::move(label)), total_(total), start_(std::chrono::steady_clock::now()), last_(start_) {}
@@ -193,17 +266,23 @@ Progress::~Progress() {
   if (shown_) std::printf("\r\033[K"), std::fflush(stdout);
 }
 
-void Progress::update(int64_t done, const std::string& note) {
+void Progress::update(int64_t done, const std::string& note) { update(done, total_, note); }
+
+void Progress::update(int64_t done, int64_t total, const std::string& note) {
+  total_ = std::max<int64_t>(total, 1);
+  done = std::clamp<int64_t>(done, 0, total_);
   const auto now = std::chrono::steady_clock::now();
   if (!is_terminal() || (shown_ && done < total_ && now - last_ < std::chrono::milliseconds(150))) return;
   last_ = now;
   shown_ = true;
   const double elapsed = std::chrono::duration<double>(now - start_).count();
-  const int width = 20, filled = int(width * done / std::max<int64_t>(total_, 1));
+  const int width = 20, filled = int(width * done / total_);
   std::string line = label_ + "  [" + std::string(size_t(filled), '#') + std::string(size_t(width - filled), '.') +
                      "]  " + std::to_string(done) + "/" + std::to_string(total_);
-  if (!note.empty()) line += "  " + note;
   if (done > 0) line += "  ETA " + minutes(elapsed / double(done) * double(total_ - done));
+  if (!note.empty()) line += "  " + note;
+  // A line that the terminal breaks in two could not be taken back.
+  line.resize(std::min(line.size(), terminal_columns() - 1));
   std::printf("\r\033[K%s", line.c_str());
   std::fflush(stdout);
 }

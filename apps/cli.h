@@ -2,16 +2,17 @@
 // errors are caught.
 //
 //   int main(int argc, char** argv) {
-//     return run_program("train", [&] {
+//     return run_program(argv[0], [&] {
 //       double lr = 1e-3;
 //       Settings settings("train", "Trains a U-Net.");
-//       settings.add("train.lr", lr, "learning rate");
+//       settings.add("train.lr", lr, "learning rate").between(0, 10);
 //       if (!settings.parse(argc, argv)) return;      // --help was asked for
 //       ...
 //     });
 //   }
 #pragma once
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -22,8 +23,8 @@
 namespace acinus {
 
 // Calls body; returns the exit code: 0, 1 if it threw (the error is printed as one line on stderr), 2 if the command
-// line was wrong.
-int run_program(const std::string& program, const std::function<void()>& body);
+// line was wrong. `called` is argv[0].
+int run_program(const std::string& called, const std::function<void()>& body);
 
 // Throw this for a command line that makes no sense.
 struct UsageError {
@@ -35,11 +36,22 @@ struct UsageError {
 class Settings {
  public:
   using Value = std::variant<int64_t*, double*, std::string*, bool*>;
+  struct Field {
+    std::string name;
+    Value value;
+    std::string help;
+    bool is_argument = false;
+    double low = -INFINITY, high = INFINITY;
+    std::vector<std::string> choices = {};
+
+    Field& between(double least, double most) { return low = least, high = most, *this; }
+    Field& one_of(std::vector<std::string> names) { return choices = std::move(names), *this; }
+  };
   Settings(std::string program, std::string description);
-  // A setting; its value so far is the default. `check` may throw on a value that makes no sense.
+  // A setting; its value so far is the default:   s.add("train.batch", batch, "pieces a step").between(1, 4096);
   template <class T>
-  void add(const std::string& name, T& value, const std::string& help) {
-    fields_.push_back({name, &value, help, false});
+  Field& add(const std::string& name, T& value, const std::string& help) {
+    return fields_.emplace_back(Field{name, &value, help});
   }
   // A value without a name: predict SCAN.
   void add_argument(const std::string& name, std::string& value, const std::string& help);
@@ -52,26 +64,22 @@ class Settings {
   std::string to_json() const;  // what --config reads
 
  private:
-  struct Field {
-    std::string name;
-    Value value;
-    std::string help;
-    bool is_argument;
-  };
   Field* find(const std::string& name);
+  std::string unknown_flag(int argc, char** argv);
 
   std::string program_, description_;
   std::vector<Field> fields_;
   std::function<void()> change_defaults_;
 };
 
-// A line that moves: "epoch  3/12  [#####.....]  60/100  loss -0.41  38 img/s  ETA 0:12". On a terminal it is
-// rewritten in place, a few times a second; elsewhere nothing is printed.
+// A line that moves: "epoch 3/12  [#####.....]  60/100  ETA 0:12  loss -0.41  38 images/s". On a terminal it is
+// rewritten in place, a few times a second, and cut where the terminal ends; elsewhere nothing is printed.
 class Progress {
  public:
   Progress(std::string label, int64_t total);
   ~Progress();  // removes the line
   void update(int64_t done, const std::string& note = "");
+  void update(int64_t done, int64_t total, const std::string& note = "");  // where the total is known only later
 
  private:
   std::string label_;
@@ -84,7 +92,10 @@ bool is_terminal();                   // is stdout one?
 std::string minutes(double seconds);  // 75 -> "1:15"
 double seconds_now();                 // of a clock that only goes forward
 
-// `name` if there is nothing of that name, else name-2, name-3, ...
+int use_threads(int64_t threads);  // 0: all cores; returns how many
+
+// `name` if there is nothing of that name, or only the config.json of a run that was stopped before its first epoch;
+// else name-2, name-3, ...
 std::string fresh_folder(const std::string& name);
 
 }  // namespace acinus

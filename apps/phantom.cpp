@@ -27,7 +27,7 @@ static Picture preview(const std::string& folder, size_t scans) {
 }
 
 int main(int argc, char** argv) {
-  return run_program("phantom", [&] {
+  return run_program(argv[0], [&] {
     std::string out;
     PhantomSetOptions set;
     int64_t scans = set.scans, seed = int64_t(set.seed), size = 160, slices = 48, pictures = 3;
@@ -36,18 +36,18 @@ int main(int argc, char** argv) {
                       "Writes synthetic chest CT scans with nodules, as a data set in LUNA16 form:\n"
                       "DIR/subset0/*.mhd, annotations.csv. Train on it with ./train --data DIR.");
     settings.add_argument("DIR", out, "the folder to write; must not hold a data set yet");
-    settings.add("scans", scans, "how many");
+    settings.add("scans", scans, "how many").between(1, 100000);
     settings.add("seed", seed, "the same seed gives the same scans");
-    settings.add("size", size, "voxels along x and y");
-    settings.add("slices", slices, "voxels along z");
-    settings.add("pixel_mm", pixel_mm, "mm between voxels along x and y (each scan varies it a little)");
-    settings.add("slice_mm", slice_mm, "mm between slices");
-    settings.add("min_diameter_mm", set.scan.min_diameter_mm, "no nodule smaller than this");
-    settings.add("flipped", set.flipped, "share of scans stored with x and y reversed");
-    settings.add("pictures", pictures, "how many slices to write as DIR/preview.png, nodules outlined; 0: none");
+    settings.add("size", size, "voxels along x and y").between(1, 2048);
+    settings.add("slices", slices, "voxels along z").between(1, 2048);
+    settings.add("pixel_mm", pixel_mm, "mm between voxels along x and y (each scan varies it a little)")
+        .between(0.05, 100);
+    settings.add("slice_mm", slice_mm, "mm between slices").between(0.05, 100);
+    settings.add("min_diameter_mm", set.scan.min_diameter_mm, "no nodule smaller than this").between(0, 32);
+    settings.add("flipped", set.flipped, "share of scans stored with x and y reversed").between(0, 1);
+    settings.add("pictures", pictures, "how many slices to write as DIR/preview.png, nodules outlined; 0: none")
+        .between(0, 100);
     if (!settings.parse(argc, argv)) return;
-    if (scans < 1 || size < 1 || slices < 1 || size > 4096 || slices > 4096 || scans > 100000)
-      throw UsageError{"scans, size and slices must be at least 1"};
     set.scans = int(scans);
     set.seed = uint64_t(seed);
     set.scan.size = {size, size, slices};

@@ -7,6 +7,7 @@
 #include "apps/segment.h"
 #include "data/overlay.h"
 #include "data/volume.h"
+#include "tensor/file.h"
 
 using namespace acinus;
 
@@ -31,21 +32,29 @@ std::vector<int64_t> fullest_slices(const Volume<uint8_t>& mask, size_t most, in
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_program("predict", [&] {
+  return run_program(argv[0], [&] {
     std::string scan, model, out = "predictions";
-    int64_t pictures = 6;
+    int64_t pictures = 6, threads = 0;
+    double threshold = 0;
     Settings settings("predict",
                       "Finds nodules in a CT scan: writes <uid>_mask.mhd, on the scan's grid, and overlays.");
     settings.add_argument("SCAN", scan, text("the scan, ", kVolumeEndingsText, ", in Hounsfield units"));
     settings.add("model", model, "a network, such as runs/laptop/best.safetensors");
     settings.add("out", out, "folder for the results");
-    settings.add("pictures", pictures, "at most this many overlays, of the slices with most nodule in them");
+    settings.add("threshold", threshold, "of the probability, for the mask; 0: as the network was trained")
+        .between(0, 1);
+    settings.add("pictures", pictures, "at most this many overlays, of the slices with most nodule in them")
+        .between(0, 1000);
+    settings.add("threads", threads, "0: all cores").between(0, 1024);
     if (!settings.parse(argc, argv)) return;
     if (model.empty())
       throw UsageError{"--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors"};
 
+    use_threads(threads);
+    if (!std::filesystem::exists(model)) fail("cannot read ", model, ": there is no such network; ./train makes one");
     const LoadedUNet loaded = load_unet(model);
-    const InputFormat format = input_format(loaded.metadata, model);
+    InputFormat format = input_format(loaded.metadata, model);
+    if (threshold > 0) format.threshold = threshold;
     const auto ct = read_volume<int16_t>(scan);
     const double start = seconds_now();
     Volume<uint8_t> mask;
@@ -54,7 +63,7 @@ int main(int argc, char** argv) {
       mask = thresholded(segment(*loaded.net, ct, format, [&](int64_t done, int64_t) { progress.update(done); }),
                          format.threshold);
     }
-    std::filesystem::create_directories(out);
+    make_folder(out);
     const std::string stem = out + "/" + volume_name(scan);
     write_volume(stem + "_mask.mhd", mask, /*compressed=*/true);
     const int64_t voxels = std::count(mask.voxels.begin(), mask.voxels.end(), 1);
@@ -62,9 +71,10 @@ int main(int argc, char** argv) {
     std::printf("%s: %lld voxels of nodule (%.0f mm3) in %lld slices, %.1f s\n%s_mask.mhd\n", scan.c_str(),
                 static_cast<long long>(voxels), double(voxels) * mm3, static_cast<long long>(ct.grid.size[2]),
                 seconds_now() - start, stem.c_str());
-    for (int64_t z : fullest_slices(mask, size_t(std::max<int64_t>(pictures, 0)), 3)) {
+    const int zoom = picture_zoom(ct.grid);
+    for (int64_t z : fullest_slices(mask, size_t(pictures), 3)) {
       const std::string path = text(stem, "_z", z, ".png");
-      write_png(path, montage({overlay(ct, nullptr, nullptr, z), overlay(ct, nullptr, &mask, z)}, 2));
+      write_png(path, montage({overlay(ct, nullptr, nullptr, z, zoom), overlay(ct, nullptr, &mask, z, zoom)}, 2));
       std::printf("%s\n", path.c_str());
     }
   });

@@ -1,6 +1,7 @@
 #include "apps/segment.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "tensor/file.h"
 
@@ -24,9 +25,11 @@ InputFormat input_format(const std::map<std::string, std::string>& metadata, con
   number("input.hu_low", format.window.low);
   number("input.hu_high", format.window.high);
   number("input.threshold", format.threshold);
-  if (format.planes < 1 || format.planes > 31 || format.planes % 2 == 0 || !(format.window.high > format.window.low))
-    fail(source, ": ", format.planes, " planes, window ", format.window.low, " to ", format.window.high,
-         " HU: such metadata make no sense");
+  const auto& [low, high] = format.window;
+  if (format.planes < 1 || format.planes > 31 || format.planes % 2 == 0 || !(high > low) ||
+      !std::isfinite(high - low) || !(format.threshold >= 0 && format.threshold <= 1))
+    fail(source, ": ", format.planes, " planes, window ", low, " to ", high, " HU, threshold ", format.threshold,
+         ": such metadata make no sense");
   return format;
 }
 
@@ -35,8 +38,7 @@ Volume<float> segment(UNet& net, const Volume<int16_t>& ct, const InputFormat& f
   check(net.options().in == format.planes && net.options().out == 1, "segment: the network takes ", net.options().in,
         " channels and gives ", net.options().out, "; the input format has ", format.planes, " planes");
   NoGrad no_grad;
-  const bool was_training = net.training();
-  net.eval();
+  const Evaluating evaluating(net);
   const int64_t cols = ct.grid.size[0], rows = ct.grid.size[1], slices = ct.grid.size[2];
   Volume<float> probability(ct.grid);
   for (int64_t z = 0; z < slices; z++) {
@@ -46,7 +48,6 @@ Volume<float> segment(UNet& net, const Volume<int16_t>& ct, const InputFormat& f
     std::copy_n(p.data<float>(), p.elements(), probability.slice(z));
     if (progress) progress(z + 1, slices);
   }
-  net.train(was_training);
   return probability;
 }
 

@@ -1,9 +1,10 @@
 // train: teaches a U-Net to find nodules. Without arguments it makes its own data; see README.md.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <thread>
 
 #include "apps/cli.h"
 #include "apps/report.h"
@@ -16,9 +17,6 @@
 #include "optim/sgd.h"
 #include "tensor/file.h"
 #include "tensor/memory.h"
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 using namespace acinus;
 
@@ -62,63 +60,63 @@ void set_seed_recipe(Config& c) {
 }
 
 void add_settings(Settings& s, Config& c) {
-  s.add("preset", c.preset, "laptop, or seed: the recipe of the original system (512x512, 7.8 million parameters)");
+  s.add("preset", c.preset, "seed is the recipe of the original system: 512x512, 7.8 million parameters")
+      .one_of({"laptop", "seed"});
   s.add("out", c.out, "folder for the run; empty: runs/<preset>");
   s.add("seed", c.seed, "the same seed on the same machine gives the same numbers");
-  s.add("threads", c.threads, "0: all cores");
+  s.add("threads", c.threads, "0: all cores").between(0, 1024);
   s.add("data", c.data, "scans in LUNA16 form; empty: synthetic scans are made");
-  s.add("masks", c.masks, "auto, spheres (from annotations.csv) or readers (outlines)");
-  s.add("validation", c.validation, "share of the patients held out");
+  s.add("masks", c.masks, "spheres (from annotations.csv), readers (outlines), auto: outlines where there are any")
+      .one_of({"auto", "spheres", "readers"});
+  s.add("validation", c.validation, "share of the patients held out, at least one").between(0, 0.9);
   s.add("held_out", c.held_out, "or which: ends of their seriesuids, parted by commas");
-  s.add("memory_gb", c.memory_gb, "refuse to load more than this");
-  s.add("phantom.scans", c.phantom.scans, "synthetic scans to make");
-  s.add("phantom.size", c.phantom.size, "their voxels along x and y");
-  s.add("phantom.slices", c.phantom.slices, "their slices");
-  s.add("phantom.pixel_mm", c.phantom.pixel_mm, "mm between voxels");
-  s.add("phantom.slice_mm", c.phantom.slice_mm, "mm between slices");
-  s.add("phantom.min_diameter_mm", c.phantom.min_diameter_mm, "no nodule smaller than this");
-  s.add("input.planes", c.input.planes, "neighbouring slices the network sees: 1, 3, 5, 7");
-  s.add("input.hu_low", c.input.window.low, "HU that become 0");
-  s.add("input.hu_high", c.input.window.high, "HU that become 1");
-  s.add("input.threshold", c.input.threshold, "of the probability, for masks");
-  s.add("net.width", c.net.width, "channels of the first block");
-  s.add("net.depth", c.net.depth, "how often the image is halved");
-  s.add("net.up", c.net.up, "nearest, bilinear or transpose");
-  s.add("net.norm", c.net.norm, "none, batch, group or instance");
-  s.add("net.norm_groups", c.net.norm_groups, "for group");
-  s.add("net.init", c.net.init, "he or glorot");
-  s.add("train.epochs", c.train.epochs, "between validations there is one epoch");
-  s.add("train.steps", c.train.steps, "steps an epoch; 0: every slice with a nodule once");
-  s.add("train.batch", c.train.batch, "pieces a step");
-  s.add("train.size", c.train.size, "side of a piece, voxels");
-  s.add("train.foreground", c.train.foreground, "share of pieces around nodules");
+  s.add("memory_gb", c.memory_gb, "refuse to load more than this").between(0, 1e6);
+  s.add("phantom.scans", c.phantom.scans, "synthetic scans to make").between(2, 100000);
+  s.add("phantom.size", c.phantom.size, "their voxels along x and y").between(16, 2048);
+  s.add("phantom.slices", c.phantom.slices, "their slices").between(1, 2048);
+  s.add("phantom.pixel_mm", c.phantom.pixel_mm, "mm between voxels").between(0.05, 100);
+  s.add("phantom.slice_mm", c.phantom.slice_mm, "mm between slices").between(0.05, 100);
+  s.add("phantom.min_diameter_mm", c.phantom.min_diameter_mm, "no nodule smaller than this").between(0, 32);
+  s.add("input.planes", c.input.planes, "neighbouring slices the network sees: 1, 3, 5, 7").between(1, 31);
+  s.add("input.hu_low", c.input.window.low, "HU that become 0").between(-32768, 32767);
+  s.add("input.hu_high", c.input.window.high, "HU that become 1").between(-32768, 32767);
+  s.add("input.threshold", c.input.threshold, "of the probability, for masks").between(0, 1);
+  s.add("net.width", c.net.width, "channels of the first block").between(1, 4096);
+  s.add("net.depth", c.net.depth, "how often the image is halved").between(0, 8);
+  s.add("net.up", c.net.up, "how the image is doubled").one_of({"nearest", "bilinear", "transpose"});
+  s.add("net.norm", c.net.norm, "normalisation after each convolution").one_of({"none", "batch", "group", "instance"});
+  s.add("net.norm_groups", c.net.norm_groups, "for group; must divide the width").between(1, 4096);
+  s.add("net.init", c.net.init, "what the weights start as").one_of({"he", "glorot"});
+  s.add("train.epochs", c.train.epochs, "the network is validated and saved after each").between(1, 1e6);
+  s.add("train.steps", c.train.steps, "steps an epoch; 0: every slice with a nodule once").between(0, 1e9);
+  s.add("train.batch", c.train.batch, "pieces a step").between(1, 4096);
+  s.add("train.size", c.train.size, "side of a piece, voxels").between(8, 4096);
+  s.add("train.foreground", c.train.foreground, "share of pieces around nodules").between(0, 1);
   s.add("train.whole_slices", c.train.whole_slices, "the middle of each slice with a nodule instead of pieces");
   s.add("train.mirror", c.train.mirror, "mirror pieces at random");
-  s.add("train.loss", c.train.loss, "dice, bce or dice+bce");
-  s.add("train.smooth", c.train.smooth, "of the Dice loss");
-  s.add("train.optimizer", c.train.optimizer, "adam, adamw or sgd (Nesterov)");
-  s.add("train.lr", c.train.lr, "learning rate");
-  s.add("train.momentum", c.train.momentum, "for sgd");
-  s.add("train.weight_decay", c.train.weight_decay, "");
-  s.add("train.warmup", c.train.warmup, "steps over which the learning rate rises");
-  s.add("train.decay", c.train.decay, "constant, cosine or polynomial");
-  s.add("train.clip", c.train.clip, "largest norm of the gradient; 0: no limit");
+  s.add("train.loss", c.train.loss, "what training makes small").one_of({"dice", "bce", "dice+bce"});
+  s.add("train.smooth", c.train.smooth, "of the Dice loss").between(0, 1e9);
+  s.add("train.optimizer", c.train.optimizer, "sgd is with Nesterov's momentum").one_of({"adam", "adamw", "sgd"});
+  s.add("train.lr", c.train.lr, "learning rate").between(1e-12, INFINITY);
+  s.add("train.momentum", c.train.momentum, "for sgd").between(0, 0.9999);
+  s.add("train.weight_decay", c.train.weight_decay, "pulls weights towards 0").between(0, 1);
+  s.add("train.warmup", c.train.warmup, "steps over which the learning rate rises").between(0, 1e9);
+  s.add("train.decay", c.train.decay, "how it falls then").one_of({"constant", "cosine", "polynomial"});
+  s.add("train.clip", c.train.clip, "largest norm of the gradient; 0: no limit").between(0, INFINITY);
 }
 
+// What one setting's limits cannot say.
 void check_config(const Config& c) {
   const auto need = [](bool holds, const char* message) {
     if (!holds) throw UsageError{message};
   };
-  need(c.input.planes >= 1 && c.input.planes <= 31 && c.input.planes % 2 == 1,
-       "--input.planes must be odd: 1, 3, 5, ...");
+  need(c.input.planes % 2 == 1, "--input.planes must be odd: 1, 3, 5, ...");
   need(c.input.window.high > c.input.window.low, "--input.hu_high must be above --input.hu_low");
-  need(c.train.epochs >= 1 && c.train.steps >= 0 && c.train.batch >= 1,
-       "--train.epochs and --train.batch must be at least 1");
-  need(c.train.size >= 8 && c.train.size <= 4096, "--train.size must be between 8 and 4096");
-  need(c.train.lr > 0, "--train.lr must be greater than 0");
-  need(c.phantom.scans >= 2, "--phantom.scans: at least 2, one to train on and one to hold out");
-  need(c.threads >= 0 && c.threads <= 1024, "--threads must be 0 or a number of threads");
   need(c.train.steps > 0 || c.train.whole_slices, "--train.steps 0 goes with --train.whole_slices true");
+  need(c.net.norm != "group" || c.net.width % c.net.norm_groups == 0, "--net.norm_groups must divide --net.width");
+  if (!c.out.empty() && std::filesystem::exists(c.out) &&
+      (!std::filesystem::is_directory(c.out) || !std::filesystem::is_empty(c.out)))
+    fail(c.out, ": is there already and not an empty folder; name another with --out");
 }
 
 // ---- data -----------------------------------------------------------------------------------------------------
@@ -130,6 +128,7 @@ std::string phantom_folder(const Config& c) {
       text("runs/phantoms/", p.scans, "x", p.size, "x", p.size, "x", p.slices, "-", shortest(p.pixel_mm), "mm-",
            shortest(p.slice_mm), "mm-from", shortest(p.min_diameter_mm), "mm-seed", c.seed);
   if (std::filesystem::exists(folder + "/annotations.csv")) return folder;
+  const std::string temporary = text(folder, ".tmp-", getpid());  // another ./train may be making the same set
   PhantomSetOptions set;
   set.scans = int(p.scans);
   set.seed = uint64_t(c.seed);
@@ -137,14 +136,19 @@ std::string phantom_folder(const Config& c) {
   set.scan.spacing = {p.pixel_mm, p.pixel_mm, p.slice_mm};
   set.scan.min_diameter_mm = p.min_diameter_mm;
   Progress progress("making synthetic scans", p.scans);
-  write_phantom_set(folder, set, [&](int done, int) { progress.update(done); });
+  write_phantom_set(temporary, set, [&](int done, int) { progress.update(done); });
+  std::error_code taken;
+  std::filesystem::rename(temporary, folder, taken);
+  if (taken) std::filesystem::remove_all(temporary);
+  if (taken && !std::filesystem::exists(folder + "/annotations.csv"))
+    fail("cannot make the folder ", folder, ": ", taken.message());
   return folder;
 }
 
 Dataset load(const Config& c, const std::string& folder) {
   Progress progress("reading scans", 1);
   return load_dataset(folder, mask_source_named(c.masks), int64_t(c.memory_gb * (1 << 30)),
-                      [&](int64_t done, int64_t of) { progress.update(done, text("of ", of)); });
+                      [&](int64_t done, int64_t of) { progress.update(done, of); });
 }
 
 // ---- training -------------------------------------------------------------------------------------------------
@@ -154,10 +158,8 @@ std::unique_ptr<Optimizer> make_optimizer(const Config& c, const UNet& net) {
   AdamOptions adam;
   adam.weight_decay = t.weight_decay;
   adam.decoupled = t.optimizer == "adamw";
-  if (t.optimizer == "adam" || t.optimizer == "adamw") return std::make_unique<Adam>(net.parameters(), adam);
-  if (t.optimizer == "sgd")
-    return std::make_unique<Sgd>(net.parameters(), SgdOptions{t.momentum, /*nesterov=*/t.momentum > 0, t.weight_decay});
-  throw UsageError{"--train.optimizer is adam, adamw or sgd, not \"" + t.optimizer + "\""};
+  if (t.optimizer != "sgd") return std::make_unique<Adam>(net.parameters(), adam);
+  return std::make_unique<Sgd>(net.parameters(), SgdOptions{t.momentum, /*nesterov=*/t.momentum > 0, t.weight_decay});
 }
 
 Schedule make_schedule(const Config& c, int64_t steps) {
@@ -165,21 +167,15 @@ Schedule make_schedule(const Config& c, int64_t steps) {
   s.lr = c.train.lr;
   s.warmup = c.train.warmup;
   s.steps = steps;
-  if (c.train.decay == "cosine")
-    s.decay = Schedule::Decay::cosine;
-  else if (c.train.decay == "polynomial")
-    s.decay = Schedule::Decay::polynomial;
-  else if (c.train.decay != "constant")
-    throw UsageError{"--train.decay is constant, cosine or polynomial, not \"" + c.train.decay + "\""};
+  if (c.train.decay == "cosine") s.decay = Schedule::Decay::cosine;
+  if (c.train.decay == "polynomial") s.decay = Schedule::Decay::polynomial;
   return s;
 }
 
 Tensor loss_of(const Config& c, const Tensor& logits, const Tensor& t) {
   if (c.train.loss == "bce") return bce_with_logits(logits, t);
   const Tensor dice = dice_loss(sigmoid(logits), t, c.train.smooth);
-  if (c.train.loss == "dice") return dice;
-  if (c.train.loss == "dice+bce") return add(dice, bce_with_logits(logits, t));
-  throw UsageError{"--train.loss is dice, bce or dice+bce, not \"" + c.train.loss + "\""};
+  return c.train.loss == "dice" ? dice : add(dice, bce_with_logits(logits, t));
 }
 
 struct Validation {
@@ -213,9 +209,9 @@ Picture overlay_of(const Validation& v) {
   std::vector<Picture> pictures;
   for (size_t i = 0; i < v.patients.size() && i < 4; i++) {
     const Patient& p = *v.patients[i].first;
-    const Index3 middle = densest_place(p.mask_voxels > 0 ? p.mask : v.masks[i]);
-    const int64_t half = std::max<int64_t>(int64_t(30 / p.ct.grid.spacing[0]), 4);
-    const int zoom = p.ct.grid.size[0] < 256 ? 3 : 1,
+    const Index3 middle = as_drawn(p.ct.grid, densest_place(p.mask_voxels > 0 ? p.mask : v.masks[i]));
+    const int64_t half = std::clamp<int64_t>(int64_t(30 / p.ct.grid.spacing[0]), 4, 100);
+    const int zoom = picture_zoom(p.ct.grid),
               close_zoom = std::max<int>(int(p.ct.grid.size[0]) * zoom / int(2 * half), 1);
     pictures.push_back(overlay(p.ct, &p.mask, &v.masks[i], middle[2], zoom));
     for (const bool outlines : {false, true})
@@ -227,12 +223,7 @@ Picture overlay_of(const Validation& v) {
 }
 
 void train(Config& c, const Settings& settings, const std::string& command) {
-#ifdef _OPENMP
-  if (c.threads > 0) omp_set_num_threads(int(c.threads));
-  const int threads = omp_get_max_threads();
-#else
-  const int threads = 1;
-#endif
+  const int threads = use_threads(c.threads);
   const double start = seconds_now();
   InputFormat format{c.input.planes, c.input.window, c.input.threshold};
   UNetOptions net_options;
@@ -245,8 +236,6 @@ void train(Config& c, const Settings& settings, const std::string& command) {
   net_options.init = init_named(c.net.init);
   UNet net(net_options, uint64_t(c.seed));
   const auto optimizer = make_optimizer(c, net);
-  make_schedule(c, 1);
-  loss_of(c, Tensor::zeros({1, 1, 1, 1}), Tensor::zeros({1, 1, 1, 1}));  // so that a wrong name is said at once
 
   const std::string folder = c.data.empty() ? phantom_folder(c) : c.data;
   const Dataset data = load(c, folder);
@@ -260,11 +249,8 @@ void train(Config& c, const Settings& settings, const std::string& command) {
   sampling.window = c.input.window;
   const Sampler sampler(data, split.train, sampling, uint64_t(c.seed));
 
-  if (c.out.empty())
-    c.out = fresh_folder("runs/" + c.preset);
-  else if (std::filesystem::exists(c.out) && !std::filesystem::is_empty(c.out))
-    fail(c.out, ": is there already and not empty; name another folder with --out");
-  std::filesystem::create_directories(c.out);
+  if (c.out.empty()) c.out = fresh_folder("runs/" + c.preset);
+  make_folder(c.out);
   write_file(c.out + "/config.json", settings.to_json());
 
   std::printf("settings\n");
@@ -342,7 +328,7 @@ void train(Config& c, const Settings& settings, const std::string& command) {
     const bool is_best = validation.dice > best;
     if (is_best) write_safetensors(c.out + "/best.safetensors", state, metadata), best = validation.dice;
     if (epoch == 1 || epoch == c.train.epochs || epoch % std::max<int64_t>(c.train.epochs / 4, 1) == 0) {
-      std::filesystem::create_directories(c.out + "/overlays");
+      make_folder(c.out + "/overlays");
       overlays.push_back(text("overlays/epoch_", epoch < 10 ? "00" : epoch < 100 ? "0" : "", epoch, ".png"));
       write_png(c.out + "/" + overlays.back(), overlay_of(validation));
     }
@@ -361,28 +347,27 @@ void train(Config& c, const Settings& settings, const std::string& command) {
     std::printf("  %-70s %.4f%s\n", patient->seriesuid.c_str(), value, patient->mask_voxels ? "" : "  (no nodule)");
   std::printf("  mean over those with nodules %.4f\n\n", validation.dice);
   std::printf("in %s: best.safetensors  last.safetensors  metrics.csv  report.html  overlays/\n", c.out.c_str());
-  std::printf("next: ./predict %s --model %s/best.safetensors\n", validation.patients[0].first->path.c_str(),
+  std::string predict = command.substr(0, command.find(' '));  // ./train -> ./predict
+  if (predict.ends_with("train")) predict.replace(predict.size() - 5, 5, "predict");
+  std::printf("next: %s %s --model %s/best.safetensors\n", predict.c_str(), validation.patients[0].first->path.c_str(),
               c.out.c_str());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_program("train", [&] {
+  return run_program(argv[0], [&] {
     Config config;
     Settings settings("train",
                       "Trains a U-Net to find lung nodules. Without arguments on synthetic scans, which it makes.");
     add_settings(settings, config);
     settings.on_defaults([&] {
-      if (config.preset == "seed")
-        set_seed_recipe(config);
-      else if (config.preset != "laptop")
-        throw UsageError{"--preset is laptop or seed, not \"" + config.preset + "\""};
+      if (config.preset == "seed") set_seed_recipe(config);
     });
     if (!settings.parse(argc, argv)) return;
     check_config(config);
-    std::string command = "./train";
-    for (int i = 1; i < argc; i++) command += std::string(" ") + argv[i];
+    std::string command;
+    for (int i = 0; i < argc; i++) command += std::string(i ? " " : "") + argv[i];
     train(config, settings, command);
   });
 }

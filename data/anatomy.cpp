@@ -1,5 +1,7 @@
 #include "data/anatomy.h"
 
+#include "tensor/parallel.h"
+
 namespace acinus::anatomy {
 namespace {
 
@@ -344,8 +346,8 @@ Tubes grow_tubes(const Body& body) {
 
   const Point roots[4] = {{-36, 8, 16}, {37, 8, 24}, {-36, 10, -14}, {38, 13, -12}};  // arteries, veins: right, left
   std::vector<Node> trees[4];
-#pragma omp parallel for schedule(dynamic)
-  for (int i = 0; i < 4; i++) trees[i] = grow_tree(body, roots[i], Random(body.seed, uint64_t(10 + i)));
+  parallel(4, /*pays=*/true,
+           [&](int64_t i) { trees[i] = grow_tree(body, roots[i], Random(body.seed, uint64_t(10 + i))); });
   for (int i = 0; i < 4; i++)
     for (const Node& node : trees[i]) {
       if (node.parent < 0) continue;

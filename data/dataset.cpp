@@ -7,6 +7,8 @@
 #include <numeric>
 
 #include "data/mask.h"
+#include "tensor/file.h"
+#include "tensor/parallel.h"
 #include "tensor/random.h"
 
 namespace acinus {
@@ -18,7 +20,8 @@ namespace fs = std::filesystem;
 // beside scans under names of their own; they are no scans.
 std::map<std::string, std::string> find_scans(const std::string& folder) {
   std::map<std::string, std::string> scans;
-  for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied)) {
+  const auto options = fs::directory_options::skip_permission_denied | fs::directory_options::follow_directory_symlink;
+  for (const auto& entry : fs::recursive_directory_iterator(folder, options)) {
     const std::string path = entry.path().string(), uid = volume_name(path);
     if (volume_ending(path).empty()) continue;
     if (uid.ends_with("_readers") || uid.ends_with("_mask") || uid.ends_with("_prob")) continue;
@@ -39,6 +42,18 @@ bool read_outlines(const std::string& folder, const Patient& patient, Volume<uin
     fail(path, ": ", readers.grid.size[0], "x", readers.grid.size[1], "x", readers.grid.size[2],
          " voxels, but its scan has ", patient.ct.grid.size[0], "x", patient.ct.grid.size[1], "x",
          patient.ct.grid.size[2]);
+  // The corners must lie where the scan's do, within half a voxel: outlines of a grid that is flipped or moved would
+  // teach wrong places.
+  const Index3 size = readers.grid.size;
+  for (int corner = 0; corner < 8; corner++) {
+    Vec3 at{};
+    for (int i = 0; i < 3; i++) at[size_t(i)] = corner >> i & 1 ? double(size[size_t(i)] - 1) : 0;
+    const Vec3 there = patient.ct.grid.to_voxel(readers.grid.to_world(at));
+    for (size_t i = 0; i < 3; i++)
+      if (!(std::abs(there[i] - at[i]) < 0.5))
+        fail(path, ": its voxel (", at[0], ", ", at[1], ", ", at[2], ") lies at (", there[0], ", ", there[1], ", ",
+             there[2], ") of the scan ", patient.path, "; their origin, spacing or direction differ");
+  }
   mask = reader_mask(readers);
   mask.grid = patient.ct.grid;
   return true;
@@ -108,35 +123,39 @@ Split split_patients(const Dataset& dataset, double fraction, const std::string&
   const auto& patients = dataset.patients;
   std::vector<bool> aside(patients.size(), false);
   if (!held_out.empty()) {
-    for (size_t begin = 0; begin <= held_out.size();) {
-      const size_t end = std::min(held_out.find(',', begin), held_out.size());
-      const std::string id = held_out.substr(begin, end - begin);
+    for (std::string_view rest = held_out; !rest.empty();) {
+      const std::string_view id = trimmed(rest.substr(0, rest.find(',')));
+      rest.remove_prefix(std::min(rest.find(',') + (rest.find(',') != rest.npos), rest.size()));
+      if (id.empty()) continue;
       size_t found = 0;
       for (size_t i = 0; i < patients.size(); i++)
-        if (!id.empty() && patients[i].seriesuid.ends_with(id)) aside[i] = true, found++;
-      if (found != 1) fail("held out \"", id, "\": ", found, " scans end so; give more characters of the seriesuid");
-      begin = end + 1;
+        if (patients[i].seriesuid.ends_with(id)) aside[i] = true, found++;
+      if (found == 0)
+        fail("held out \"", id, "\": no seriesuid ends so; one that is there is ", patients.front().seriesuid);
+      if (found > 1) fail("held out \"", id, "\": ", found, " seriesuids end so; give more characters");
     }
   } else {
     std::vector<size_t> order(patients.size());
     std::iota(order.begin(), order.end(), size_t(0));
     Random random(seed);
     for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[size_t(random.below(int64_t(i)))]);
-    std::stable_partition(order.begin(), order.begin() + int64_t(order.size()),
-                          [first = true, &patients](size_t i) mutable {  // one with nodules to the front
-                            const bool chosen = first && patients[i].mask_voxels > 0;
-                            if (chosen) first = false;
-                            return chosen;
-                          });
+    // Of those with nodules, one goes to the front, to be judged on, and one to the end, to learn from. If there is
+    // only one, it is for learning.
+    const auto has_nodules = [&](size_t i) { return patients[i].mask_voxels > 0; };
+    const bool enough = std::count_if(order.begin(), order.end(), has_nodules) > 1;
+    const auto first = std::find_if(order.begin(), order.end(), has_nodules);
+    if (enough) std::rotate(order.begin(), first, first + 1);
+    const auto next = std::find_if(order.begin() + enough, order.end(), has_nodules);
+    if (next != order.end()) std::rotate(next, next + 1, order.end());
     const auto wanted = int64_t(std::llround(fraction * double(order.size())));
     const int64_t n = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(int64_t(order.size()) - 1, 1));
     for (int64_t i = 0; i < n; i++) aside[order[size_t(i)]] = true;
   }
   Split split;
   for (size_t i = 0; i < patients.size(); i++) (aside[i] ? split.validation : split.train).push_back(i);
-  if (split.train.empty())
-    fail("no patient is left to train on: there are ", patients.size(), ", and ", split.validation.size(),
-         " are held out; at least two patients are needed");
+  if (split.train.empty() || split.validation.empty())
+    fail("of ", count(patients.size(), "patient"), ", ", split.validation.size(), " are held out and ",
+         split.train.size(), " are left to train on; at least one of each is needed");
   return split;
 }
 
@@ -229,8 +248,7 @@ void Sampler::draw(int64_t index, int64_t n, Tensor& x, Tensor& t) const {
   const int64_t side = options_.size, planes = options_.planes;
   x = Tensor({n, side, side, planes});
   t = Tensor({n, side, side, 1});
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t i = 0; i < n; i++) {
+  parallel(n, /*pays=*/true, [&](int64_t i) {
     const Place at = place(index + i);
     const Volume<uint8_t>& mask = at.patient->mask;
     const int64_t left = at.x - side / 2, top = at.y - side / 2;
@@ -255,7 +273,7 @@ void Sampler::draw(int64_t index, int64_t n, Tensor& x, Tensor& t) const {
     };
     mirror(image, planes);
     mirror(target, 1);
-  }
+  });
 }
 
 }  // namespace acinus

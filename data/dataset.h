@@ -44,9 +44,9 @@ Dataset load_dataset(const std::string& folder, MaskSource masks, int64_t memory
 struct Split {
   std::vector<size_t> train, validation;  // indices into Dataset::patients
 };
-// Shuffles the patients by `seed` and sets a share of them aside, at least one on each side; the first one set aside
-// has nodules if any patient has. `held_out`, if not empty, names the validation patients instead: seriesuids, or
-// their last characters, parted by commas.
+// Shuffles the patients by `seed` and sets a share of them aside, at least one on each side; where two or more have
+// nodules, one of these at least is on either side. `held_out`, if not empty, names the validation patients instead:
+// seriesuids, or their last characters, parted by commas.
 Split split_patients(const Dataset& dataset, double fraction, const std::string& held_out, uint64_t seed);
 
 // Hounsfield units from low to high become 0 to 1; what lies outside is clamped.
@@ -68,7 +68,7 @@ struct SamplingOptions {
   int64_t size = 96;          // side of the square pieces of slices, voxels
   int64_t planes = 3;         // odd
   double foreground = 0.6;    // share of pieces around a nodule; most of the others lie in the lungs
-  bool whole_slices = false;  // the middle of each slice that holds a nodule, each once an epoch, as the seed system
+  bool whole_slices = false;  // the middle of each slice that holds a nodule, each once a pass, as the seed system
   bool mirror = true;         // left-right and front-back at random
   HuWindow window;
 };

@@ -8,6 +8,12 @@
 
 namespace acinus {
 
+Index3 as_drawn(const Grid& grid, Index3 voxel) {
+  for (size_t axis : {0, 1})
+    if (grid.direction[axis][axis] < 0) voxel[axis] = grid.size[axis] - 1 - voxel[axis];
+  return voxel;
+}
+
 Picture overlay(const Volume<int16_t>& ct, const Volume<uint8_t>* truth, const Volume<uint8_t>* predicted, int64_t z,
                 int zoom, double low, double high) {
   const int64_t w = ct.grid.size[0], h = ct.grid.size[1];
@@ -16,18 +22,21 @@ Picture overlay(const Volume<int16_t>& ct, const Volume<uint8_t>* truth, const V
   picture.pixels.resize(size_t(picture.width) * size_t(picture.height) * 3);
 
   // A pixel lies on the outline of a mask if its voxel is in the mask and it touches a side behind which none is.
+  const auto voxel = [&](int64_t px, int64_t py) { return as_drawn(ct.grid, {px / zoom, py / zoom, z}); };
   const auto on_outline = [&](const Volume<uint8_t>* mask, int64_t px, int64_t py) {
     if (!mask) return false;
-    const int64_t x = px / zoom, y = py / zoom;
-    const auto in = [&](int64_t i, int64_t j) { return i >= 0 && i < w && j >= 0 && j < h && mask->at(i, j, z) != 0; };
-    if (!in(x, y)) return false;
-    return (px % zoom == 0 && !in(x - 1, y)) || (px % zoom == zoom - 1 && !in(x + 1, y)) ||
-           (py % zoom == 0 && !in(x, y - 1)) || (py % zoom == zoom - 1 && !in(x, y + 1));
+    const auto in = [&](int64_t x, int64_t y) {
+      if (x < 0 || x >= picture.width || y < 0 || y >= picture.height) return false;
+      const Index3 at = voxel(x, y);
+      return mask->at(at[0], at[1], z) != 0;
+    };
+    return in(px, py) && (!in(px - 1, py) || !in(px + 1, py) || !in(px, py - 1) || !in(px, py + 1));
   };
   uint8_t* out = picture.pixels.data();
   for (int64_t py = 0; py < picture.height; py++)
     for (int64_t px = 0; px < picture.width; px++, out += 3) {
-      const double grey = (ct.at(px / zoom, py / zoom, z) - low) / (high - low);
+      const Index3 at = voxel(px, py);
+      const double grey = (ct.at(at[0], at[1], z) - low) / (high - low);
       std::fill_n(out, 3, uint8_t(std::clamp(grey, 0.0, 1.0) * 255));
       const bool is_true = on_outline(truth, px, py), is_predicted = on_outline(predicted, px, py);
       if (is_true || is_predicted) {

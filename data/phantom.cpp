@@ -10,6 +10,7 @@
 #include "data/csv.h"
 #include "tensor/check.h"
 #include "tensor/file.h"
+#include "tensor/parallel.h"
 
 namespace acinus {
 
@@ -296,11 +297,11 @@ Phantom make_phantom(const PhantomOptions& options, uint64_t seed) {
   const Painter painter{body, grid, tubes, lumps, width, cuts};
   Volume<float> exact(grid);
   const size_t slice = size_t(grid.size[0] * grid.size[1]);
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t z = 0; z < grid.size[2]; z++) painter.paint_slice(z, {exact.slice(z), slice}, phantom.mask.slice(z));
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t z = 0; z < grid.size[2]; z++)
-    scan_slice(exact, z, options.noise, scramble(seed + 99), phantom.ct.slice(z));
+  parallel(grid.size[2], /*pays=*/true, [&](int64_t z) {
+    painter.paint_slice(z, {exact.slice(z), slice}, phantom.mask.slice(z));
+  });
+  parallel(grid.size[2], /*pays=*/true,
+           [&](int64_t z) { scan_slice(exact, z, options.noise, scramble(seed + 99), phantom.ct.slice(z)); });
   if (options.flip) flip(phantom.ct), flip(phantom.mask);
   return phantom;
 }

@@ -19,8 +19,8 @@ Tensor from_pytorch_layout(const Tensor& parameter);  // the inverse
 // The module's parameters and buffers, in PyTorch's layouts: what a state_dict() would hold.
 NamedTensors state_dict(const Module& module);
 // Overwrites them. Strict: throws Error that lists the missing, the unexpected and the mis-shaped names, having
-// changed nothing. Names that start with "optimizer." belong to training and are passed over. `source` names the
-// file in the message.
+// changed nothing. Names that start with "optimizer." belong to training (in our layouts) and are passed over. `source`
+// names the file in the message.
 void load_state_dict(const Module& module, const SafeTensors& state, const std::string& source);
 
 std::string to_json(const UNetOptions& options);

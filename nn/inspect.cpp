@@ -46,13 +46,11 @@ std::string summary(Module& module, const std::function<void()>& forward) {
     row(scope, op, text(y.shape()), it == count.end() || it->second == 0 ? "" : grouped(it->second));
     if (it != count.end()) it->second = 0;  // counted once, in the part's first op
   });
-  const bool was_training = module.training();
-  module.eval();  // or batch norm would take the example for data
   {
-    NoGrad no_grad;
+    const Evaluating evaluating(module);  // or batch norm would take the example for data
+    const NoGrad no_grad;
     forward();
   }
-  module.train(was_training);
   table << "  " << grouped(module.parameter_count()) << " parameters\n";
   return table.str();
 }

@@ -21,8 +21,8 @@ Tensor Conv2d::operator()(const Tensor& x) {
 }
 
 ConvTranspose2d::ConvTranspose2d(int64_t in, int64_t out, Init init, Random& random) {
-  // Kernel and stride are 2, so every output pixel sums over one input pixel.
-  weight = initial(init, {2, 2, out, in}, in, out, random);
+  // Kernel and stride are 2, so every output pixel sums over one input pixel, and every input pixel feeds four.
+  weight = initial(init, {2, 2, out, in}, in, 4 * out, random);
   bias = Tensor::zeros({out});
   parameter("weight", weight);
   parameter("bias", bias);

@@ -3,10 +3,11 @@
 //
 //   struct Pair : Module {
 //     Conv2d a, b;
-//     Pair() : a(1, 8, {.padding = 1}), b(8, 8, {.padding = 1}) { child("a", a); child("b", b); }
-//     Tensor operator()(const Tensor& x) { return b(relu(a(x))); }
+//     explicit Pair(Random& r) : a(1, 8, {.padding = 1}, r), b(8, 8, {.padding = 1}, r) { child("a", a); child("b", b);
+//     } Tensor operator()(const Tensor& x) { return b(relu(a(x))); }
 //   };
-//   Pair pair;  pair.state() -> a.weight (3,3,1,8), a.bias (8), b.weight (3,3,8,8), b.bias (8)
+//   Random random(1);  Pair pair(random);  pair.state() -> a.weight (3,3,1,8), a.bias (8), b.weight (3,3,8,8), b.bias
+//   (8)
 #pragma once
 #include <string>
 #include <utility>
@@ -35,7 +36,6 @@ class Module {
   void to(DType dtype);  // converts all parameters and buffers; make the optimiser after this
   void zero_grad();      // forgets all gradients
 
- public:
   // For constructors: what belongs to this module, by name.
   void parameter(const std::string& name, Tensor& tensor);  // requires_grad() is called on it
   void buffer(const std::string& name, Tensor& tensor);
@@ -54,6 +54,19 @@ class Module {
   std::vector<Entry> tensors_;
   std::vector<Module*> children_;
   bool training_ = true;
+};
+
+// While one of these lives, the module is in eval mode.
+class Evaluating {
+ public:
+  explicit Evaluating(Module& module) : module_(module), was_training_(module.training()) { module.eval(); }
+  ~Evaluating() { module_.train(was_training_); }
+  Evaluating(const Evaluating&) = delete;
+  Evaluating& operator=(const Evaluating&) = delete;
+
+ private:
+  Module& module_;
+  bool was_training_;
 };
 
 }  // namespace acinus

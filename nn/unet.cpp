@@ -89,8 +89,8 @@ Tensor UNet::upsampled(Block& block, const Tensor& x) const {
 }
 
 Tensor UNet::operator()(const Tensor& image) {
-  check(image.shape().rank() == 4 && image.shape()[3] == options_.in, "UNet: needs (N,H,W,", options_.in, "), got ",
-        image.shape());
+  check(image.shape().rank() == 4 && image.elements() > 0 && image.shape()[3] == options_.in, "UNet: needs (N,H,W,",
+        options_.in, ") with pixels, got ", image.shape());
   const int64_t multiple = int64_t(1) << options_.depth;
   const int64_t bottom = (multiple - image.shape()[1] % multiple) % multiple;
   const int64_t right = (multiple - image.shape()[2] % multiple) % multiple;

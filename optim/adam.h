@@ -9,6 +9,8 @@ struct AdamOptions {
   bool decoupled = false;  // false: weight decay is added to the gradient (L2); true: AdamW
 };
 
+// Counts its own steps, not each parameter's: one that first gets a gradient later on is corrected less than in
+// PyTorch.
 class Adam : public Optimizer {
  public:
   Adam(NamedTensors parameters, AdamOptions options = {});

@@ -16,7 +16,7 @@ double clip_grad_norm(const NamedTensors& parameters, double max_norm) {
   for (const auto& [name, p] : parameters)
     if (const Tensor g = p.grad()) total += reduce_to_number(Square{}, g);  // in float32, 2e19^2 is infinite
   const double norm = std::sqrt(total);
-  if (norm > max_norm)
+  if (norm > max_norm && std::isfinite(norm))
     for (const auto& [name, p] : parameters)
       if (Tensor g = p.grad()) map_into(g, Scale{max_norm / norm}, g);
   return norm;

@@ -20,7 +20,7 @@ class Optimizer {
 };
 
 // Scales all gradients so that their common norm, sqrt of the sum of all squares, is at most max_norm. Returns
-// the norm before. (Pascanu et al. 2013) A gradient with NaN gives NaN, and nothing is changed.
+// the norm before. (Pascanu et al. 2013) Where it is infinite or NaN, nothing is changed.
 double clip_grad_norm(const NamedTensors& parameters, double max_norm);
 
 }  // namespace acinus

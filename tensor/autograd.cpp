@@ -24,9 +24,10 @@ struct GradSlot {
 };
 
 namespace {
-bool recording = true;
-std::string scope_name;
-Observer observer;
+// Each thread's own, so that two networks may run in two threads.
+thread_local bool recording = true;
+thread_local std::string scope_name;
+thread_local Observer observer;
 }  // namespace
 
 // The one place that reaches into the handles.
@@ -150,7 +151,7 @@ void Tensor::backward() const {
   }
 
   NoGrad no_grad;
-  slot_->grad = Tensor::full(shape_, 1, dtype_, device_);
+  Input(slot_).add_grad(Tensor::full(shape_, 1, dtype_, device_));
   while (!order.empty()) {
     const std::shared_ptr<GradSlot> slot = std::move(order.back());
     order.pop_back();

@@ -15,8 +15,9 @@
 //   z.slot -> Node mul -> { slot of square(x) -> Node square -> { x.slot },  w.slot }
 //
 // A node points at slots and not at tensors, so an activation lives only as long as a closure captured it;
-// a closure captures detached inputs or outputs (x.detach()), never a tensor with its own slot: that would be
-// a cycle of shared pointers and leak. backward() frees each node as soon as it has run.
+// a closure captures detached inputs (x.detach()), or the output before record() gives it a slot, never a tensor with a
+// slot of its own node: that would be a cycle of shared pointers and leak. backward() frees each node as soon as it has
+// run.
 #pragma once
 #include <functional>
 #include <string>
@@ -71,7 +72,7 @@ class Scope {
 };
 
 // Called after every op with its output, and in backward() with the gradient an op receives. What the NaN
-// search, the model summary and the profiler are made of. observe(nullptr) takes it off again.
+// search, the model summary and the profiler are made of. observe(nullptr) takes it off again. Each thread has its own.
 using Observer = std::function<void(const char* op, const std::string& scope, const Tensor& result, bool backward)>;
 void observe(Observer observer);
 

@@ -5,19 +5,11 @@
 
 #include "tensor/conv.h"
 #include "tensor/gemm.h"
+#include "tensor/parallel.h"
 #include "tensor/winograd.h"
 
 namespace acinus {
 namespace {
-
-// Scratch memory of a thread, kept from call to call. What it holds at first is whatever was there.
-template <class T>
-T* scratch(int which, int64_t elements) {
-  thread_local std::vector<T> buffers[3];
-  std::vector<T>& buffer = buffers[which];
-  if (int64_t(buffer.size()) < elements) buffer.resize(size_t(elements));
-  return buffer.data();
-}
 
 // How many rows make a band: `floats_per_row` of each should fill about half a 1 MB L2 cache.
 int64_t rows_per_band(int64_t rows, int64_t floats_per_row) {
@@ -93,11 +85,11 @@ template <class T>
 void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
   const int64_t width = g.ow + g.kw - 1;  // of a padded row; equals w + 2*padding
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, width * (g.c + g.o)));
-#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
-  for (size_t i = 0; i < bands.size(); i++) {
-    const Band band = bands[i];
-    T* padded = scratch<T>(0, ((band.rows + g.kh - 1) * width + g.kw) * g.c);
-    T* out = scratch<T>(1, band.rows * width * g.o);
+  const int64_t most = bands.empty() ? 0 : bands[0].rows;
+  const int64_t padded_size = ((most + g.kh - 1) * width + g.kw) * g.c, out_size = most * width * g.o;
+  parallel<T>(int64_t(bands.size()), g.pays_threads(), padded_size + out_size, [&](int64_t i, T* padded) {
+    const Band band = bands[size_t(i)];
+    T* out = padded + padded_size;
     fill_padded(x + band.image * g.h * g.w * g.c, g.h, g.w, g.c, g.padding, band.first, band.rows + g.kh - 1, width,
                 g.kw, padded);
     for (int64_t a = 0; a < g.kh; a++)
@@ -109,7 +101,7 @@ void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, 
       std::copy_n(out + r * width * g.o, g.ow * g.o, row);
       add_bias(row, g.ow, g.o, bias);
     }
-  }
+  });
 }
 
 template <class T>
@@ -117,12 +109,11 @@ void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias
   const int64_t depth = g.kh * g.kw * g.c;
   const bool is_matrix = g.kh == 1 && g.kw == 1 && g.stride == 1 && g.padding == 0;  // a 1x1 kernel needs no copy
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (depth + g.o)));
-#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
-  for (size_t i = 0; i < bands.size(); i++) {
-    const Band band = bands[i];
+  const int64_t copy_size = is_matrix || bands.empty() ? 0 : bands[0].rows * g.ow * depth;
+  parallel<T>(int64_t(bands.size()), g.pays_threads(), copy_size, [&](int64_t i, T* copy) {
+    const Band band = bands[size_t(i)];
     const T* matrix = x + (band.image * g.h + band.first) * g.w * g.c;
     if (!is_matrix) {
-      T* copy = scratch<T>(0, band.rows * g.ow * depth);
       gather(g, x, band, 0, g.kh, copy);
       matrix = copy;
     }
@@ -130,7 +121,7 @@ void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias
     gemm<T>(Transpose::none, {matrix, band.rows * g.ow, depth, depth}, {w, depth, g.o, g.o},
             {out, band.rows * g.ow, g.o, g.o});
     add_bias(out, band.rows * g.ow, g.o, bias);
-  }
+  });
 }
 
 // ---- data gradient --------------------------------------------------------------------------------------------
@@ -180,11 +171,10 @@ void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const 
       const int64_t rows = (g.h - phase_row + g.stride - 1) / g.stride,
                     cols = (g.w - phase_col + g.stride - 1) / g.stride;
       const auto bands = bands_of(g.n, rows, rows_per_band(rows, cols * (depth + g.c)));
-#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
-      for (size_t i = 0; i < bands.size(); i++) {
-        const Band band = bands[i];
-        T* matrix = scratch<T>(0, band.rows * cols * depth);
-        T* product = scratch<T>(1, band.rows * cols * g.c);
+      const int64_t pixels = bands.empty() ? 0 : bands[0].rows * cols;
+      parallel<T>(int64_t(bands.size()), g.pays_threads(), pixels * (depth + g.c), [&](int64_t i, T* matrix) {
+        const Band band = bands[size_t(i)];
+        T* product = matrix + pixels * depth;
         T* to = matrix;
         for (int64_t r = band.first; r < band.first + band.rows; r++)
           for (int64_t q = 0; q < cols; q++)
@@ -208,7 +198,7 @@ void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const 
                 product + (r * cols + q) * g.c, g.c,
                 dx + ((band.image * g.h + (band.first + r) * g.stride + phase_row) * g.w + q * g.stride + phase_col) *
                          g.c);
-      }
+      });
     }
 }
 
@@ -218,17 +208,17 @@ void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const 
 // sums its bands in order, and the parts are added in order; kernel rows are independent. Many parts would cost
 // memory (each holds a whole dw), so large weights get fewer.
 template <class T, class AddBand>
-void weight_gradient(const ConvGeometry& g, const std::vector<Band>& bands, T* dw, AddBand add_band) {
+void weight_gradient(const ConvGeometry& g, const std::vector<Band>& bands, T* dw, int64_t scratch_size,
+                     AddBand add_band) {
   const int64_t row_size = g.kw * g.c * g.o, size = g.kh * row_size;
   const int64_t most = std::clamp<int64_t>((int64_t(1) << 22) / std::max<int64_t>(size, 1), 2, 32);
   const int64_t parts = std::min<int64_t>(most, std::max<int64_t>(int64_t(bands.size()), 1));
   std::vector<T> sums(size_t(parts * size), T(0));
-#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
-  for (int64_t task = 0; task < parts * g.kh; task++) {
+  parallel<T>(parts * g.kh, g.pays_threads(), scratch_size, [&](int64_t task, T* scratch) {
     const int64_t part = task / g.kh, a = task % g.kh;
     for (int64_t i = part; i < int64_t(bands.size()); i += parts)
-      add_band(bands[size_t(i)], a, &sums[size_t(part * size + a * row_size)]);
-  }
+      add_band(bands[size_t(i)], a, scratch, &sums[size_t(part * size + a * row_size)]);
+  });
 #pragma omp parallel for simd schedule(static) if (g.pays_threads())
   for (int64_t i = 0; i < size; i++) {
     T sum = sums[size_t(i)];
@@ -241,40 +231,41 @@ template <class T>
 void weight_gradient_view(const ConvGeometry& g, const T* x, const T* dy, T* dw) {
   const int64_t width = g.ow + g.kw - 1;
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, width * (g.c + g.o)));
-  weight_gradient(g, bands, dw, [&](const Band& band, int64_t a, T* sum) {
+  const int64_t most = bands.empty() ? 0 : bands[0].rows, padded_size = (most * width + g.kw) * g.c;
+  const auto add_band = [&](const Band& band, int64_t a, T* padded, T* sum) {
     // forward: out[pixel] += view[pixel] * w[a], hence dw[a] += view^T * dy, with dy = 0 where rows straddle
-    T* padded = scratch<T>(0, (band.rows * width + g.kw) * g.c);
-    T* dout = scratch<T>(1, band.rows * width * g.o);
+    T* dout = padded + padded_size;
     fill_padded(x + band.image * g.h * g.w * g.c, g.h, g.w, g.c, g.padding, band.first + a, band.rows, width, g.kw,
                 padded);
     fill_padded(dy + band.image * g.oh * g.ow * g.o, g.oh, g.ow, g.o, 0, band.first, band.rows, width, 0, dout);
     gemm<T>(Transpose::a, {padded, band.rows * width, g.kw * g.c, g.c}, {dout, band.rows * width, g.o, g.o},
             {sum, g.kw * g.c, g.o, g.o}, /*accumulate=*/true);
-  });
+  };
+  weight_gradient(g, bands, dw, padded_size + most * width * g.o, add_band);
 }
 
 template <class T>
 void weight_gradient_gather(const ConvGeometry& g, const T* x, const T* dy, T* dw) {
   const int64_t depth = g.kw * g.c;
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (depth + g.o)));
-  weight_gradient(g, bands, dw, [&](const Band& band, int64_t a, T* sum) {
-    T* matrix = scratch<T>(0, band.rows * g.ow * depth);
+  const auto add_band = [&](const Band& band, int64_t a, T* matrix, T* sum) {
     gather(g, x, band, a, a + 1, matrix);
     gemm<T>(Transpose::a, {matrix, band.rows * g.ow, depth, depth},
             {dy + (band.image * g.oh + band.first) * g.ow * g.o, band.rows * g.ow, g.o, g.o}, {sum, depth, g.o, g.o},
             /*accumulate=*/true);
-  });
+  };
+  weight_gradient(g, bands, dw, bands.empty() ? 0 : bands[0].rows * g.ow * depth, add_band);
 }
 
 }  // namespace
 
 ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted) {
   const bool can_view = g.stride == 1 && g.dilation == 1 && g.kh == g.kw && g.padding < g.kh;
-  const bool can_winograd = can_view && g.kh == 3;
+  const bool can_winograd = can_view && g.kh == 3 && g.c > 0 && g.o > 0;
   const auto check_can = [&](bool can, const char* name, const char* kernel) {
     check(can, op, ": the ", name, " algorithm needs stride 1, dilation 1, a ", kernel,
-          " kernel and padding less than it; got stride ", g.stride, ", dilation ", g.dilation, ", padding ", g.padding,
-          ", kernel ", g.kh, "x", g.kw);
+          " kernel, padding less than it, and channels; got stride ", g.stride, ", dilation ", g.dilation, ", padding ",
+          g.padding, ", kernel ", g.kh, "x", g.kw);
   };
   if (wanted == ConvAlgorithm::view) check_can(can_view, "view", "square");
   if (wanted == ConvAlgorithm::winograd) check_can(can_winograd, "Winograd", "3x3");

@@ -56,6 +56,7 @@ class AtomicFile {
 };
 
 void write_file(const std::string& path, std::string_view content);
+void make_folder(const std::string& path);  // and those above it; one that is there already is fine
 
 // Lines and words of a text that was read.
 constexpr bool is_blank(char c) { return c == ' ' || ('\t' <= c && c <= '\r'); }

@@ -144,4 +144,11 @@ Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t colum
   return y;
 }
 
+// The f of a plain sum.
+template <class T>
+struct Element {
+  const T* x;
+  HD T operator()(int64_t i, int64_t) const { return x[i]; }
+};
+
 }  // namespace acinus

@@ -17,6 +17,7 @@ struct Cache {
   std::mutex mutex;
   std::multimap<int64_t, void*> free;  // by size
   Stats stats{0, 0, 0};
+  int64_t most = 0;  // bytes ever in use at a time
   bool poison = false;
 };
 
@@ -27,7 +28,7 @@ Cache& cache() {
 }
 
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks:
-// 1000 -> 1024, 1025 -> 1152, ... at most 12.5 % is wasted.
+// 1000 -> 1024, 1025 -> 1152, ... beyond 512 bytes at most 12.5 % is wasted.
 int64_t round_up(int64_t bytes) {
   int64_t power = 512;
   while (power * 2 <= bytes) power *= 2;
@@ -43,16 +44,22 @@ void give_back_all(Cache& c) {
   c.free.clear();
 }
 
-void* take(int64_t size) {
+// A kept block that is large enough and at most an eighth too large, or a new one; `size` becomes the block's.
+void* take(int64_t& size) {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
   void* block = nullptr;
-  if (auto it = c.free.find(size); it != c.free.end()) {
+  if (auto it = c.free.lower_bound(size); it != c.free.end() && it->first <= size + size / 8) {
+    size = it->first;
     block = it->second;
     c.free.erase(it);
   } else {
+    // Where sizes change, as from scan to scan, old blocks pile up that no request fits. Once they are half as much as
+    // was ever needed at a time, they go.
+    c.most = std::max(c.most, c.stats.in_use + size);
+    if (c.stats.reserved + size > c.most + c.most / 2) give_back_all(c);
     block = std::aligned_alloc(64, size_t(size));
-    if (!block) {  // perhaps the kept blocks of other sizes are in the way
+    if (!block) {
       give_back_all(c);
       block = std::aligned_alloc(64, size_t(size));
     }
@@ -78,8 +85,9 @@ void keep(void* block, int64_t size) {
 
 std::shared_ptr<void> allocate(int64_t bytes) {
   check(bytes >= 0 && bytes < (int64_t(1) << 46), "allocate: ", bytes, " bytes is no sensible size for a tensor");
-  const int64_t size = round_up(bytes);
-  return std::shared_ptr<void>(take(size), [size](void* block) { keep(block, size); });
+  int64_t size = round_up(bytes);
+  void* block = take(size);
+  return std::shared_ptr<void>(block, [size](void* block) { keep(block, size); });
 }
 
 Stats stats() {
@@ -95,6 +103,7 @@ void reset_peak() {
 void release_cache() {
   std::lock_guard lock(cache().mutex);
   give_back_all(cache());
+  cache().most = cache().stats.in_use;
 }
 
 void expect_large_pages([[maybe_unused]] void* block, [[maybe_unused]] int64_t bytes) {

@@ -30,12 +30,6 @@ Tensor group_mean(const NormGeometry& g, const Tensor& sums) {
 }
 
 template <class T>
-struct Value {
-  const T* x;
-  HD T operator()(int64_t i, int64_t) const { return x[i]; }
-};
-
-template <class T>
 struct SquaredDeviation {
   const T *x, *mean;
   HD T operator()(int64_t i, int64_t s) const {
@@ -109,7 +103,7 @@ NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
   return dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     // Two passes: the mean first, then deviations from it. sum(x^2) - mean^2 would cancel in float32.
-    Tensor sums = reduce_columns<T>(x.device(), g.images, g.rows, g.channels, Value<T>{x.data<T>()});
+    Tensor sums = reduce_columns<T>(x.device(), g.images, g.rows, g.channels, Element<T>{x.data<T>()});
     Tensor mean = group_mean<T>(g, sums);
     sums =
         reduce_columns<T>(x.device(), g.images, g.rows, g.channels, SquaredDeviation<T>{x.data<T>(), mean.data<T>()});
@@ -136,11 +130,11 @@ Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const N
         dispatch(dy.dtype(), [&](auto zero) {
           using T = decltype(zero);
           const Xhat<T> xhat{x.data<T>(), mean.data<T>(), istd.data<T>()};
-          const Tensor sum_dy = reduce_columns<T>(x.device(), g.images, g.rows, g.channels, Value<T>{dy.data<T>()});
+          const Tensor sum_dy = reduce_columns<T>(x.device(), g.images, g.rows, g.channels, Element<T>{dy.data<T>()});
           const Tensor sum_dy_xhat =
               reduce_columns<T>(x.device(), g.images, g.rows, g.channels, GradientTimesXhat<T>{xhat, dy.data<T>()});
           const auto over_images = [&](const Tensor& sums) {
-            return reduce_columns<T>(x.device(), 1, g.images, g.channels, Value<T>{sums.data<T>()})
+            return reduce_columns<T>(x.device(), 1, g.images, g.channels, Element<T>{sums.data<T>()})
                 .viewed_as({g.channels});
           };
           if (in[1].needs_grad()) in[1].add_grad(over_images(sum_dy_xhat));

@@ -99,13 +99,15 @@ class Tensor {
   Tensor detach() const;                       // same elements, no gradient: what an op's closure should capture
   Tensor viewed_as(const Shape& shape) const;  // same elements under another shape, no gradient (see reshape in ops.h)
   Tensor permuted(const std::vector<int>& axes) const;  // a copy whose axis i is this tensor's axes[i], no gradient
-  void copy_from(const Tensor& source);                 // overwrites the elements in place; same shape, any dtype
+  // Overwrites the elements in place; same shape, any dtype. A backward() that still needs the old ones would compute
+  // wrong gradients without a word: change parameters between a backward() and the next forward pass.
+  void copy_from(const Tensor& source);
   bool is_unique() const { return storage_.use_count() == 1; }  // does no other tensor share the elements?
 
   // ---- the gradient (autograd.h tells how it works)
   Tensor& requires_grad(bool on = true);  // makes this a leaf whose gradient is wanted (a parameter)
   bool needs_grad() const { return slot_ != nullptr; }
-  Tensor grad() const;                // empty before the first backward()
+  Tensor grad() const;                // of a leaf; empty before the first backward()
   void set_grad(const Tensor& grad);  // Tensor() forgets it
   void backward() const;              // of a scalar: adds d(this)/d(leaf) to every leaf's gradient
 

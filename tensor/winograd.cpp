@@ -46,6 +46,7 @@
 
 #include "tensor/gemm.h"
 #include "tensor/memory.h"
+#include "tensor/parallel.h"
 #include "tensor/simd.h"
 
 namespace acinus {
@@ -294,25 +295,22 @@ void forward(const ConvGeometry& g, const Image<const T>& x, const T* w, const T
     weight_stage(w, x.c, y.c, k, std::min(width, outs - k), u.data + points * x.c * k);
 
   const int64_t block = tiles_per_block(cols + outs, sizeof(T)), blocks = (tiles.count() + block - 1) / block;
-#pragma omp parallel if (g.pays_threads())
-  {
-    Buffer<T> v_buffer(Stack<T>::elements(block, cols)), m_buffer(Stack<T>::elements(block, outs));
-    Buffer<T> copy(points * std::max(cols, outs));
-#pragma omp for schedule(dynamic)
-    for (int64_t i = 0; i < blocks; i++) {
-      const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles.count());
-      const Stack<T> v(v_buffer.data, block, cols), m(m_buffer.data, block, outs);
-      input_stage(x, tiles, g.padding, t0, t1, 0, v, copy.data);
-      for (int64_t p = 0; p < points; p++)
-        for (int64_t k = 0; k < outs; k += width) {
-          const int64_t here = std::min(width, outs - k);
-          panel_product<T>(Transpose::none, {v.data + p * v.point, t1 - t0, x.c, cols},
-                           {u.data + points * x.c * k + p * x.c * here, x.c, here, here},
-                           {m.data + p * m.point + k, t1 - t0, here, outs});
-        }
-      output_stage(m, b.data, y, tiles, t0, t1, copy.data);
-    }
-  }
+  const int64_t v_size = Stack<T>::elements(block, cols), m_size = Stack<T>::elements(block, outs);
+  const int64_t copy_size = points * std::max(cols, outs);
+  parallel<T>(blocks, g.pays_threads(), v_size + m_size + copy_size, [&](int64_t i, T* scratch) {
+    const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles.count());
+    const Stack<T> v(scratch, block, cols), m(scratch + v_size, block, outs);
+    T* copy = scratch + v_size + m_size;
+    input_stage(x, tiles, g.padding, t0, t1, 0, v, copy);
+    for (int64_t p = 0; p < points; p++)
+      for (int64_t k = 0; k < outs; k += width) {
+        const int64_t here = std::min(width, outs - k);
+        panel_product<T>(Transpose::none, {v.data + p * v.point, t1 - t0, x.c, cols},
+                         {u.data + points * x.c * k + p * x.c * here, x.c, here, here},
+                         {m.data + p * m.point + k, t1 - t0, here, outs});
+      }
+    output_stage(m, b.data, y, tiles, t0, t1, copy);
+  });
 }
 
 // (3,3,c,o) -> (3,3,o,c), turned by 180 degrees.
@@ -344,44 +342,40 @@ void weight_gradient(const ConvGeometry& g, const Image<const T>& x, const Image
   const int64_t parts = std::clamp<int64_t>(32 / (groups_c * groups_o), 1, std::max<int64_t>(blocks, 1));
   const int64_t size = 9 * x.c * dy.c;
   Buffer<T> sums(parts > 1 ? parts * size : 0);
-#pragma omp parallel if (g.pays_threads())
-  {
-    Buffer<T> v_buffer(Stack<T>::elements(block, group_c)), m_buffer(Stack<T>::elements(block, group_o));
-    Buffer<T> u_buffer(Stack<T>::elements(group_c, group_o)), copy(points * std::max(group_c, group_o));
-#pragma omp for schedule(dynamic) collapse(3)
-    for (int64_t part = 0; part < parts; part++)
-      for (int64_t gc = 0; gc < groups_c; gc++)
-        for (int64_t go = 0; go < groups_o; go++) {
-          const int64_t c0 = gc * group_c, o0 = go * group_o;
-          const int64_t cs = std::min(group_c, x.c - c0), os = std::min(group_o, dy.c - o0);
-          const int64_t cols = whole_vectors<T>(cs), outs = whole_vectors<T>(os);
-          const Stack<T> v(v_buffer.data, block, cols), m(m_buffer.data, block, outs), u(u_buffer.data, cs, outs);
-          std::fill_n(u.data, Stack<T>::elements(cs, outs), T(0));
-          for (int64_t i = part; i < blocks; i += parts) {
-            const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles.count());
-            input_stage(x, tiles, g.padding, t0, t1, c0, v, copy.data);
-            output_gradient_stage(dy, tiles, t0, t1, o0, m, copy.data);
-            for (int64_t p = 0; p < points; p++)
-              for (int64_t k = 0; k < outs; k += width) {
-                const int64_t here = std::min(width, outs - k);
-                panel_product<T>(Transpose::a, {v.data + p * v.point, t1 - t0, cs, cols},
-                                 {m.data + p * m.point + k, t1 - t0, here, outs},
-                                 {u.data + p * u.point + k, cs, here, outs}, true);
-              }
-          }
-          T* sum = parts > 1 ? sums.data + part * size : dw;
-          for (int64_t c = 0; c < cs; c++)
-            for (int64_t k = 0; k < outs; k += lanes<T>)
-              both_sides<Vector<T>, 6, 3>(
-                  WeightMapTransposed(),
-                  [&](int i, int j) { return load(u.data + (i * 6 + j) * u.point + c * outs + k); },
-                  [&](int i, int j, const Vector<T>& value) {
-                    T some[lanes<T>];
-                    store(some, value);
-                    std::copy_n(some, std::min(lanes<T>, os - k), sum + ((i * 3 + j) * x.c + c0 + c) * dy.c + o0 + k);
-                  });
+  const int64_t v_size = Stack<T>::elements(block, group_c), m_size = Stack<T>::elements(block, group_o);
+  const int64_t u_size = Stack<T>::elements(group_c, group_o), copy_size = points * std::max(group_c, group_o);
+  const int64_t tasks = parts * groups_c * groups_o, scratch_size = v_size + m_size + u_size + copy_size;
+  parallel<T>(tasks, g.pays_threads(), scratch_size, [&](int64_t task, T* scratch) {
+    const int64_t part = task / (groups_c * groups_o), c0 = task / groups_o % groups_c * group_c,
+                  o0 = task % groups_o * group_o;
+    const int64_t cs = std::min(group_c, x.c - c0), os = std::min(group_o, dy.c - o0);
+    const int64_t cols = whole_vectors<T>(cs), outs = whole_vectors<T>(os);
+    const Stack<T> v(scratch, block, cols), m(scratch + v_size, block, outs), u(scratch + v_size + m_size, cs, outs);
+    T* copy = scratch + v_size + m_size + u_size;
+    std::fill_n(u.data, Stack<T>::elements(cs, outs), T(0));
+    for (int64_t i = part; i < blocks; i += parts) {
+      const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles.count());
+      input_stage(x, tiles, g.padding, t0, t1, c0, v, copy);
+      output_gradient_stage(dy, tiles, t0, t1, o0, m, copy);
+      for (int64_t p = 0; p < points; p++)
+        for (int64_t k = 0; k < outs; k += width) {
+          const int64_t here = std::min(width, outs - k);
+          panel_product<T>(Transpose::a, {v.data + p * v.point, t1 - t0, cs, cols},
+                           {m.data + p * m.point + k, t1 - t0, here, outs}, {u.data + p * u.point + k, cs, here, outs},
+                           true);
         }
-  }
+    }
+    T* sum = parts > 1 ? sums.data + part * size : dw;
+    for (int64_t c = 0; c < cs; c++)
+      for (int64_t k = 0; k < outs; k += lanes<T>)
+        both_sides<Vector<T>, 6, 3>(
+            WeightMapTransposed(), [&](int i, int j) { return load(u.data + (i * 6 + j) * u.point + c * outs + k); },
+            [&](int i, int j, const Vector<T>& value) {
+              T some[lanes<T>];
+              store(some, value);
+              std::copy_n(some, std::min(lanes<T>, os - k), sum + ((i * 3 + j) * x.c + c0 + c) * dy.c + o0 + k);
+            });
+  });
   if (parts == 1) return;
 #pragma omp parallel for schedule(static) if (g.pays_threads())
   for (int64_t row = 0; row < 9 * x.c; row++)

@@ -87,6 +87,10 @@ TEST_CASE("dataset: readers' outlines are used where they are, and must fit") {
   write_volume(folder / "readers/1_readers.mhd", Volume<uint8_t>(Grid{{8, 6, 4}}));
   CHECK_THAT(load_error(folder),
              Catch::Contains("1_readers.mhd") && Catch::Contains("8x6x4") && Catch::Contains("8x6x5"));
+  Volume<uint8_t> elsewhere = readers;
+  elsewhere.grid.origin[0] += 20;
+  write_volume(folder / "readers/1_readers.mhd", elsewhere);
+  CHECK_THAT(load_error(folder), Catch::Contains("1_readers.mhd: its voxel (0, 0, 0) lies at"));
   fs::remove(folder / "readers/1_readers.mhd");
   write_volume(folder / "readers/1_readers.nii.gz", readers);
   CHECK(load(folder).patients[0].mask_voxels == 2);
@@ -160,7 +164,11 @@ TEST_CASE("split: every patient is on one side, the same for the same seed") {
     std::set<size_t> all(split.train.begin(), split.train.end());
     all.insert(split.validation.begin(), split.validation.end());
     CHECK(all.size() == 20);
-    CHECK(std::any_of(split.validation.begin(), split.validation.end(), [](size_t i) { return i >= 12; }));
+    const auto sick = [](size_t i) { return i >= 12; };
+    CHECK(std::any_of(split.validation.begin(), split.validation.end(), sick));
+    const Split most = split_patients(data, 0.95, "", seed);  // one is left to train on
+    CHECK((most.train.size() == 1 && sick(most.train[0])));
+    CHECK(split_patients(patients(10, 9), 0.2, "", seed).train.back() == 9);  // the only one with nodules
     CHECK(split_patients(data, 0.25, "", seed).validation == split.validation);
     seen.insert(split.validation);
   }
@@ -168,7 +176,8 @@ TEST_CASE("split: every patient is on one side, the same for the same seed") {
   for (const auto& [fraction, aside] : {std::pair<double, size_t>{0, 1}, {0.01, 1}, {0.5, 10}, {0.99, 19}, {1, 19}})
     CHECK(split_patients(data, fraction, "", 1).validation.size() == aside);
   CHECK(split_patients(patients(2), 0.2, "", 1).train.size() == 1);
-  CHECK_THAT(error_of([] { split_patients(patients(1), 0.2, "", 1); }), Catch::Contains("at least two patients"));
+  CHECK_THAT(error_of([] { split_patients(patients(1), 0.2, "", 1); }),
+             Catch::Contains("of 1 patient, 1 are held out"));
 }
 
 TEST_CASE("split: patients held out by the ends of their names") {
@@ -176,12 +185,14 @@ TEST_CASE("split: patients held out by the ends of their names") {
   CHECK(split_patients(data, 0.5, "1.3", 1).validation == std::vector<size_t>{3});
   CHECK(split_patients(data, 0.5, "7,.10,3", 1).validation == std::vector<size_t>{3, 7, 10});
   CHECK(split_patients(data, 0.5, "7,.10,3", 1).train.size() == 9);
-  for (const auto& [held_out, message] : {std::pair<const char*, const char*>{"1", "held out \"1\": 2 scans end so"},
-                                          {"1.99", "held out \"1.99\": 0 scans"},
-                                          {"3,,7", "held out \"\": 0 scans"},
-                                          {"3,", "held out \"\""}})
+  for (const auto& [held_out, message] :
+       {std::pair<const char*, const char*>{"1", "held out \"1\": 2 seriesuids end so"},
+        {"1.99", "held out \"1.99\": no seriesuid ends so; one that is there is 1.0"},
+        {",", "0 are held out"}})
     CHECK_THAT(error_of([&, h = held_out] { split_patients(data, 0.5, h, 1); }), Catch::Contains(message));
-  CHECK_THAT(error_of([] { split_patients(patients(2), 0.5, "1.0,1.1", 1); }), Catch::Contains("no patient is left"));
+  CHECK_THAT(error_of([] { split_patients(patients(2), 0.5, "1.0,1.1", 1); }),
+             Catch::Contains("0 are left to train on"));
+  CHECK(split_patients(data, 0.5, " 3,,7,", 1).validation == std::vector<size_t>{3, 7});
 }
 
 // ---- pieces
@@ -438,6 +449,16 @@ TEST_CASE("overlay: the scan in grey, truth green, prediction red, both yellow, 
   CHECK((colour(large, 0, 1) == green && colour(large, 1, 1) == grey && colour(large, 1, 0) == green));
   CHECK((colour(large, 8, 4) == green && colour(large, 6, 4) == red && colour(large, 7, 4) == grey));
   CHECK_THAT(error_of([&] { overlay(ct, nullptr, nullptr, 2); }), Catch::Contains("slice 2"));
+  // The same body stored the other way round gives the same picture.
+  Volume<int16_t> turned(ct.grid);
+  Volume<uint8_t> turned_truth(ct.grid);
+  for (int64_t i = 0; i < 60; i++) {
+    const int64_t from = i / 30 * 30 + 29 - i % 30;
+    turned.voxels[size_t(i)] = ct.voxels[size_t(from)], turned_truth.voxels[size_t(i)] = truth.voxels[size_t(from)];
+  }
+  turned.grid.direction = flipped;
+  CHECK(overlay(turned, &turned_truth, nullptr, 1, 2).pixels == overlay(ct, &truth, nullptr, 1, 2).pixels);
+  CHECK((as_drawn(ct.grid, {1, 2, 1}) == Index3{1, 2, 1} && as_drawn(turned.grid, {1, 2, 1}) == Index3{4, 2, 1}));
 
   const Picture close = close_up(p, -1, -1, 4);
   CHECK((close.width == 4 && close.height == 4));

@@ -137,8 +137,8 @@ TEST_CASE("unet: gradients through the whole of it agree with finite differences
         };
         const double slope = dot(tensor.grad(), direction);
         // Before a normalisation over the pixels of a channel a bias has no effect.
-        const bool dead = norm != NormKind::none && norm != NormKind::group && input.first.find("conv") != std::string::npos &&
-                          input.first.ends_with("bias");
+        const bool dead = norm != NormKind::none && norm != NormKind::group &&
+                          input.first.find("conv") != std::string::npos && input.first.ends_with("bias");
         if (dead)
           CHECK(std::abs(slope) < 1e-12);
         else
@@ -197,6 +197,8 @@ TEST_CASE("init: He and Glorot have the variance of their papers") {
   CHECK(moments(conv.bias)[2] == 0);
   const Conv2d glorot(32, 16, {.kernel = 5, .init = Init::glorot}, random);
   CHECK(moments(glorot.weight)[1] == Approx(2. / (25 * 48)).epsilon(0.05));
+  const ConvTranspose2d doubling(32, 16, Init::glorot, random);  // an output sums 32 inputs, an input feeds 4 * 16
+  CHECK(moments(doubling.weight)[1] == Approx(2. / (32 + 64)).epsilon(0.05));
   CHECK(moments(Linear(200, 100, random).weight)[1] == Approx(2. / 200).epsilon(0.05));
   CHECK_FALSE(Conv2d(1, 1, {.bias = false}, random).bias);
   // A seed gives the same network, another seed another one.

@@ -615,6 +615,9 @@ TEST_CASE("ops: NaN is not swallowed") {
     CHECK(is_nan(softmax(reshape(x, {1, 4}))));
     CHECK(is_nan(cross_entropy(reshape(x, {1, 4}), zero)));
   }
+  // nearest takes one pixel; the others, infinite or not, do not come in.
+  const Tensor near = upsample2x(Tensor::from({1, 1, 3, 1}, {1, INFINITY, 2}));
+  CHECK(near.to_vector() == std::vector<double>{1, 1, INFINITY, INFINITY, 2, 2, 1, 1, INFINITY, INFINITY, 2, 2});
 }
 
 TEST_CASE("ops: an empty batch goes through") {

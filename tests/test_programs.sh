@@ -59,16 +59,24 @@ expect "train: neither true nor false" 2 "train.mirror.*maybe" "$train" --train.
 expect "train: a value that makes no sense" 2 "input.planes must be odd" "$train" --input.planes 2
 expect "train: an unknown preset" 2 "preset.*desktop" "$train" --preset desktop
 expect "train: an unknown loss" 2 "train.loss.*hinge" "$train" --train.loss hinge
+expect "train: a flag misspelt" 2 "no setting --epochs; --train.epochs perhaps" "$train" --epochs 3
+expect "train: a value beyond its limits" 2 "train.foreground must be between 0 and 1" "$train" --train.foreground -3
+expect "train: an unknown upsampling" 2 "net.up is one of nearest|bilinear|transpose" "$train" --net.up foo
+expect "train: groups that do not divide" 2 "norm_groups must divide" "$train" --net.norm group --net.width 12
 expect "predict: no scan" 2 SCAN "$predict"
 expect "predict: no model" 2 "model is missing" "$predict" scan.mhd
 expect "phantom: no folder" 2 DIR "$phantom"
-expect "phantom: no scans" 2 "at least 1" "$phantom" set --scans 0
+expect "phantom: no scans" 2 "scans must be between 1 and 100000" "$phantom" set --scans 0
 
 echo '{"train": {"learning_rate": 1}}' >unknown.json
 expect "--config with an unknown setting" 2 'unknown.json.*train\.learning_rate' "$train" --config unknown.json
 echo '{"train": {"lr": "fast"}}' >wrong.json
 expect "--config with a wrong type" 2 'train\.lr.*fast' "$train" --config wrong.json
 echo '{"train": {"lr": 1e-3}' >bad.json
+echo '{"train": {"size": 1}}' >limits.json
+expect "--config with a value beyond its limits" 2 'limits.json: --train.size' "$train" --config limits.json
+echo '[1]' >list.json
+expect "--config that is no object" 1 'list.json: must hold a JSON object' "$train" --config list.json
 expect "--config that is not JSON" 1 'bad.json.*JSON' "$train" --config bad.json
 expect "--config that is not there" 1 'none.json: No such file' "$train" --config none.json
 
@@ -131,6 +139,17 @@ compare() {  # name, two run folders
   report "$1: the same metrics" "$(diff <(metrics "$2") <(metrics "$3") | head -n 2 | tr '\n' ' ')"
   report "$1: the same network" "$(cmp <(weights "$2/best.safetensors") <(weights "$3/best.safetensors") 2>&1)"
 }
+# On a terminal there are progress lines besides, in place and no wider than it. script(1) is one to the program.
+if command -v script >/dev/null; then
+  mkdir terminal
+  (cd terminal && script -qec "stty cols 60; '$train' $(echo $phantoms $small) --out run" /dev/null) >out 2>err </dev/null
+  report "train on a terminal" "$([ -s terminal/run/best.safetensors ] || tail -c 300 out)"
+  report "... shows how far it is" "$(grep -q 'reading scans  \[####################\]  3/3' out || head -c 300 out)"
+  report "... on one line" "$(tr '\r' '\n' <out | sed -n 's/^\x1b\[K\(.*[^ ].*\)/\1/p' | grep '\[[#.]*\]\|ETA' |
+    awk 'length > 59 {print; exit}')"
+else
+  echo "skip  train on a terminal: there is no script(1)"
+fi
 expect "the same again" 0 "epoch *2/2" env -C b "$train" $phantoms $small --out run
 compare "the same seed" a/run b/run
 report "... to the last byte" "$(cmp a/run/best.safetensors b/run/best.safetensors 2>&1)"
@@ -155,7 +174,7 @@ passed=$((passed + $(grep -c '^ok' predictions))) failed=$((failed + $(grep -c '
 expect "predict with the last network" 0 "mask.mhd" "$predict" "$scan" --model a/run/last.safetensors --out p2
 expect "predict: a scan that is not there" 1 "nowhere.mhd: No such file" "$predict" nowhere.mhd --model $model --out p3
 expect "predict: a truncated scan" 1 "$(basename "$raw")" "$predict" "${raw%.raw}.mhd" --model $model --out p3
-expect "predict: no network there" 1 "none.safetensors: No such file" "$predict" "$scan" --model none.safetensors --out p3
+expect "predict: no network there" 1 "none.safetensors: there is no such network" "$predict" "$scan" --model none.safetensors --out p3
 expect "predict: a network that is none" 1 "safetensors" "$predict" "$scan" --model "$scan" --out p3
 head -c 1000 $model >cut.safetensors
 expect "predict: a network cut off" 1 "cut.safetensors" "$predict" "$scan" --model cut.safetensors --out p3

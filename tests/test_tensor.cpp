@@ -3,6 +3,7 @@
 
 #include "optim/optimizer.h"
 #include "tensor/ops.h"
+#include "tensor/parallel.h"
 #include "tests/testing.h"
 
 using namespace acinus;
@@ -141,6 +142,28 @@ TEST_CASE("memory: a second identical step takes nothing new") {
   CHECK(second.reserved == first.reserved);
   CHECK(second.in_use == first.in_use);
   CHECK(memory::stats().peak == second.peak);
+}
+
+TEST_CASE("memory: blocks of sizes that are not asked for again do not pile up") {
+  memory::release_cache();
+  const int64_t before = memory::stats().reserved;
+  for (int64_t mb = 1; mb <= 40; mb++) memory::allocate(mb << 20);
+  CHECK(memory::stats().reserved - before <= (40 << 20) * 3 / 2 + 2 * (5 << 20));
+  memory::release_cache();
+}
+
+TEST_CASE("parallel: every piece once, scratch of its own, and an Error comes out") {
+  std::vector<int> done(1000);
+  std::vector<float*> where(1000);
+  parallel<float>(1000, true, 3, [&](int64_t i, float* scratch) {
+    done[size_t(i)]++;
+    scratch[0] = scratch[2] = float(i);
+    where[size_t(i)] = scratch;
+  });
+  CHECK(done == std::vector<int>(1000, 1));
+  for (float* scratch : where) CHECK((scratch - where[0]) % 16 == 0);
+  CHECK(error_of([] { parallel(100, true, [](int64_t i) { check(i != 77, "piece ", i); }); }).starts_with("piece 77"));
+  parallel(0, true, [](int64_t) { FAIL(); });
 }
 
 TEST_CASE("memory: from several threads at once") {
@@ -283,6 +306,13 @@ TEST_CASE("autograd: 200,000 ops deep") {
   }
   x = Tensor();
   CHECK(memory::stats().in_use == before);
+}
+
+TEST_CASE("autograd: a leaf's own backward adds, too") {
+  Tensor w = Tensor::full({}, 2).requires_grad();
+  w.set_grad(Tensor::full({}, 5));
+  w.backward();
+  CHECK(w.grad().item() == 6);
 }
 
 TEST_CASE("autograd: NoGrad") {

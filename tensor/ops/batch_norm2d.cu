@@ -22,7 +22,7 @@ Tensor batch_norm2d(const Tensor& x, const Tensor& weight, const Tensor& bias, T
                     BatchNormOptions options) {
   check_same_kind("batch_norm2d", {&x, &weight, &bias});
   const Shape s = x.shape();
-  check(s.rank() == 4 && x.elements() > 0, "batch_norm2d: needs (N,H,W,C), got ", s);
+  check(s.rank() == 4 && x.elements() > 0, "batch_norm2d: needs (N,H,W,C), none of them 0, got ", s);
   const NormGeometry g{1, s[0] * s[1] * s[2], s[3], 1};
   if (!options.training) {
     check(running_mean && running_var, "batch_norm2d: inference needs the running mean and variance");

@@ -24,8 +24,8 @@ struct BceBackward {
 
 Tensor bce_with_logits(const Tensor& x, const Tensor& t) {
   check_same_kind("bce_with_logits", {&x, &t});
-  check(x.shape() == t.shape() && x.elements() > 0, "bce_with_logits: shapes differ: x ", x.shape(), " vs t ",
-        t.shape());
+  check(x.shape() == t.shape(), "bce_with_logits: shapes differ: x ", x.shape(), " vs t ", t.shape());
+  check(x.elements() > 0, "bce_with_logits: of no elements, shape ", x.shape());
   const double n = double(x.elements());
   return record("bce_with_logits", map(Scale{1 / n}, reduce(BceForward{}, x, t)), {x},
                 [n, x = x.detach(), t = t.detach()](const Tensor& dy, Inputs& in) {

@@ -11,18 +11,12 @@
 
 namespace acinus {
 
-template <class T>
-struct ReadElement {
-  const T* x;
-  HD T operator()(int64_t i, int64_t) const { return x[i]; }
-};
-
 // db[o] = sum over n,i,j of dy[n,i,j,o]
 Tensor bias_gradient(const Tensor& dy) {
   return dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const int64_t o = dy.shape()[-1];
-    return reduce_columns<T>(dy.device(), 1, dy.elements() / std::max<int64_t>(o, 1), o, ReadElement<T>{dy.data<T>()})
+    return reduce_columns<T>(dy.device(), 1, dy.elements() / std::max<int64_t>(o, 1), o, Element<T>{dy.data<T>()})
         .viewed_as({o});
   });
 }

@@ -11,6 +11,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& b) {
   const Shape sx = x.shape(), sw = w.shape();
   check(sx.rank() == 2 && sw.rank() == 2 && sx[1] == sw[0], "linear: needs x (N,C) and w (C,O), got ", sx, " and ", sw);
   check(!b || b.shape() == Shape{sw[1]}, "linear: bias ", b.shape(), " for ", sw[1], " outputs");
+  check(sx[0] > 0, "linear: x ", sx, " has no rows");
   const Tensor y = conv2d(reshape(x, {1, 1, sx[0], sx[1]}), reshape(w, {1, 1, sw[0], sw[1]}), b);
   return reshape(y, {sx[0], sw[1]});
 }

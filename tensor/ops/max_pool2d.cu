@@ -3,7 +3,8 @@
 //              x (N,H,W,C) -> y (N,OH,OW,C),  OH = (H + 2p - k) / s + 1;  outside the image counts as -infinity
 //              Example: x (2,64,64,16), k = s = 2 -> (2,32,32,16)
 //
-// Of equal values the first in reading order is the maximum, as in PyTorch. The backward pass does not remember
+// Of equal values the first in reading order is the maximum, as in PyTorch. A NaN is the maximum of its windows; they
+// pass no gradient on. The backward pass does not remember
 // where the maxima were: each input pixel looks again whether it is the maximum of the windows it lies in. So every
 // element of dx is computed alone (no atomics), and nothing but x is kept. Both bodies take one pixel with all its
 // channels, which lie together, and their innermost loops run over the channels.
@@ -79,7 +80,7 @@ struct MaxPool2dBackward {  // one input pixel
 Shape pooled_shape(const char* op, const Tensor& x, Pool2dOptions o) {
   check_same_kind(op, {&x});
   const Shape s = x.shape();
-  check(s.rank() == 4, op, ": needs (N,H,W,C), got ", s);
+  check(s.rank() == 4 && s[1] > 0 && s[2] > 0, op, ": needs (N,H,W,C) with rows and columns, got ", s);
   check(o.kernel >= 1 && o.stride >= 1 && o.padding >= 0 && 2 * o.padding <= o.kernel, op, ": kernel ", o.kernel,
         ", stride ", o.stride, ", padding ", o.padding, ": the padding may be at most half the kernel");
   check(s[1] + 2 * o.padding >= o.kernel && s[2] + 2 * o.padding >= o.kernel, op, ": kernel ", o.kernel,

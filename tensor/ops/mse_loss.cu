@@ -20,7 +20,8 @@ struct MseBackward {
 
 Tensor mse_loss(const Tensor& x, const Tensor& t) {
   check_same_kind("mse_loss", {&x, &t});
-  check(x.shape() == t.shape() && x.elements() > 0, "mse_loss: shapes differ: x ", x.shape(), " vs t ", t.shape());
+  check(x.shape() == t.shape(), "mse_loss: shapes differ: x ", x.shape(), " vs t ", t.shape());
+  check(x.elements() > 0, "mse_loss: of no elements, shape ", x.shape());
   const double n = double(x.elements());
   return record("mse_loss", map(Scale{1 / n}, reduce(SquaredError{}, x, t)), {x},
                 [n, x = x.detach(), t = t.detach()](const Tensor& dy, Inputs& in) {

@@ -15,7 +15,7 @@ struct Pad2dBody {  // one output pixel
   HD void operator()(int64_t pixel) const {
     const int64_t n = pixel / (oh * ow), i = pixel / ow % oh - top, j = pixel % ow - left;
     const bool inside = i >= 0 && i < h && j >= 0 && j < w;
-    const T* from = x + ((n * h + i) * w + j) * c;
+    const T* from = inside ? x + ((n * h + i) * w + j) * c : nullptr;
     for (int64_t k = 0; k < c; k++) y[pixel * c + k] = inside ? from[k] : T(0);
   }
 };

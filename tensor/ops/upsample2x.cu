@@ -27,6 +27,11 @@ struct Upsample2xForward {  // one output pixel
     const int64_t n = pixel / (4 * h * w), i = pixel / (2 * w) % (2 * h), j = pixel % (2 * w);
     const int64_t r0 = i / 2, r1 = far_row(i, h), q0 = j / 2, q1 = far_row(j, w);
     const T a = near_weight, b = 1 - near_weight;
+    if (b == 0) {  // nearest: one pixel, and no NaN of another times 0
+      const T* near = x + ((n * h + r0) * w + q0) * c;
+      for (int64_t ch = 0; ch < c; ch++) y[pixel * c + ch] = near[ch];
+      return;
+    }
     for (int64_t ch = 0; ch < c; ch++) {
       const T* image = x + n * h * w * c + ch;
       y[pixel * c + ch] = a * (a * image[(r0 * w + q0) * c] + b * image[(r0 * w + q1) * c]) +
