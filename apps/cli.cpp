@@ -98,8 +98,20 @@ void flatten(const json& j, const std::string& prefix, std::vector<std::pair<std
 
 }  // namespace
 
-int run_program(const std::string& called, const std::function<void()>& body) {
-  const std::string name = std::filesystem::path(called).filename().string();
+// A thread of OpenMP that waits for the others does so in a busy loop, for some milliseconds. With another program on
+// the cores, one of the others may be the one that this loop keeps off: a training step then took ten times as long.
+// The OpenMP library reads how to wait once, before main; so say it and start again.
+static void wait_without_a_loop([[maybe_unused]] char** argv) {
+#ifdef _OPENMP
+  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  setenv("OMP_WAIT_POLICY", "passive", 1);
+  execv("/proc/self/exe", argv);  // returns only where that is not there; then it is as it was
+#endif
+}
+
+int run_program(char** argv, const std::function<void()>& body) {
+  wait_without_a_loop(argv);
+  const std::string called = argv[0], name = std::filesystem::path(called).filename().string();
   try {
     body();
     return 0;

@@ -2,7 +2,7 @@
 // errors are caught.
 //
 //   int main(int argc, char** argv) {
-//     return run_program(argv[0], [&] {
+//     return run_program(argv, [&] {
 //       double lr = 1e-3;
 //       Settings settings("train", "Trains a U-Net.");
 //       settings.add("train.lr", lr, "learning rate").between(0, 10);
@@ -23,8 +23,8 @@
 namespace acinus {
 
 // Calls body; returns the exit code: 0, 1 if it threw (the error is printed as one line on stderr), 2 if the command
-// line was wrong. `called` is argv[0].
-int run_program(const std::string& called, const std::function<void()>& body);
+// line was wrong.
+int run_program(char** argv, const std::function<void()>& body);
 
 // Throw this for a command line that makes no sense.
 struct UsageError {

@@ -27,7 +27,7 @@ static Picture preview(const std::string& folder, size_t scans) {
 }
 
 int main(int argc, char** argv) {
-  return run_program(argv[0], [&] {
+  return run_program(argv, [&] {
     std::string out;
     PhantomSetOptions set;
     int64_t scans = set.scans, seed = int64_t(set.seed), size = 160, slices = 48, pictures = 3;

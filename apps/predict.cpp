@@ -32,7 +32,7 @@ std::vector<int64_t> fullest_slices(const Volume<uint8_t>& mask, size_t most, in
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_program(argv[0], [&] {
+  return run_program(argv, [&] {
     std::string scan, model, out = "predictions";
     int64_t pictures = 6, threads = 0;
     double threshold = 0;

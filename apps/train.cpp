@@ -356,7 +356,7 @@ void train(Config& c, const Settings& settings, const std::string& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_program(argv[0], [&] {
+  return run_program(argv, [&] {
     Config config;
     Settings settings("train",
                       "Trains a U-Net to find lung nodules. Without arguments on synthetic scans, which it makes.");

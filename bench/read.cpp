@@ -93,7 +93,7 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_program("read", [&] {
+  return run_program(argv, [&] {
     int64_t slices = 300, rounds = 9;
     Settings settings("read", "Times reading a scan, uncompressed and compressed.");
     settings.add("slices", slices, "of 512x512 voxels");

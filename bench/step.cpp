@@ -26,7 +26,7 @@ static double peak_mb() {
 }
 
 int main(int argc, char** argv) {
-  return run_program("step", [&] {
+  return run_program(argv, [&] {
     UNetOptions net_options;
     int64_t size = 512, batch = 2, repeat = 3, threads = 0, norm_groups = 8;
     bool train = true;

@@ -355,7 +355,17 @@ HeaderBytes make_header(const std::string& path, const ImageInfo& info) {
     put(kSrow, i * 4 + 3, float(i < n ? 0 + sign * info.origin[i] : 0));
   }
   std::memcpy(&bytes[kMagic], "n+1", 4);
-  parse_header(path, bytes);  // what does not fit into floats is refused as it would be in a file that is read
+  // What does not fit into floats is refused as it would be in a file that is read; and what they cannot hold exactly
+  // enough, as a spacing of 1e-40 mm.
+  const NiftiHeader again = parse_header(path, bytes);
+  for (size_t j = 0; j < std::min<size_t>(n, 3); j++)
+    for (size_t i = 0; i < std::min<size_t>(n, 3); i++) {
+      const double step = info.direction[j * n + i] * info.spacing[j];
+      const double stored = again.direction[j * again.dims.size() + i] * again.spacing[j];
+      if (!(std::abs(stored - step) < 1e-5 * again.spacing[j]))
+        fail("cannot write ", path, ": spacing = ", joined(info.spacing), ", direction = ", joined(info.direction),
+             ": NIfTI's floats are too coarse for that");
+    }
   return bytes;
 }
 

@@ -417,6 +417,10 @@ TEST_CASE("nifti: what cannot be written is said, and leaves what was there", "[
   CHECK_THAT(refused([](Image& i) { i.data.pop_back(); }), Catch::Contains("3 bytes"));
   CHECK_THAT(refused([](Image& i) { i.spacing[1] = 0; }), Catch::Contains("x.nii: spacing = 1 0 1 1"));
   CHECK_THAT(refused([](Image& i) { i.spacing[1] = 1e-60; }), Catch::Contains("x.nii: pixdim = 1 0 1 1"));
+  CHECK_THAT(refused([](Image& i) { i.spacing[1] = 1e-43, i.direction[5] = 0.6, i.direction[6] = 0.8; }),
+             Catch::Contains("floats are too coarse"));
+  CHECK(refused([](Image& i) { i.direction[0] = 2; }) == "no error");  // is written as a spacing of 2
+  put(folder / "x.nii", "old");
   CHECK_THAT(refused([](Image& i) { i.origin[1] = 1e60; }), Catch::Contains("x.nii: srow = "));
   CHECK_THAT(refused([](Image& i) { i.origin[3] = 1; }), Catch::Contains("beyond the third dimension"));
   CHECK_THAT(refused([](Image& i) { i.direction[3] = 0.5; }), Catch::Contains("only the first three axes"));

@@ -10,8 +10,6 @@ train=$programs/train predict=$programs/predict phantom=$programs/phantom
 for program in "$train" "$predict" "$phantom"; do
   [ -x "$program" ] || { echo "test_programs.sh: $program is not there; run make first" >&2; exit 2; }
 done
-# While other programs run, threads that wait busily for each other would take many times as long.
-export OMP_WAIT_POLICY=passive
 work=$(mktemp -d)
 mounted=
 trap 'cd /; [ -z "$mounted" ] || umount "$mounted"; rm -rf "$work"' EXIT
