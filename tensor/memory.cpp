@@ -54,10 +54,10 @@ void* take(int64_t& size) {
     block = it->second;
     c.free.erase(it);
   } else {
-    // Where sizes change, as from scan to scan, old blocks pile up that no request fits. Once they are half as much as
+    // Where sizes change, as from scan to scan, old blocks pile up that no request fits. Once they are as much as
     // was ever needed at a time, they go.
     c.most = std::max(c.most, c.stats.in_use + size);
-    if (c.stats.reserved + size > c.most + c.most / 2) give_back_all(c);
+    if (c.stats.reserved + size > 2 * c.most) give_back_all(c);
     block = std::aligned_alloc(64, size_t(size));
     if (!block) {
       give_back_all(c);

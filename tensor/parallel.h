@@ -4,7 +4,6 @@
 //   parallel(slices, /* pays */ true, [&](int64_t z) { ... });
 //   parallel<float>(bands, pays, 4096, [&](int64_t i, float* scratch) { ... });   4096 floats of the thread's own
 #pragma once
-#include <algorithm>
 #include <cstdint>
 #include <exception>
 #ifdef _OPENMP
@@ -28,12 +27,13 @@ inline int this_thread() { return 0; }
 // loop, or the program ends at once; the first one is kept, and thrown when the loop is over.
 template <class T, class F>
 void parallel(int64_t n, bool pays, int64_t elements, F f) {
-  const int threads = pays ? int(std::clamp<int64_t>(n, 1, max_threads())) : 1;
+  // All or one: teams of other sizes would end and start threads each time.
+  const int threads = pays && n > 1 ? max_threads() : 1;
   const int64_t line = 64 / int64_t(sizeof(T)), each = (elements + line - 1) / line * line;  // whole cache lines
   const std::shared_ptr<void> memory = memory::allocate(threads * each * int64_t(sizeof(T)));
   T* const scratch = static_cast<T*>(memory.get());
   std::exception_ptr error;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+#pragma omp parallel for schedule(dynamic) if (threads > 1)
   for (int64_t i = 0; i < n; i++) {
     try {
       f(i, scratch + this_thread() * each);
