@@ -305,7 +305,7 @@ void train(Config& c, const Settings& settings, const std::string& command) {
         loss_sum += loss;
         const double rate = double((i + 1) * c.train.batch) / (seconds_now() - epoch_start);
         char note[96];
-        std::snprintf(note, sizeof note, "loss %.4f  lr %.1e  %.1f images/s", loss_sum / double(i + 1), lr, rate);
+        std::snprintf(note, sizeof note, "loss %.4f  %.0f images/s", loss_sum / double(i + 1), rate);
         progress.update(i + 1, note);
       }
     }
