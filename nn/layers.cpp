@@ -20,6 +20,15 @@ Tensor Conv2d::operator()(const Tensor& x) {
   return conv2d(x, weight, bias, {options_.stride, options_.padding, options_.dilation});
 }
 
+FusedConv2d Conv2d::fused(const Tensor& below, const Tensor& x, bool relu, bool pool) {
+  Scope scope(name());
+  FusedConv2dOptions options;
+  options.conv = {options_.stride, options_.padding, options_.dilation};
+  options.relu = relu;
+  options.pool = pool;
+  return conv2d_fused(below, x, weight, bias, options);
+}
+
 ConvTranspose2d::ConvTranspose2d(int64_t in, int64_t out, Init init, Random& random) {
   // Kernel and stride are 2, so every output pixel sums over one input pixel, and every input pixel feeds four.
   weight = initial(init, {2, 2, out, in}, in, 4 * out, random);

@@ -18,6 +18,8 @@ class Conv2d : public Module {  // x (N,H,W,in) -> (N,OH,OW,out); weight (K,K,in
  public:
   Conv2d(int64_t in, int64_t out, Conv2dLayerOptions options, Random& random);
   Tensor operator()(const Tensor& x);
+  // relu and pooling on the way, and an image that is concat(upsample2x(below), x): see conv2d_fused.
+  FusedConv2d fused(const Tensor& below, const Tensor& x, bool relu, bool pool = false);
   Tensor weight, bias;
 
  private:
@@ -54,6 +56,7 @@ class Norm : public Module {  // any of the normalisations, or none; weight, bia
  public:
   Norm(NormKind kind, int64_t channels, int groups);
   Tensor operator()(const Tensor& x);
+  NormKind kind() const { return kind_; }
   Tensor weight, bias, running_mean, running_var;  // the running ones for batch norm only
 
  private:

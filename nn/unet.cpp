@@ -46,10 +46,17 @@ UNet::Block::Block(int64_t in, int64_t out, const UNetOptions& o, Random& random
   child("norm2", norm2);
 }
 
-Tensor UNet::Block::operator()(const Tensor& x) {
+// Convolution, norm, ReLU, twice, of concat(upsample2x(below), x) or of x; and, if wanted, a pooled copy of the result.
+// Where no norm stands between, ReLU and pooling are the convolution's own last steps.
+FusedConv2d UNet::Block::operator()(const Tensor& below, const Tensor& x, bool pool) {
   Scope scope(name());
-  const Tensor y = relu(norm1(conv1(x)));
-  return relu(norm2(conv2(y)));
+  if (norm1.kind() == NormKind::none)
+    return conv2.fused({}, conv1.fused(below, x, /*relu=*/true).y, /*relu=*/true, pool);
+  FusedConv2d result;
+  result.y = relu(norm1(conv1.fused(below, x, /*relu=*/false).y));
+  result.y = relu(norm2(conv2(result.y)));
+  if (pool) result.pooled = max_pool2d(result.y);
+  return result;
 }
 
 void check_options(const UNetOptions& o) {
@@ -82,10 +89,14 @@ UNet::UNet(const UNetOptions& o, uint64_t seed) : options_(o) {
   child("head", *head_);
 }
 
-Tensor UNet::upsampled(Block& block, const Tensor& x) const {
-  Scope scope(block.name());
-  if (block.up) return (*block.up)(x);
-  return upsample2x(x, options_.up == Up::nearest ? Upsample::nearest : Upsample::bilinear);
+Tensor UNet::decode(Block& block, const Tensor& below, const Tensor& skip) const {
+  if (options_.up == Up::nearest) return block(below, skip, /*pool=*/false).y;
+  Tensor joined;
+  {
+    Scope scope(block.name());
+    joined = concat(block.up ? (*block.up)(below) : upsample2x(below, Upsample::bilinear), skip);
+  }
+  return block({}, joined, /*pool=*/false).y;
 }
 
 Tensor UNet::operator()(const Tensor& image) {
@@ -98,14 +109,14 @@ Tensor UNet::operator()(const Tensor& image) {
 
   Tensor x = ragged ? pad2d(image, 0, bottom, 0, right) : image;
   std::vector<Tensor> skips;
-  for (size_t i = 0; i < encoder_.size(); i++) {
-    x = (*encoder_[i])(x);
-    if (i + 1 == encoder_.size()) break;
-    skips.push_back(x);
-    x = max_pool2d(x);
+  for (auto& block : encoder_) {
+    const bool last = block == encoder_.back();
+    const FusedConv2d encoded = (*block)({}, x, /*pool=*/!last);
+    if (!last) skips.push_back(encoded.y);
+    x = last ? encoded.y : encoded.pooled;
   }
   for (auto& block : decoder_) {
-    x = (*block)(concat(upsampled(*block, x), skips.back()));
+    x = decode(*block, x, skips.back());
     skips.pop_back();
   }
   x = (*head_)(x);

@@ -53,9 +53,9 @@ class UNet : public Module {
     Norm norm1, norm2;
     std::unique_ptr<ConvTranspose2d> up;  // decoder with Up::transpose only
     Block(int64_t in, int64_t out, const UNetOptions& options, Random& random);
-    Tensor operator()(const Tensor& x);
+    FusedConv2d operator()(const Tensor& below, const Tensor& x, bool pool);
   };
-  Tensor upsampled(Block& block, const Tensor& x) const;
+  Tensor decode(Block& block, const Tensor& below, const Tensor& skip) const;
 
   UNetOptions options_;
   std::vector<std::unique_ptr<Block>> encoder_, decoder_;

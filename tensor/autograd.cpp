@@ -120,6 +120,8 @@ void Input::add_grad(Tensor gradient) {
   });
 }
 
+Tensor Input::collected() const { return slot_ && slot_->grad.is_unique() ? slot_->grad : Tensor(); }
+
 void Tensor::backward() const {
   check(needs_grad(), "backward: nothing that led to this tensor collects a gradient");
   check(elements() == 1, "backward: starts from a scalar such as a loss, not from shape ", shape_);

@@ -35,6 +35,8 @@ class Input {
   explicit Input(std::shared_ptr<GradSlot> slot) : slot_(std::move(slot)) {}
   bool needs_grad() const { return slot_ != nullptr; }  // false: its gradient need not be computed
   void add_grad(Tensor gradient);                       // accumulates: grad += gradient
+  // What has been added so far, if that is nobody else's, for an op to add to in place; else empty.
+  Tensor collected() const;
 
  private:
   friend struct Autograd;

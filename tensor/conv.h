@@ -41,10 +41,23 @@ struct ConvGeometry {
 // one that was fastest when measured.
 ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted);
 
+// What a convolution can do on its way, so that no neighbour has to go through memory for it (ops/conv2d_fused.cu).
+struct ConvFusion {
+  bool relu = false;  // y = max(y, 0)
+  Tensor pooled;      // (n,oh/2,ow/2,o): max_pool2d(y) is written here too
+  Tensor below;       // (n,h/2,w/2,c1): the image is concat(upsample2x(below), x), x (n,h,w,c-c1), read in place
+};
+bool can_read_below(const ConvGeometry& g, const Tensor& below);
+bool can_pool(const ConvGeometry& g);
+
 // y = bias + forward(x, w); bias (O) may be empty.
-void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y);
-// dx = bias + data gradient; the bias (C) serves conv_transpose2d, whose forward pass this is.
-void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx);
-void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw);
+void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
+                  const ConvFusion& fusion = {});
+// dx = bias + data gradient; the bias (C) serves conv_transpose2d, whose forward pass this is. With `dbelow`, dx is the
+// gradient of concat(upsample2x(below), x).
+void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx,
+                        const Tensor& dbelow = {});
+void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw,
+                          const Tensor& below = {});
 
 }  // namespace acinus

@@ -29,7 +29,7 @@ std::vector<Band> bands_of(int64_t images, int64_t rows, int64_t rows_per_band) 
 }
 
 template <class T>
-const T* optional(const Tensor& t) {
+T* optional(const Tensor& t) {
   return t ? t.data<T>() : nullptr;
 }
 
@@ -73,16 +73,18 @@ void gather(const ConvGeometry& g, const T* x, const Band& band, int64_t a_begin
 
 // ---- forward --------------------------------------------------------------------------------------------------
 
-// out (pixels, o) += bias
+// out (pixels, o) += bias, then ReLU, while the pixels are still in the cache
 template <class T>
-void add_bias(T* out, int64_t pixels, int64_t o, const T* bias) {
-  if (!bias) return;
-  for (int64_t i = 0; i < pixels; i++)
-    for (int64_t k = 0; k < o; k++) out[i * o + k] += bias[k];
+void finish(T* out, int64_t pixels, int64_t o, const T* bias, bool relu) {
+  if (bias)
+    for (int64_t i = 0; i < pixels; i++)
+      for (int64_t k = 0; k < o; k++) out[i * o + k] += bias[k];
+  if (relu)
+    for (int64_t i = 0; i < pixels * o; i++) out[i] = out[i] <= 0 ? T(0) : out[i];  // NaN stays NaN
 }
 
 template <class T>
-void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
+void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, bool relu, T* y) {
   const int64_t width = g.ow + g.kw - 1;  // of a padded row; equals w + 2*padding
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, width * (g.c + g.o)));
   const int64_t most = bands.empty() ? 0 : bands[0].rows;
@@ -99,13 +101,13 @@ void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, 
     for (int64_t r = 0; r < band.rows; r++) {
       T* row = y + ((band.image * g.oh + band.first + r) * g.ow) * g.o;
       std::copy_n(out + r * width * g.o, g.ow * g.o, row);
-      add_bias(row, g.ow, g.o, bias);
+      finish(row, g.ow, g.o, bias, relu);
     }
   });
 }
 
 template <class T>
-void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
+void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias, bool relu, T* y) {
   const int64_t depth = g.kh * g.kw * g.c;
   const bool is_matrix = g.kh == 1 && g.kw == 1 && g.stride == 1 && g.padding == 0;  // a 1x1 kernel needs no copy
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (depth + g.o)));
@@ -120,7 +122,7 @@ void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias
     T* out = y + (band.image * g.oh + band.first) * g.ow * g.o;
     gemm<T>(Transpose::none, {matrix, band.rows * g.ow, depth, depth}, {w, depth, g.o, g.o},
             {out, band.rows * g.ow, g.o, g.o});
-    add_bias(out, band.rows * g.ow, g.o, bias);
+    finish(out, band.rows * g.ow, g.o, bias, relu);
   });
 }
 
@@ -143,7 +145,7 @@ void data_gradient_view(const ConvGeometry& g, const T* dy, const T* w, const T*
   std::swap(t.w, t.ow);
   std::swap(t.c, t.o);
   t.padding = g.kh - 1 - g.padding;
-  forward_view(t, dy, turned.data(), bias, dx);
+  forward_view(t, dy, turned.data(), bias, /*relu=*/false, dx);
 }
 
 // Any stride: an input pixel (row, col) was seen by output pixel (i, j) through tap (a, b) where
@@ -191,7 +193,7 @@ void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const 
               }
         gemm<T>(Transpose::none, {matrix, band.rows * cols, depth, depth}, {weights.data(), depth, g.c, g.c},
                 {product, band.rows * cols, g.c, g.c});
-        add_bias(product, band.rows * cols, g.c, bias);
+        finish(product, band.rows * cols, g.c, bias, /*relu=*/false);
         for (int64_t r = 0; r < band.rows; r++)
           for (int64_t q = 0; q < cols; q++)
             std::copy_n(
@@ -274,32 +276,48 @@ ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgori
   return can_view && g.kh > 1 ? ConvAlgorithm::view : ConvAlgorithm::gather;
 }
 
-void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y) {
+bool can_read_below(const ConvGeometry& g, const Tensor& below) {
+  const int64_t vector = below.dtype() == DType::f32 ? lanes<float> : lanes<double>;
+  return g.algorithm == ConvAlgorithm::winograd && g.padding == 1 && below.shape()[3] % vector == 0;
+}
+
+bool can_pool(const ConvGeometry& g) { return g.algorithm == ConvAlgorithm::winograd; }
+
+template <class T>
+static Joint<T> joint(const Tensor& x, const Tensor& below) {
+  return {x.data<std::remove_const_t<T>>(), optional<std::remove_const_t<T>>(below), below ? below.shape()[3] : 0};
+}
+
+void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
+                  const ConvFusion& fusion) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const auto way = g.algorithm == ConvAlgorithm::winograd ? winograd_forward<T>
-                     : g.algorithm == ConvAlgorithm::view   ? forward_view<T>
-                                                            : forward_gather<T>;
-    way(g, x.data<T>(), w.data<T>(), optional<T>(bias), y.data<T>());
+    if (g.algorithm == ConvAlgorithm::winograd)
+      return winograd_forward<T>(g, joint<const T>(x, fusion.below), w.data<T>(), optional<T>(bias), fusion.relu,
+                                 optional<T>(fusion.pooled), y.data<T>());
+    check(!fusion.below && !fusion.pooled, "conv_forward: only Winograd's algorithm reads two images and pools");
+    const auto way = g.algorithm == ConvAlgorithm::view ? forward_view<T> : forward_gather<T>;
+    way(g, x.data<T>(), w.data<T>(), optional<T>(bias), fusion.relu, y.data<T>());
   });
 }
 
-void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx) {
+void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx,
+                        const Tensor& dbelow) {
   dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const auto way = g.algorithm == ConvAlgorithm::winograd ? winograd_data_gradient<T>
-                     : g.algorithm == ConvAlgorithm::view   ? data_gradient_view<T>
-                                                            : data_gradient_gather<T>;
+    if (g.algorithm == ConvAlgorithm::winograd)
+      return winograd_data_gradient<T>(g, dy.data<T>(), w.data<T>(), optional<T>(bias), joint<T>(dx, dbelow));
+    const auto way = g.algorithm == ConvAlgorithm::view ? data_gradient_view<T> : data_gradient_gather<T>;
     way(g, dy.data<T>(), w.data<T>(), optional<T>(bias), dx.data<T>());
   });
 }
 
-void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw) {
+void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw, const Tensor& below) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const auto way = g.algorithm == ConvAlgorithm::winograd ? winograd_weight_gradient<T>
-                     : g.algorithm == ConvAlgorithm::view   ? weight_gradient_view<T>
-                                                            : weight_gradient_gather<T>;
+    if (g.algorithm == ConvAlgorithm::winograd)
+      return winograd_weight_gradient<T>(g, joint<const T>(x, below), dy.data<T>(), dw.data<T>());
+    const auto way = g.algorithm == ConvAlgorithm::view ? weight_gradient_view<T> : weight_gradient_gather<T>;
     way(g, x.data<T>(), dy.data<T>(), dw.data<T>());
   });
 }

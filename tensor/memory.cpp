@@ -27,12 +27,15 @@ Cache& cache() {
   return *the_cache;
 }
 
-// Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks:
-// 1000 -> 1024, 1025 -> 1152, ... beyond 512 bytes at most 12.5 % is wasted.
+// Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
+// 1025 -> 1152, ... Large blocks to whole powers of two: then the few sizes there are serve activations and what a
+// convolution needs for a moment alike, and a step makes do with little more than it has in use at its worst. The bytes
+// beyond what was asked for are address space only: the system gives a page when it is first written.
+constexpr int64_t large = int64_t(1) << 20;
 int64_t round_up(int64_t bytes) {
   int64_t power = 512;
   while (power * 2 <= bytes) power *= 2;
-  const int64_t step = std::max<int64_t>(power / 8, 64);
+  const int64_t step = bytes > large ? power : std::max<int64_t>(power / 8, 64);
   return (std::max<int64_t>(bytes, 1) + step - 1) / step * step;
 }
 

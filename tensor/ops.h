@@ -45,6 +45,19 @@ struct Conv2dOptions {
 // x (N,H,W,C), w (KH,KW,C,O), b (O) or empty -> (N,OH,OW,O),  OH = (H + 2p - d(KH-1) - 1) / s + 1
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions options = {});
 
+// The same with what often stands around it in a network, in fewer passes over memory (ops/conv2d_fused.cu):
+//   y = relu(conv2d(concat(upsample2x(below), x), w, b)),   pooled = max_pool2d(y)
+// below (N,H/2,W/2,C1) or empty, x (N,H,W,C2), w (KH,KW,C1+C2,O) -> y (N,OH,OW,O), pooled (N,OH/2,OW/2,O) or empty
+struct FusedConv2dOptions {
+  Conv2dOptions conv;
+  bool relu = true, pool = false;
+};
+struct FusedConv2d {
+  Tensor y, pooled;
+};
+FusedConv2d conv2d_fused(const Tensor& below, const Tensor& x, const Tensor& w, const Tensor& b,
+                         FusedConv2dOptions options = {});
+
 struct ConvTranspose2dOptions {
   int stride = 1, padding = 0, output_padding = 0;
   ConvAlgorithm algorithm = ConvAlgorithm::automatic;

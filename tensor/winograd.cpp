@@ -41,6 +41,7 @@
 #include "tensor/winograd.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -161,6 +162,14 @@ struct Image {
   int64_t n, h, w, c;
 };
 
+// An image of two: the channels of `below`, half as large, each pixel of it standing for 2x2, then those of `beside`.
+// What concat(upsample2x(below), beside) would write down. Mostly there is no `below`, and it has no channels.
+template <class T>
+struct Pair {
+  Image<T> below, beside;
+  int64_t channels() const { return below.c + beside.c; }
+};
+
 // The 4x4 tiles of a batch of images, in row-major order.
 struct Tiles {
   int64_t images, rows, cols;
@@ -211,17 +220,30 @@ struct Stack {
 
 // ---- the stages -----------------------------------------------------------------------------------------------
 
+// B' d B of each tile, for channels first .. first + v.cols - 1 of the two images together.
 template <class T>
-void input_stage(const Image<const T>& x, const Tiles& tiles, int64_t padding, int64_t t0, int64_t t1, int64_t first,
+void input_stage(const Pair<const T>& x, const Tiles& tiles, int64_t padding, int64_t t0, int64_t t1, int64_t first,
                  Stack<T> v, T* copy) {
+  const int64_t end = first + v.cols, of_below = std::clamp<int64_t>(x.below.c, first, end);
   for (int64_t t = t0; t < t1; t++) {
     const Tiles::Place at = tiles[t];
-    const auto d = read_square<6>(x, {at.image, at.row - padding, at.col - padding}, first, v.cols, copy);
     T* out = v.data + (t - t0) * v.cols;
-    for (int64_t c = 0; c < v.cols; c += lanes<T>)
-      both_sides<Vector<T>, 6, 6>(
-          InputMap(), [&](int i, int j) { return load(d.at(i, j) + c); },
-          [&](int i, int j, const Vector<T>& value) { store(out + (i * 6 + j) * v.point + c, value); });
+    const auto transform = [&](int64_t begin, int64_t channels, auto pixel) {
+      for (int64_t c = 0; c < channels; c += lanes<T>)
+        both_sides<Vector<T>, 6, 6>(
+            InputMap(), [&](int i, int j) { return load(pixel(i, j) + c); },
+            [&](int i, int j, const Vector<T>& value) { store(out + begin + (i * 6 + j) * v.point + c, value); });
+    };
+    if (first < of_below) {
+      // The 6x6 pixels from (row-1, col-1) on are these 4x4 of the image half the size: a|bb|cc|d each way.
+      const auto d = read_square<4>(x.below, {at.image, at.row / 2 - 1, at.col / 2 - 1}, first, of_below - first, copy);
+      transform(0, of_below - first, [&](int i, int j) { return d.at((i + 1) / 2, (j + 1) / 2); });
+    }
+    if (of_below < end) {
+      const auto d = read_square<6>(x.beside, {at.image, at.row - padding, at.col - padding}, of_below - x.below.c,
+                                    end - of_below, copy);
+      transform(of_below - first, end - of_below, [&](int i, int j) { return d.at(i, j); });
+    }
   }
 }
 
@@ -238,24 +260,75 @@ void output_gradient_stage(const Image<const T>& dy, const Tiles& tiles, int64_t
   }
 }
 
+// What becomes of the sums on their way out: y = max(sum + bias, low), and the largest of each 2x2 of y.
 template <class T>
-void output_stage(Stack<T> m, const T* bias, const Image<T>& y, const Tiles& tiles, int64_t t0, int64_t t1, T* copy) {
+struct Finish {
+  const T* bias;  // in whole vectors
+  T low;          // 0 for ReLU, minus infinity for none
+  Image<T> pooled;
+};
+
+// Calls f(p) with a place p of 4x4 pixels, whole vectors of channels, for the tile at `at` of y: in place where that
+// holds them; else in `copy`, of which the real part is then copied.
+template <int size, class T, class F>
+void write_square(const Image<T>& y, Tiles::Place at, int64_t channels, T* copy, F f) {
+  T* place = y.data + ((at.image * y.h + at.row) * y.w + at.col) * y.c;
+  const bool whole = at.row + size <= y.h && at.col + size <= y.w && channels == y.c;
+  const Square<T> to = whole ? Square<T>{place, y.w * y.c, y.c} : Square<T>{copy, size * channels, channels};
+  f(to);
+  if (whole) return;
+  for (int i = 0; i < std::min<int64_t>(size, y.h - at.row); i++)
+    for (int j = 0; j < std::min<int64_t>(size, y.w - at.col); j++)
+      std::copy_n(to.at(i, j), y.c, place + (i * y.w + j) * y.c);
+}
+
+template <class T>
+void output_stage(Stack<T> m, const Finish<T>& finish, const Pair<T>& y, const Tiles& tiles, int64_t t0, int64_t t1,
+                  T* copy) {
+  const Vector<T> low = Vector<T>{} + finish.low;
+  const int64_t of_below = y.below.c, others = m.cols - of_below;
   for (int64_t t = t0; t < t1; t++) {
-    const Tiles::Place at = tiles[t];
-    T* place = y.data + ((at.image * y.h + at.row) * y.w + at.col) * y.c;
-    const bool whole = at.row + 4 <= y.h && at.col + 4 <= y.w && m.cols == y.c;
-    const Square<T> to = whole ? Square<T>{place, y.w * y.c, y.c} : Square<T>{copy, 4 * m.cols, m.cols};
-    const T* in = m.data + (t - t0) * m.cols;
-    for (int64_t c = 0; c < m.cols; c += lanes<T>) {
-      const Vector<T> b = load(bias + c);
+    const Tiles::Place at = tiles[t], half{at.image, at.row / 2, at.col / 2};
+    // f(i, j, value) with the 4x4 outputs of channels c ...
+    const auto transform = [&](int64_t c, auto f) {
+      const T* in = m.data + (t - t0) * m.cols + c;
+      const Vector<T> b = load(finish.bias + c);
       both_sides<Vector<T>, 6, 4>(
-          OutputMap(), [&](int i, int j) { return load(in + (i * 6 + j) * m.point + c); },
-          [&](int i, int j, const Vector<T>& value) { store(to.at(i, j) + c, Vector<T>(value + b)); });
-    }
-    if (whole) continue;
-    for (int i = 0; i < std::min<int64_t>(4, y.h - at.row); i++)
-      for (int j = 0; j < std::min<int64_t>(4, y.w - at.col); j++)
-        std::copy_n(to.at(i, j), y.c, place + (i * y.w + j) * y.c);
+          OutputMap(), [&](int i, int j) { return load(in + (i * 6 + j) * m.point); },
+          [&](int i, int j, const Vector<T>& sum) {
+            const Vector<T> value = sum + b;
+            f(i, j, Vector<T>(value <= low ? low : value));  // NaN stays NaN
+          });
+    };
+    if (of_below > 0)  // the gradient of a pixel that was seen as 2x2 is the sum of four
+      write_square<2>(y.below, half, of_below, copy, [&](Square<T> to) {
+        for (int64_t c = 0; c < of_below; c += lanes<T>) {
+          Vector<T> sum[2][2] = {};
+          transform(c, [&](int i, int j, const Vector<T>& value) { sum[i / 2][j / 2] += value; });
+          for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++) store(to.at(i, j) + c, sum[i][j]);
+        }
+      });
+    write_square<4>(y.beside, at, others, copy, [&](Square<T> to) {
+      if (!finish.pooled.data) {
+        for (int64_t c = 0; c < others; c += lanes<T>)
+          transform(of_below + c, [&](int i, int j, const Vector<T>& value) { store(to.at(i, j) + c, value); });
+        return;
+      }
+      write_square<2>(finish.pooled, half, others, copy + 16 * others, [&](Square<T> pooled) {
+        for (int64_t c = 0; c < others; c += lanes<T>) {
+          Vector<T> most[2][2];
+          transform(of_below + c, [&](int i, int j, const Vector<T>& value) {
+            store(to.at(i, j) + c, value);
+            Vector<T>& so_far = most[i / 2][j / 2];
+            const bool first = i % 2 == 0 && j % 2 == 0;
+            so_far = first ? value : Vector<T>((value > so_far) | (value != value) ? value : so_far);
+          });
+          for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++) store(pooled.at(i, j) + c, most[i][j]);
+        }
+      });
+    });
   }
 }
 
@@ -284,15 +357,17 @@ int64_t tiles_per_block(int64_t channels, size_t size) {
 }
 
 template <class T>
-void forward(const ConvGeometry& g, const Image<const T>& x, const T* w, const T* bias, const Image<T>& y) {
+void forward(const ConvGeometry& g, const Pair<const T>& x, const T* w, const T* bias, bool relu, const Pair<T>& y,
+             const Image<T>& pooled) {
   const Tiles tiles(g);
-  const int64_t cols = whole_vectors<T>(x.c), outs = whole_vectors<T>(y.c), width = panel_width<T>;
-  Buffer<T> u(points * x.c * outs), b(outs);
+  const int64_t cols = whole_vectors<T>(g.c), outs = whole_vectors<T>(g.o), width = panel_width<T>;
+  Buffer<T> u(points * g.c * outs), b(outs);
   std::fill_n(b.data, outs, T(0));
-  if (bias) std::copy_n(bias, y.c, b.data);
+  if (bias) std::copy_n(bias, g.o, b.data);
+  const Finish<T> finish{b.data, relu ? T(0) : -std::numeric_limits<T>::infinity(), pooled};
 #pragma omp parallel for schedule(dynamic) if (g.pays_threads())
   for (int64_t k = 0; k < outs; k += width)
-    weight_stage(w, x.c, y.c, k, std::min(width, outs - k), u.data + points * x.c * k);
+    weight_stage(w, g.c, g.o, k, std::min(width, outs - k), u.data + points * g.c * k);
 
   const int64_t block = tiles_per_block(cols + outs, sizeof(T)), blocks = (tiles.count() + block - 1) / block;
   const int64_t v_size = Stack<T>::elements(block, cols), m_size = Stack<T>::elements(block, outs);
@@ -305,11 +380,11 @@ void forward(const ConvGeometry& g, const Image<const T>& x, const T* w, const T
     for (int64_t p = 0; p < points; p++)
       for (int64_t k = 0; k < outs; k += width) {
         const int64_t here = std::min(width, outs - k);
-        panel_product<T>(Transpose::none, {v.data + p * v.point, t1 - t0, x.c, cols},
-                         {u.data + points * x.c * k + p * x.c * here, x.c, here, here},
+        panel_product<T>(Transpose::none, {v.data + p * v.point, t1 - t0, g.c, cols},
+                         {u.data + points * g.c * k + p * g.c * here, g.c, here, here},
                          {m.data + p * m.point + k, t1 - t0, here, outs});
       }
-    output_stage(m, b.data, y, tiles, t0, t1, copy);
+    output_stage(m, finish, y, tiles, t0, t1, copy);
   });
 }
 
@@ -334,13 +409,13 @@ int64_t group_size(int64_t channels, int64_t most) {
 }
 
 template <class T>
-void weight_gradient(const ConvGeometry& g, const Image<const T>& x, const Image<const T>& dy, T* dw) {
+void weight_gradient(const ConvGeometry& g, const Pair<const T>& x, const Image<const T>& dy, T* dw) {
   const Tiles tiles(g);
-  const int64_t group_c = group_size<T>(x.c, 128), group_o = group_size<T>(dy.c, 128), width = panel_width<T>;
-  const int64_t groups_c = (x.c + group_c - 1) / group_c, groups_o = (dy.c + group_o - 1) / group_o;
+  const int64_t group_c = group_size<T>(g.c, 128), group_o = group_size<T>(g.o, 128), width = panel_width<T>;
+  const int64_t groups_c = (g.c + group_c - 1) / group_c, groups_o = (g.o + group_o - 1) / group_o;
   const int64_t block = tiles_per_block(group_c + group_o, sizeof(T)), blocks = (tiles.count() + block - 1) / block;
   const int64_t parts = std::clamp<int64_t>(32 / (groups_c * groups_o), 1, std::max<int64_t>(blocks, 1));
-  const int64_t size = 9 * x.c * dy.c;
+  const int64_t size = 9 * g.c * g.o;
   Buffer<T> sums(parts > 1 ? parts * size : 0);
   const int64_t v_size = Stack<T>::elements(block, group_c), m_size = Stack<T>::elements(block, group_o);
   const int64_t u_size = Stack<T>::elements(group_c, group_o), copy_size = points * std::max(group_c, group_o);
@@ -348,7 +423,7 @@ void weight_gradient(const ConvGeometry& g, const Image<const T>& x, const Image
   parallel<T>(tasks, g.pays_threads(), scratch_size, [&](int64_t task, T* scratch) {
     const int64_t part = task / (groups_c * groups_o), c0 = task / groups_o % groups_c * group_c,
                   o0 = task % groups_o * group_o;
-    const int64_t cs = std::min(group_c, x.c - c0), os = std::min(group_o, dy.c - o0);
+    const int64_t cs = std::min(group_c, g.c - c0), os = std::min(group_o, g.o - o0);
     const int64_t cols = whole_vectors<T>(cs), outs = whole_vectors<T>(os);
     const Stack<T> v(scratch, block, cols), m(scratch + v_size, block, outs), u(scratch + v_size + m_size, cs, outs);
     T* copy = scratch + v_size + m_size + u_size;
@@ -373,26 +448,32 @@ void weight_gradient(const ConvGeometry& g, const Image<const T>& x, const Image
             [&](int i, int j, const Vector<T>& value) {
               T some[lanes<T>];
               store(some, value);
-              std::copy_n(some, std::min(lanes<T>, os - k), sum + ((i * 3 + j) * x.c + c0 + c) * dy.c + o0 + k);
+              std::copy_n(some, std::min(lanes<T>, os - k), sum + ((i * 3 + j) * g.c + c0 + c) * g.o + o0 + k);
             });
   });
   if (parts == 1) return;
 #pragma omp parallel for schedule(static) if (g.pays_threads())
-  for (int64_t row = 0; row < 9 * x.c; row++)
+  for (int64_t row = 0; row < 9 * g.c; row++)
     for (int64_t part = 0; part < parts; part++)
-      for (int64_t i = row * dy.c; i < (row + 1) * dy.c; i++)
+      for (int64_t i = row * g.o; i < (row + 1) * g.o; i++)
         dw[i] = sums.data[part * size + i] + (part > 0 ? dw[i] : T(0));
+}
+
+template <class T>
+Pair<T> images(const Joint<T>& x, int64_t n, int64_t h, int64_t w, int64_t c) {
+  return {{x.below, n, h / 2, w / 2, x.below_channels}, {x.beside, n, h, w, c - x.below_channels}};
 }
 
 }  // namespace
 
 template <class T>
-void winograd_forward(const ConvGeometry& g, const T* x, const T* w, const T* bias, T* y) {
-  forward<T>(g, {x, g.n, g.h, g.w, g.c}, w, bias, {y, g.n, g.oh, g.ow, g.o});
+void winograd_forward(const ConvGeometry& g, Joint<const T> x, const T* w, const T* bias, bool relu, T* pooled, T* y) {
+  forward<T>(g, images(x, g.n, g.h, g.w, g.c), w, bias, relu, images(Joint<T>{y}, g.n, g.oh, g.ow, g.o),
+             {pooled, g.n, g.oh / 2, g.ow / 2, g.o});
 }
 
 template <class T>
-void winograd_data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, T* dx) {
+void winograd_data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, Joint<T> dx) {
   Buffer<T> turned(9 * g.c * g.o);
   turn(w, g.c, g.o, turned.data);
   ConvGeometry t = g;
@@ -400,19 +481,22 @@ void winograd_data_gradient(const ConvGeometry& g, const T* dy, const T* w, cons
   std::swap(t.w, t.ow);
   std::swap(t.c, t.o);
   t.padding = 2 - g.padding;
-  winograd_forward(t, dy, turned.data, bias, dx);
+  forward<T>(t, images(Joint<const T>{dy}, t.n, t.h, t.w, t.c), turned.data, bias, /*relu=*/false,
+             images(dx, t.n, t.oh, t.ow, t.o), {});
 }
 
 template <class T>
-void winograd_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, T* dw) {
-  weight_gradient<T>(g, {x, g.n, g.h, g.w, g.c}, {dy, g.n, g.oh, g.ow, g.o}, dw);
+void winograd_weight_gradient(const ConvGeometry& g, Joint<const T> x, const T* dy, T* dw) {
+  weight_gradient<T>(g, images(x, g.n, g.h, g.w, g.c), {dy, g.n, g.oh, g.ow, g.o}, dw);
 }
 
-template void winograd_forward(const ConvGeometry&, const float*, const float*, const float*, float*);
-template void winograd_forward(const ConvGeometry&, const double*, const double*, const double*, double*);
-template void winograd_data_gradient(const ConvGeometry&, const float*, const float*, const float*, float*);
-template void winograd_data_gradient(const ConvGeometry&, const double*, const double*, const double*, double*);
-template void winograd_weight_gradient(const ConvGeometry&, const float*, const float*, float*);
-template void winograd_weight_gradient(const ConvGeometry&, const double*, const double*, double*);
+template void winograd_forward(const ConvGeometry&, Joint<const float>, const float*, const float*, bool, float*,
+                               float*);
+template void winograd_forward(const ConvGeometry&, Joint<const double>, const double*, const double*, bool, double*,
+                               double*);
+template void winograd_data_gradient(const ConvGeometry&, const float*, const float*, const float*, Joint<float>);
+template void winograd_data_gradient(const ConvGeometry&, const double*, const double*, const double*, Joint<double>);
+template void winograd_weight_gradient(const ConvGeometry&, Joint<const float>, const float*, float*);
+template void winograd_weight_gradient(const ConvGeometry&, Joint<const double>, const double*, double*);
 
 }  // namespace acinus

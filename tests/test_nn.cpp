@@ -677,11 +677,11 @@ TEST_CASE("inspect: the first number that is not finite is found, with op and la
   CHECK(with("decoder.0.conv1.bias", INFINITY) == "parameter decoder.0.conv1.bias");
   Tensor image = x.clone();
   image.data<float>()[5] = NAN;
-  CHECK(find([&] { sum(net(image)).backward(); }) == "conv2d in encoder.0.conv1 (forward)");
+  CHECK(find([&] { sum(net(image)).backward(); }) == "conv2d_fused in encoder.0.conv1 (forward)");
   for (auto& [name, p] : net.parameters())
     if (name == "decoder.0.conv1.weight")
       for (int64_t i = 0; i < p.elements(); i++) p.data<float>()[i] = 3e38f;
-  CHECK(find(step) == "conv2d in decoder.0.conv1 (forward)");
+  CHECK(find(step) == "conv2d_fused in decoder.0.conv1 (forward)");
 
   // Forward all is 0; backward 1e30 * 1e30 is too much, first for what reaches the sum.
   Random random(1);

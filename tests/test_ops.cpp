@@ -56,6 +56,11 @@ OpCase conv_transpose(const char* name, const Shape& x, const Shape& w, ConvTran
           }};
 }
 
+FusedConv2dOptions fused(ConvAlgorithm algorithm, bool relu = true, bool pool = false) {
+  return {{1, 1, 1, algorithm}, relu, pool};
+}
+Tensor y_and_pooled(const FusedConv2d& f) { return concat(f.y, upsample2x(f.pooled)); }
+
 // A new op needs one row here, with the shapes that are hardest for it.
 const OpCase cases[] = {
     {"add", {{{2, 3, 5, 7}}, {{2, 3, 5, 7}}}, OP(add(x[0], x[1]))},
@@ -118,6 +123,39 @@ const OpCase cases[] = {
      OP(conv2d(x[0], x[1], x[2], {1, 1, 1}))},
     conv("conv2d: large", {1, 61, 67, 9}, {3, 3, 9, 13}, {1, 1, 1}),
     conv("conv2d: large, stride 2", {1, 61, 67, 9}, {3, 3, 9, 13}, {2, 1, 1}),
+    {"conv2d_fused: ReLU",
+     {{{2, 5, 7, 3}}, {{3, 3, 3, 5}, weight}, {{5}, weight}},
+     OP(conv2d_fused({}, x[0], x[1], x[2], fused(winograd)).y)},
+    {"conv2d_fused: ReLU, view",
+     {{{1, 5, 4, 1}}, {{3, 3, 1, 5}, weight}, {{5}, weight}},
+     OP(conv2d_fused({}, x[0], x[1], x[2], fused(view)).y)},
+    {"conv2d_fused: ReLU, gather, no bias",
+     {{{1, 5, 4, 3}}, {{3, 3, 3, 2}, weight}},
+     OP(conv2d_fused({}, x[0], x[1], {}, fused(gather)).y)},
+    {"conv2d_fused: two images",
+     {{{2, 3, 5, 16}}, {{2, 6, 10, 3}}, {{3, 3, 19, 5}, weight}, {{5}, weight}},
+     OP(conv2d_fused(x[0], x[1], x[2], x[3], fused(winograd)).y)},
+    {"conv2d_fused: two images, no ReLU, one pixel",
+     {{{3, 1, 1, 16}}, {{3, 2, 2, 1}}, {{3, 3, 17, 2}, weight}},
+     OP(conv2d_fused(x[0], x[1], x[2], {}, fused(winograd, false)).y)},
+    {"conv2d_fused: two images, copied",
+     {{{2, 3, 2, 5}}, {{2, 6, 4, 3}}, {{3, 3, 8, 3}, weight}, {{3}, weight}},
+     OP(conv2d_fused(x[0], x[1], x[2], x[3], fused(automatic)).y)},
+    {"conv2d_fused: pooled, and y used too",
+     {{{2, 6, 10, 3}}, {{3, 3, 3, 5}, weight}, {{5}, weight}},
+     OP(y_and_pooled(conv2d_fused({}, x[0], x[1], x[2], fused(winograd, true, true))))},
+    {"conv2d_fused: pooled, odd sizes",
+     {{{1, 7, 5, 3}}, {{3, 3, 3, 5}, weight}, {{5}, weight}},
+     OP(conv2d_fused({}, x[0], x[1], x[2], fused(winograd, true, true)).pooled)},
+    {"conv2d_fused: pooled, gather, no ReLU",
+     {{{1, 6, 4, 3}}, {{3, 3, 3, 2}, weight}, {{2}, weight}},
+     OP(y_and_pooled(conv2d_fused({}, x[0], x[1], x[2], fused(gather, false, true))))},
+    {"conv2d_fused: x alone",
+     {{{1, 5, 4, 3}}, {{3, 3, 3, 2}, constant}, {{2}, constant}},
+     OP(conv2d_fused({}, x[0], x[1], x[2], fused(winograd)).y)},
+    {"conv2d_fused: large",
+     {{{1, 31, 33, 16}}, {{1, 62, 66, 8}}, {{3, 3, 24, 13}, weight}, {{13}, weight}},
+     OP(y_and_pooled(conv2d_fused(x[0], x[1], x[2], x[3], fused(winograd, true, true))))},
     conv_transpose("conv_transpose2d: winograd", {2, 5, 4, 3}, {3, 3, 2, 3}, {1, 1, 0, winograd}),
     conv_transpose("conv_transpose2d: view 3x3", {2, 5, 4, 3}, {3, 3, 2, 3}, {1, 1, 0, view}),
     conv_transpose("conv_transpose2d: gather 3x3", {2, 5, 4, 3}, {3, 3, 2, 3}, {1, 1, 0, gather}),

@@ -148,7 +148,7 @@ TEST_CASE("memory: blocks of sizes that are not asked for again do not pile up")
   memory::release_cache();
   const int64_t before = memory::stats().reserved;
   for (int64_t mb = 1; mb <= 40; mb++) memory::allocate(mb << 20);
-  CHECK(memory::stats().reserved - before <= 2 * (45 << 20));
+  CHECK(memory::stats().reserved - before <= 2 * (64 << 20));  // 40 MB are taken as 64 (memory.cpp, round_up)
   memory::release_cache();
 }
 

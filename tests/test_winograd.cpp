@@ -81,6 +81,54 @@ TEST_CASE("winograd: the number of threads does not change a bit") {
   }
 }
 
+// What is fused gives the bits of the plain ops; but the four gradients of an upsampled pixel are added in another
+// order.
+TEST_CASE("winograd: conv2d_fused equals the plain ops") {
+  Poison poison;
+  struct Sizes {
+    int64_t n, h, w, below, beside, o;  // h, w of below
+  };
+  for (const Sizes& s : {Sizes{1, 1, 1, 16, 1, 1}, Sizes{2, 3, 2, 16, 16, 16}, Sizes{1, 5, 7, 32, 3, 20},
+                         Sizes{1, 9, 4, 48, 37, 70}, Sizes{2, 8, 8, 160, 5, 33}})
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      CAPTURE(s.n, s.h, s.w, s.below, s.beside, s.o, dtype);
+      const auto run = [&](bool fused) {
+        Tensor below = random_tensor({s.n, s.h, s.w, s.below}, 1).to(dtype).requires_grad();
+        Tensor x = random_tensor({s.n, 2 * s.h, 2 * s.w, s.beside}, 2).to(dtype).requires_grad();
+        Tensor w = random_tensor({3, 3, s.below + s.beside, s.o}, 3).to(dtype).requires_grad();
+        Tensor b = random_tensor({s.o}, 4).to(dtype).requires_grad();
+        const Conv2dOptions options{1, 1, 1, ConvAlgorithm::winograd};
+        FusedConv2d r;
+        if (fused) {
+          r = conv2d_fused(below, x, w, b, {options, /*relu=*/true, /*pool=*/true});
+        } else {
+          r.y = relu(conv2d(concat(upsample2x(below), x), w, b, options));
+          r.pooled = max_pool2d(r.y);
+        }
+        add(sum(mul(r.y, random_tensor(r.y.shape(), 5).to(dtype))),
+            sum(mul(r.pooled, random_tensor(r.pooled.shape(), 6).to(dtype))))
+            .backward();
+        return std::vector<Tensor>{r.y.detach(), r.pooled.detach(), x.grad(), w.grad(), b.grad(), below.grad()};
+      };
+      const std::vector<Tensor> fused = run(true), plain = run(false);
+      for (size_t i = 0; i < 5; i++) {
+        CAPTURE(i);
+        CHECK(same_bits(fused[i], plain[i]));
+      }
+      CHECK(error_by_rms(fused[5], plain[5]) < (dtype == DType::f64 ? 1e-14 : 1e-6));
+    }
+}
+
+// A NaN must be seen, wherever it goes.
+TEST_CASE("winograd: conv2d_fused keeps NaN through ReLU and pooling") {
+  Tensor x = random_tensor({1, 8, 8, 16}, 1, DType::f32);
+  x.data<float>()[16 * (8 * 3 + 3)] = NAN;
+  const FusedConv2d r = conv2d_fused({}, x, random_tensor({3, 3, 16, 16}, 2, DType::f32), {},
+                                     {{1, 1, 1, ConvAlgorithm::winograd}, true, true});
+  CHECK(std::isnan(r.y.data<float>()[16 * (8 * 3 + 3)]));
+  CHECK(std::isnan(r.pooled.data<float>()[16 * (4 * 1 + 1)]));
+}
+
 TEST_CASE("winograd: under conv_transpose2d") {
   const Tensor x = random_tensor({2, 6, 9, 11}, 1), w = random_tensor({3, 3, 21, 11}, 2), b = random_tensor({21}, 3);
   for (int padding : {0, 1, 2}) {

@@ -21,20 +21,26 @@ Tensor bias_gradient(const Tensor& dy) {
   });
 }
 
-Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions options) {
-  check_same_kind("conv2d", {&x, &w, b ? &b : &x});
-  const Shape sx = x.shape(), sw = w.shape();
-  check(sx.rank() == 4 && sw.rank() == 4, "conv2d: needs x (N,H,W,C) and w (KH,KW,C,O), got ", sx, " and ", sw);
-  check(sx[3] == sw[2], "conv2d: x ", sx, " has ", sx[3], " channels, w ", sw, " expects ", sw[2]);
-  check(!b || b.shape() == Shape{sw[3]}, "conv2d: bias ", b.shape(), " for ", sw[3], " output channels");
+// Checks the arguments; sx is the shape of the image, which is more than x in conv2d_fused.
+ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, const Tensor& w, const Tensor& b,
+                             Conv2dOptions options) {
+  check_same_kind(op, {&x, &w, b ? &b : &x});
+  const Shape sw = w.shape();
+  check(sx.rank() == 4 && sw.rank() == 4, op, ": needs x (N,H,W,C) and w (KH,KW,C,O), got ", sx, " and ", sw);
+  check(sx[3] == sw[2], op, ": x ", sx, " has ", sx[3], " channels, w ", sw, " expects ", sw[2]);
+  check(!b || b.shape() == Shape{sw[3]}, op, ": bias ", b.shape(), " for ", sw[3], " output channels");
   const int64_t s = options.stride, p = options.padding, d = options.dilation;
-  check(s >= 1 && p >= 0 && d >= 1, "conv2d: stride ", s, ", padding ", p, ", dilation ", d, " make no sense");
+  check(s >= 1 && p >= 0 && d >= 1, op, ": stride ", s, ", padding ", p, ", dilation ", d, " make no sense");
   const int64_t span_h = sx[1] + 2 * p - d * (sw[0] - 1) - 1, span_w = sx[2] + 2 * p - d * (sw[1] - 1) - 1;
-  check(sw[0] >= 1 && sw[1] >= 1 && span_h >= 0 && span_w >= 0, "conv2d: kernel ", sw, " (dilation ", d,
+  check(sw[0] >= 1 && sw[1] >= 1 && span_h >= 0 && span_w >= 0, op, ": kernel ", sw, " (dilation ", d,
         ") is larger than x ", sx, " with padding ", p);
   ConvGeometry g{sx[0], sx[1], sx[2], sx[3], span_h / s + 1, span_w / s + 1, sw[3], sw[0], sw[1], s, p, d};
-  g.algorithm = choose_algorithm("conv2d", g, options.algorithm);
+  g.algorithm = choose_algorithm(op, g, options.algorithm);
+  return g;
+}
 
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions options) {
+  const ConvGeometry g = conv2d_geometry("conv2d", x, x.shape(), w, b, options);
   Tensor y({g.n, g.oh, g.ow, g.o}, x.dtype(), x.device());
   conv_forward(g, x, w, b, y);
   return record("conv2d", y, {x, w, b}, [g, x = x.detach(), w = w.detach()](const Tensor& dy, Inputs& in) {

@@ -4,10 +4,10 @@
 //              Example: x (2,64,64,16), k = s = 2 -> (2,32,32,16)
 //
 // Of equal values the first in reading order is the maximum, as in PyTorch. A NaN is the maximum of its windows; they
-// pass no gradient on. The backward pass does not remember
-// where the maxima were: each input pixel looks again whether it is the maximum of the windows it lies in. So every
-// element of dx is computed alone (no atomics), and nothing but x is kept. Both bodies take one pixel with all its
-// channels, which lie together, and their innermost loops run over the channels.
+// pass no gradient on. The backward pass does not remember where the maxima were: each input pixel looks again whether
+// it is the maximum of the windows it lies in. So every element of dx is computed alone (no atomics), and nothing but x
+// is kept. Both bodies take one pixel with all its channels, which lie together, and their innermost loops run over the
+// channels.
 #include "tensor/for_each.h"
 #include "tensor/ops.h"
 
@@ -44,12 +44,14 @@ struct MaxPool2dBackward {  // one input pixel
   PoolGeometry g;
   const T *x, *dy;
   T* dx;
+  bool add;  // to what is in dx, instead of 0
   HD void operator()(int64_t pixel) const {
     const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
     // The windows that hold (r,q): those with i*s-p <= r <= i*s-p+k-1, the same for j.
     const int64_t i0 = r + g.p < g.k ? 0 : (r + g.p - g.k) / g.s + 1;
     const int64_t j0 = q + g.p < g.k ? 0 : (q + g.p - g.k) / g.s + 1;
-    for (int64_t ch = 0; ch < g.c; ch++) dx[pixel * g.c + ch] = 0;
+    if (!add)
+      for (int64_t ch = 0; ch < g.c; ch++) dx[pixel * g.c + ch] = 0;
     for (int64_t i = i0; i < g.oh && i * g.s - g.p <= r; i++)
       for (int64_t j = j0; j < g.ow && j * g.s - g.p <= q; j++)
         for (int64_t first = 0; first < g.c; first += 64) add_window(pixel, n, r, q, i, j, first);
@@ -89,23 +91,37 @@ Shape pooled_shape(const char* op, const Tensor& x, Pool2dOptions o) {
           s[3]};
 }
 
-Tensor max_pool2d(const Tensor& x, Pool2dOptions o) {
-  const Shape sx = x.shape(), sy = pooled_shape("max_pool2d", x, o);
-  const PoolGeometry g{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding};
-  Tensor y(sy, x.dtype(), x.device());
-  dispatch(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    for_each(x.device(), sy[0] * sy[1] * sy[2], MaxPool2dForward<T>{g, x.data<T>(), y.data<T>()}, g.c);
-  });
+static PoolGeometry pool_geometry(const Tensor& x, const Shape& sy, Pool2dOptions o) {
+  const Shape sx = x.shape();
+  return {sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding};
+}
+
+// The gradient alone, for a y that has been computed: conv2d_fused makes it on its way.
+Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
+  const PoolGeometry g = pool_geometry(x, y.shape(), o);
   return record("max_pool2d", y, {x}, [g, x = x.detach()](const Tensor& dy, Inputs& in) {
-    Tensor dx(x.shape(), x.dtype(), x.device());
+    // In a U-Net x also went into the decoder, from where a gradient is here already.
+    Tensor dx = in[0].collected();
+    const bool add = bool(dx);
+    if (!add) dx = Tensor(x.shape(), x.dtype(), x.device());
     dispatch(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(x.device(), x.shape()[0] * x.shape()[1] * x.shape()[2],
-               MaxPool2dBackward<T>{g, x.data<T>(), dy.data<T>(), dx.data<T>()}, g.c);
+               MaxPool2dBackward<T>{g, x.data<T>(), dy.data<T>(), dx.data<T>(), add}, g.c);
     });
-    in[0].add_grad(dx);
+    if (!add) in[0].add_grad(std::move(dx));
   });
+}
+
+Tensor max_pool2d(const Tensor& x, Pool2dOptions o) {
+  const Shape sy = pooled_shape("max_pool2d", x, o);
+  Tensor y(sy, x.dtype(), x.device());
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const PoolGeometry g = pool_geometry(x, sy, o);
+    for_each(x.device(), sy[0] * sy[1] * sy[2], MaxPool2dForward<T>{g, x.data<T>(), y.data<T>()}, g.c);
+  });
+  return record_max_pool2d(x, y, o);
 }
 
 }  // namespace acinus
