@@ -72,19 +72,19 @@ Norm::Norm(NormKind kind, int64_t channels, int groups) : kind_(kind), groups_(g
   buffer("running_var", running_var);
 }
 
-Tensor Norm::operator()(const Tensor& x) {
+Tensor Norm::operator()(const Tensor& x, bool relu) {
   Scope scope(name());
   switch (kind_) {
     case NormKind::batch:
-      return batch_norm2d(x, weight, bias, running_mean, running_var, {training()});
+      return batch_norm2d(x, weight, bias, running_mean, running_var, {.training = training(), .relu = relu});
     case NormKind::group:
-      return group_norm(x, groups_, weight, bias);
+      return group_norm(x, groups_, weight, bias, /*eps=*/1e-5, relu);
     case NormKind::instance:
-      return instance_norm(x, weight, bias);
+      return instance_norm(x, weight, bias, /*eps=*/1e-5, relu);
     case NormKind::none:
       break;
   }
-  return x;
+  return relu ? acinus::relu(x) : x;
 }
 
 }  // namespace acinus

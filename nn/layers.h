@@ -55,7 +55,7 @@ enum class NormKind { none, batch, group, instance };
 class Norm : public Module {  // any of the normalisations, or none; weight, bias (channels)
  public:
   Norm(NormKind kind, int64_t channels, int groups);
-  Tensor operator()(const Tensor& x);
+  Tensor operator()(const Tensor& x, bool relu = false);  // with `relu`, max(y, 0) in the same pass
   NormKind kind() const { return kind_; }
   Tensor weight, bias, running_mean, running_var;  // the running ones for batch norm only
 

@@ -47,14 +47,14 @@ UNet::Block::Block(int64_t in, int64_t out, const UNetOptions& o, Random& random
 }
 
 // Convolution, norm, ReLU, twice, of concat(upsample2x(below), x) or of x; and, if wanted, a pooled copy of the result.
-// Where no norm stands between, ReLU and pooling are the convolution's own last steps.
+// ReLU is the last step of the norm, or where there is none, of the convolution, which then pools as well.
 FusedConv2d UNet::Block::operator()(const Tensor& below, const Tensor& x, bool pool) {
   Scope scope(name());
   if (norm1.kind() == NormKind::none)
     return conv2.fused({}, conv1.fused(below, x, /*relu=*/true).y, /*relu=*/true, pool);
   FusedConv2d result;
-  result.y = relu(norm1(conv1.fused(below, x, /*relu=*/false).y));
-  result.y = relu(norm2(conv2(result.y)));
+  result.y = norm1(conv1.fused(below, x, /*relu=*/false).y, /*relu=*/true);
+  result.y = norm2(conv2(result.y), /*relu=*/true);
   if (pool) result.pooled = max_pool2d(result.y);
   return result;
 }

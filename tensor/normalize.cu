@@ -57,10 +57,14 @@ struct NormalizeForward {  // one row of channels
   int64_t rows, channels;
   Xhat<T> xhat;
   const T *weight, *bias;
+  T low;  // 0 for ReLU, minus infinity for none
   T* y;
   HD void operator()(int64_t row) const {
     const int64_t i = row * channels, s = row / rows * channels;
-    for (int64_t c = 0; c < channels; c++) y[i + c] = xhat(i + c, s + c) * weight[c] + bias[c];
+    for (int64_t c = 0; c < channels; c++) {
+      const T value = xhat(i + c, s + c) * weight[c] + bias[c];
+      y[i + c] = value <= low ? low : value;  // NaN stays NaN
+    }
   }
 };
 
@@ -112,7 +116,7 @@ NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
 }
 
 Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const NormStatistics& statistics, bool fixed,
-                 const Tensor& weight, const Tensor& bias, double eps) {
+                 const Tensor& weight, const Tensor& bias, double eps, bool relu) {
   check_same_kind(op, {&x, &weight, &bias, &statistics.mean, &statistics.var});
   check(weight.shape() == Shape{g.channels} && bias.shape() == Shape{g.channels}, op, ": weight ", weight.shape(),
         " and bias ", bias.shape(), " must be (", g.channels, ") for x ", x.shape());
@@ -122,15 +126,22 @@ Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const N
     using T = decltype(zero);
     const Xhat<T> xhat{x.data<T>(), mean.data<T>(), istd.data<T>()};
     for_each(x.device(), g.images * g.rows,
-             NormalizeForward<T>{g.rows, g.channels, xhat, weight.data<T>(), bias.data<T>(), y.data<T>()}, g.channels);
+             NormalizeForward<T>{g.rows, g.channels, xhat, weight.data<T>(), bias.data<T>(), relu ? T(0) : T(-INFINITY),
+                                 y.data<T>()},
+             g.channels);
   });
   return record(
       op, y, {x, weight, bias},
-      [g, fixed, mean, istd, x = x.detach(), weight = weight.detach()](const Tensor& dy, Inputs& in) {
+      [g, fixed, mean, istd, y = relu ? y : Tensor(), x = x.detach(), weight = weight.detach()](const Tensor& upstream,
+                                                                                                Inputs& in) {
+        // Where ReLU stopped y the gradient ends: written over, unless somebody else holds it too.
+        const Tensor dy = !y || upstream.is_unique() ? upstream : upstream.clone();
         dispatch(dy.dtype(), [&](auto zero) {
           using T = decltype(zero);
           const Xhat<T> xhat{x.data<T>(), mean.data<T>(), istd.data<T>()};
-          const Tensor sum_dy = reduce_columns<T>(x.device(), g.images, g.rows, g.channels, Element<T>{dy.data<T>()});
+          const Tensor sum_dy =
+              y ? reduce_columns<T>(x.device(), g.images, g.rows, g.channels, StopAndSum<T>{y.data<T>(), dy.data<T>()})
+                : reduce_columns<T>(x.device(), g.images, g.rows, g.channels, Element<T>{dy.data<T>()});
           const Tensor sum_dy_xhat =
               reduce_columns<T>(x.device(), g.images, g.rows, g.channels, GradientTimesXhat<T>{xhat, dy.data<T>()});
           const auto over_images = [&](const Tensor& sums) {

@@ -28,8 +28,9 @@ struct NormStatistics {  // (images, channels); channels of one group hold equal
 
 NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x);
 
-// y and its gradient, recorded under the name `op`. `fixed` statistics do not depend on x.
+// y and its gradient, recorded under the name `op`. `fixed` statistics do not depend on x. With `relu`, y = max(y, 0)
+// on the way, which spares two passes over memory.
 Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const NormStatistics& statistics, bool fixed,
-                 const Tensor& weight, const Tensor& bias, double eps);
+                 const Tensor& weight, const Tensor& bias, double eps, bool relu);
 
 }  // namespace acinus

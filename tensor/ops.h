@@ -89,15 +89,17 @@ struct BatchNormOptions {
   bool training = true;   // true: mean and var of this batch; false: the running ones
   double momentum = 0.1;  // running = (1-momentum) * running + momentum * the batch's
   double eps = 1e-5;
+  bool relu = false;  // y = max(y, 0) in the same pass
 };
 // Mean and variance per channel, over (N,H,W). x (N,H,W,C); weight, bias, running_mean, running_var (C).
 // In training the running statistics, if given, are updated in place, with the unbiased variance, as PyTorch does.
 Tensor batch_norm2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor running_mean, Tensor running_var,
                     BatchNormOptions options = {});
 // Per image and group of C/groups neighbouring channels, over (H,W) and the group. groups must divide C.
-Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tensor& bias, double eps = 1e-5);
+Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tensor& bias, double eps = 1e-5,
+                  bool relu = false);
 // Per image and channel, over (H,W): group_norm with groups = C.
-Tensor instance_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps = 1e-5);
+Tensor instance_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps = 1e-5, bool relu = false);
 
 // ---- losses -> scalar; t is the target and gets no gradient -------------------------------------------------------
 

@@ -27,7 +27,7 @@ Tensor batch_norm2d(const Tensor& x, const Tensor& weight, const Tensor& bias, T
   if (!options.training) {
     check(running_mean && running_var, "batch_norm2d: inference needs the running mean and variance");
     const NormStatistics running{running_mean.detach().viewed_as({1, s[3]}), running_var.detach().viewed_as({1, s[3]})};
-    return normalize("batch_norm2d", g, x, running, /*fixed=*/true, weight, bias, options.eps);
+    return normalize("batch_norm2d", g, x, running, /*fixed=*/true, weight, bias, options.eps, options.relu);
   }
   check(g.rows > 1, "batch_norm2d: one value per channel, from x ", s,
         ", has no variance; use a larger batch or image");
@@ -37,7 +37,7 @@ Tensor batch_norm2d(const Tensor& x, const Tensor& weight, const Tensor& bias, T
     map_into(running_mean, MovingAverage{options.momentum, 1}, running_mean, batch.mean.viewed_as({s[3]}));
   if (running_var)
     map_into(running_var, MovingAverage{options.momentum, m / (m - 1)}, running_var, batch.var.viewed_as({s[3]}));
-  return normalize("batch_norm2d", g, x, batch, /*fixed=*/false, weight, bias, options.eps);
+  return normalize("batch_norm2d", g, x, batch, /*fixed=*/false, weight, bias, options.eps, options.relu);
 }
 
 }  // namespace acinus

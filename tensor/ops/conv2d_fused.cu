@@ -23,15 +23,7 @@ ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, c
 Tensor bias_gradient(const Tensor& dy);
 Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions options);
 
-// forward: y = relu(s), hence ds = y > 0 ? dy : 0. Written over dy, and returned for the sum that is the bias'
-// gradient.
-template <class T>
-struct StopAndSum {
-  const T* y;
-  T* dy;
-  HD T operator()(int64_t i, int64_t) const { return dy[i] = y[i] > 0 ? dy[i] : T(0); }
-};
-
+// forward: y = relu(sum + b), hence db = sum over n,i,j of (y > 0 ? dy : 0), which takes the place of dy
 static Tensor stop_and_sum(const Tensor& y, const Tensor& dy) {
   return dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);

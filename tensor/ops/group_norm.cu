@@ -8,14 +8,14 @@
 
 namespace acinus {
 
-Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tensor& bias, double eps) {
+Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tensor& bias, double eps, bool relu) {
   check_same_kind("group_norm", {&x, &weight, &bias});
   const Shape s = x.shape();
   check(s.rank() == 4 && x.elements() > 0, "group_norm: needs (N,H,W,C), none of them 0, got ", s);
   check(groups >= 1 && s[3] % groups == 0, "group_norm: ", groups, " groups do not divide the ", s[3],
         " channels of x ", s);
   const NormGeometry g{s[0], s[1] * s[2], s[3], s[3] / groups};
-  return normalize("group_norm", g, x, norm_statistics(g, x), /*fixed=*/false, weight, bias, eps);
+  return normalize("group_norm", g, x, norm_statistics(g, x), /*fixed=*/false, weight, bias, eps, relu);
 }
 
 }  // namespace acinus

@@ -6,9 +6,9 @@
 
 namespace acinus {
 
-Tensor instance_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+Tensor instance_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, bool relu) {
   check(x.shape().rank() == 4, "instance_norm: needs (N,H,W,C), got ", x.shape());
-  return group_norm(x, int(x.shape()[3]), weight, bias, eps);
+  return group_norm(x, int(x.shape()[3]), weight, bias, eps, relu);
 }
 
 }  // namespace acinus
