@@ -45,6 +45,9 @@ std::string type_of(const Settings::Field& field) {
   return choices.empty() ? names[field.value.index()] : choices;
 }
 
+// --recompute is short for --recompute true.
+bool is_switch(const Settings::Field& field) { return std::holds_alternative<bool*>(field.value); }
+
 // Throws UsageError unless the text given is a value that the setting may have.
 void set_from_text(const Settings::Field& field, const std::string& given) {
   const auto refuse = [&](const auto&... what) {
@@ -170,6 +173,7 @@ bool Settings::parse(int argc, char** argv) {
       option->required()->type_name("");
     else
       option->type_name(type_of(field) + (value.empty() ? "" : " [" + value + "]"));
+    if (is_switch(field)) option->expected(0, 1);
   }
   try {
     app.parse(argc, argv);
@@ -202,7 +206,8 @@ bool Settings::parse(int argc, char** argv) {
       }
     }
     for (size_t i = 0; i < fields_.size(); i++)
-      if (app.count((fields_[i].is_argument ? "" : "--") + fields_[i].name) > 0) set_from_text(fields_[i], given[i]);
+      if (app.count((fields_[i].is_argument ? "" : "--") + fields_[i].name) > 0)
+        set_from_text(fields_[i], is_switch(fields_[i]) && given[i].empty() ? "true" : given[i]);
   };
   apply();
   if (change_defaults_) {

@@ -27,6 +27,7 @@ struct Config {
   int64_t seed = 1, threads = 0;
   std::string data, masks = "auto", held_out;
   double validation = 0.2, memory_gb = 8;
+  bool recompute = false;
   struct {
     int64_t scans = 24, size = 160, slices = 48;
     double pixel_mm = 2, slice_mm = 3, min_diameter_mm = 8;
@@ -71,6 +72,7 @@ void add_settings(Settings& s, Config& c) {
   s.add("validation", c.validation, "share of the patients held out, at least one").between(0, 0.9);
   s.add("held_out", c.held_out, "or which: ends of their seriesuids, parted by commas");
   s.add("memory_gb", c.memory_gb, "refuse to load more than this").between(0, 1e6);
+  s.add("recompute", c.recompute, "activations are computed again instead of kept: less memory, more time");
   s.add("phantom.scans", c.phantom.scans, "synthetic scans to make").between(2, 100000);
   s.add("phantom.size", c.phantom.size, "their voxels along x and y").between(16, 2048);
   s.add("phantom.slices", c.phantom.slices, "their slices").between(1, 2048);
@@ -235,6 +237,7 @@ void train(Config& c, const Settings& settings, const std::string& command) {
   net_options.norm = norm_named(c.net.norm);
   net_options.init = init_named(c.net.init);
   UNet net(net_options, uint64_t(c.seed));
+  net.set_recompute(c.recompute);
   const auto optimizer = make_optimizer(c, net);
 
   const std::string folder = c.data.empty() ? phantom_folder(c) : c.data;

@@ -29,7 +29,7 @@ int main(int argc, char** argv) {
   return run_program(argv, [&] {
     UNetOptions net_options;
     int64_t size = 512, batch = 2, repeat = 3, threads = 0, norm_groups = 8;
-    bool train = true;
+    bool train = true, recompute = false;
     std::string norm = "none";
     Settings settings("step", "Times training steps or forward passes of a U-Net on random data.");
     settings.add("in", net_options.in, "channels of the image");
@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
     settings.add("size", size, "rows and columns of the image");
     settings.add("batch", batch, "images a step");
     settings.add("train", train, "true: a training step (Dice, Adam); false: forward only");
+    settings.add("recompute", recompute, "activations are computed again instead of kept");
     settings.add("repeat", repeat, "timed repetitions, after one that is not");
     settings.add("threads", threads, "0: all cores");
     if (!settings.parse(argc, argv)) return;
@@ -49,6 +50,7 @@ int main(int argc, char** argv) {
     net_options.norm_groups = int(norm_groups);
     const double before = peak_mb();
     UNet net(net_options, /*seed=*/1);
+    net.set_recompute(recompute);
     Adam adam(net.parameters());
     Random random(2);
     Tensor x({batch, size, size, net_options.in}), t({batch, size, size, 1});

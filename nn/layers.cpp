@@ -55,6 +55,7 @@ Tensor Linear::operator()(const Tensor& x) {
 }
 
 Tensor Dropout::operator()(const Tensor& x) {
+  check(!recomputing(), "Dropout: within recompute() other elements would fall the second time");
   Scope scope(name());
   return training() && p_ > 0 ? dropout(x, p_, random_bits(seed_, calls_++)) : x;
 }

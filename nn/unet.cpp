@@ -89,7 +89,23 @@ UNet::UNet(const UNetOptions& o, uint64_t seed) : options_(o) {
   child("head", *head_);
 }
 
+static std::vector<Tensor> tensors_of(const Module& module) {
+  std::vector<Tensor> tensors;
+  for (const auto& [name, tensor] : module.parameters()) tensors.push_back(tensor);
+  return tensors;
+}
+
+FusedConv2d UNet::encode(Block& block, const Tensor& x, bool pool) const {
+  if (!recompute_ || NoGrad::is_on() || recomputing()) return block({}, x, pool);
+  const auto run = [&block](const std::vector<Tensor>& in) { return block({}, in[0], /*pool=*/false).y; };
+  const Tensor y = recompute({x}, tensors_of(block), run);
+  return {y, pool ? max_pool2d(y) : Tensor()};
+}
+
 Tensor UNet::decode(Block& block, const Tensor& below, const Tensor& skip) const {
+  if (recompute_ && !NoGrad::is_on() && !recomputing())
+    return recompute({below, skip}, tensors_of(block),
+                     [this, &block](const std::vector<Tensor>& in) { return decode(block, in[0], in[1]); });
   if (options_.up == Up::nearest) return block(below, skip, /*pool=*/false).y;
   Tensor joined;
   {
@@ -111,7 +127,7 @@ Tensor UNet::operator()(const Tensor& image) {
   std::vector<Tensor> skips;
   for (auto& block : encoder_) {
     const bool last = block == encoder_.back();
-    const FusedConv2d encoded = (*block)({}, x, /*pool=*/!last);
+    const FusedConv2d encoded = encode(*block, x, /*pool=*/!last);
     if (!last) skips.push_back(encoded.y);
     x = last ? encoded.y : encoded.pooled;
   }

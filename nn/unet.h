@@ -45,6 +45,8 @@ class UNet : public Module {
   // x (N,H,W,in) -> logits (N,H,W,out). Any H and W: inside, the image is padded to multiples of 2^depth and the
   // result cropped back.
   Tensor operator()(const Tensor& x);
+  // Keep the blocks' inputs and compute the rest once more in backward(): less memory, one more forward pass.
+  void set_recompute(bool on) { recompute_ = on; }
   const UNetOptions& options() const { return options_; }
 
  private:
@@ -55,9 +57,11 @@ class UNet : public Module {
     Block(int64_t in, int64_t out, const UNetOptions& options, Random& random);
     FusedConv2d operator()(const Tensor& below, const Tensor& x, bool pool);
   };
+  FusedConv2d encode(Block& block, const Tensor& x, bool pool) const;
   Tensor decode(Block& block, const Tensor& below, const Tensor& skip) const;
 
   UNetOptions options_;
+  bool recompute_ = false;
   std::vector<std::unique_ptr<Block>> encoder_, decoder_;
   std::unique_ptr<Conv2d> head_;
 };

@@ -28,6 +28,13 @@ namespace {
 thread_local bool recording = true;
 thread_local std::string scope_name;
 thread_local Observer observer;
+thread_local bool in_second_pass = false;
+
+struct SecondPass {  // of recompute
+  const bool recording_before = recording, second_before = in_second_pass;
+  SecondPass() { recording = in_second_pass = true; }
+  ~SecondPass() { recording = recording_before, in_second_pass = second_before; }
+};
 }  // namespace
 
 // The one place that reaches into the handles.
@@ -56,7 +63,7 @@ GradSlot::~GradSlot() {
 
 // ---- recording ------------------------------------------------------------------------------------------------
 
-Tensor record(const char* op, Tensor y, std::initializer_list<Tensor> inputs, Backward backward) {
+Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward) {
   if (observer) observer(op, scope_name, y, /*backward=*/false);
   bool wanted = false;
   for (const Tensor& x : inputs) wanted |= x.needs_grad();
@@ -71,6 +78,34 @@ Tensor record(const char* op, Tensor y, std::initializer_list<Tensor> inputs, Ba
 
 NoGrad::NoGrad() : before_(recording) { recording = false; }
 NoGrad::~NoGrad() { recording = before_; }
+bool NoGrad::is_on() { return !recording; }
+
+bool recomputing() { return in_second_pass; }
+
+Tensor recompute(const std::vector<Tensor>& inputs, const std::vector<Tensor>& parameters,
+                 std::function<Tensor(const std::vector<Tensor>& inputs)> f) {
+  std::vector<Tensor> kept, wanted = inputs;
+  for (const Tensor& x : inputs) kept.push_back(x.detach());
+  wanted.insert(wanted.end(), parameters.begin(), parameters.end());
+  Tensor y;
+  {
+    NoGrad no_grad;
+    y = f(kept);
+  }
+  return record("recompute", y, wanted, [kept = std::move(kept), f = std::move(f)](Tensor dy, Inputs& in) mutable {
+    // Leaves of a graph of its own. The parameters are leaves already: they get their gradients from it directly.
+    for (size_t i = 0; i < kept.size(); i++)
+      if (in[i].needs_grad()) kept[i].requires_grad();
+    Tensor again;
+    {
+      const SecondPass second_pass;
+      again = f(kept);
+    }
+    again.backward(std::move(dy));
+    for (size_t i = 0; i < kept.size(); i++)
+      if (in[i].needs_grad()) in[i].add_grad(kept[i].grad());
+  });
+}
 
 Scope::Scope(const std::string& name) : length_before_(scope_name.size()) {
   if (!scope_name.empty()) scope_name += '.';
@@ -123,8 +158,12 @@ void Input::add_grad(Tensor gradient) {
 Tensor Input::collected() const { return slot_ && slot_->grad.is_unique() ? slot_->grad : Tensor(); }
 
 void Tensor::backward() const {
-  check(needs_grad(), "backward: nothing that led to this tensor collects a gradient");
   check(elements() == 1, "backward: starts from a scalar such as a loss, not from shape ", shape_);
+  backward(Tensor::full(shape_, 1, dtype_, device_));
+}
+
+void Tensor::backward(Tensor gradient) const {
+  check(needs_grad(), "backward: nothing that led to this tensor collects a gradient");
   const auto check_not_spent = [](const GradSlot& slot) {  // its gradient would go no further, and be lost
     check(!slot.spent, "backward: the graph was freed by an earlier backward(); compute the loss again, or detach() ",
           "what is to be used again");
@@ -153,18 +192,18 @@ void Tensor::backward() const {
   }
 
   NoGrad no_grad;
-  Input(slot_).add_grad(Tensor::full(shape_, 1, dtype_, device_));
+  Input(slot_).add_grad(std::move(gradient));
   while (!order.empty()) {
     const std::shared_ptr<GradSlot> slot = std::move(order.back());
     order.pop_back();
     if (!slot->node) continue;
     const std::unique_ptr<Node> node = std::move(slot->node);  // freed at the end of this turn, with what it captured
     slot->spent = true;
-    const Tensor dy = std::move(slot->grad);
+    Tensor dy = std::move(slot->grad);
     slot->grad = Tensor();
     if (!dy) continue;
     if (observer) observer(node->op, node->scope, dy, /*backward=*/true);
-    node->backward(dy, node->inputs);
+    node->backward(std::move(dy), node->inputs);
   }
 }
 

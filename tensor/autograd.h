@@ -43,16 +43,25 @@ class Input {
   std::shared_ptr<GradSlot> slot_;
 };
 using Inputs = std::vector<Input>;
-using Backward = std::function<void(const Tensor& dy, Inputs& in)>;
+using Backward = std::function<void(Tensor dy, Inputs& in)>;  // dy is the op's own: if it is_unique(), to write over
 
 // Attaches the op to y, if any input needs a gradient and recording is on. Returns y.
-Tensor record(const char* op, Tensor y, std::initializer_list<Tensor> inputs, Backward backward);
+Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward);
+
+// y = f(inputs), and nothing that f computes on its way is kept: backward() calls f once more when it needs it. So a
+// network's blocks cost one more forward pass, and little of their memory. (Chen et al. 2016, "Training Deep Nets with
+// Sublinear Memory Cost")  parameters: the tensors with a gradient that f uses besides its inputs. f must give the same
+// both times, and what it refers to must live until backward().
+Tensor recompute(const std::vector<Tensor>& inputs, const std::vector<Tensor>& parameters,
+                 std::function<Tensor(const std::vector<Tensor>& inputs)> f);
+bool recomputing();  // is this the second time? Then running statistics have been updated already
 
 // While one of these lives, nothing is recorded (validation, prediction, optimiser steps).
 class NoGrad {
  public:
   NoGrad();
   ~NoGrad();
+  static bool is_on();
   NoGrad(const NoGrad&) = delete;
   NoGrad& operator=(const NoGrad&) = delete;
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "tensor/check.h"
 
@@ -15,7 +16,9 @@ namespace {
 
 struct Cache {
   std::mutex mutex;
-  std::multimap<int64_t, void*> free;  // by size
+  std::multimap<int64_t, void*> free;              // by size
+  std::set<std::pair<int64_t, char*>> free_large;  // size and place
+  std::map<char*, int64_t> regions;                // what large blocks are parts of: place and size
   Stats stats{0, 0, 0};
   int64_t most = 0;  // bytes ever in use at a time
   bool poison = false;
@@ -28,9 +31,8 @@ Cache& cache() {
 }
 
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
-// 1025 -> 1152, ... Large blocks to whole powers of two: then the few sizes there are serve activations and what a
-// convolution needs for a moment alike, and a step makes do with little more than it has in use at its worst. The bytes
-// beyond what was asked for are address space only: the system gives a page when it is first written.
+// 1025 -> 1152, ... Large ones to whole powers of two (below); the bytes beyond what was asked for are address space
+// only, since the system gives a page when it is first written.
 constexpr int64_t large = int64_t(1) << 20;
 int64_t round_up(int64_t bytes) {
   int64_t power = 512;
@@ -45,32 +47,85 @@ void give_back_all(Cache& c) {
     c.stats.reserved -= size;
   }
   c.free.clear();
+  for (auto region = c.regions.begin(); region != c.regions.end();) {
+    const auto [place, size] = *region;
+    if (c.free_large.erase({size, place}) == 0) {  // some of it is in use
+      ++region;
+      continue;
+    }
+    std::free(place);
+    c.stats.reserved -= size;
+    region = c.regions.erase(region);
+  }
+}
+
+void* from_system(Cache& c, int64_t size) {
+  // Where sizes change, as from scan to scan, old blocks pile up that no request fits. Once they are as much as was
+  // ever needed at a time, they go.
+  c.most = std::max(c.most, c.stats.in_use + size);
+  if (c.stats.reserved + size > 2 * c.most) give_back_all(c);
+  void* block = std::aligned_alloc(64, size_t(size));
+  if (!block) {
+    give_back_all(c);
+    block = std::aligned_alloc(64, size_t(size));
+  }
+  if (!block)
+    fail("out of memory: cannot get ", size >> 20, " MB more; tensors hold ", c.stats.in_use >> 20,
+         " MB. Use a smaller batch, image or network width, or --recompute");
+  c.stats.reserved += size;
+  return block;
 }
 
 // A kept block that is large enough and at most an eighth too large, or a new one; `size` becomes the block's.
+void* take_small(Cache& c, int64_t& size) {
+  const auto it = c.free.lower_bound(size);
+  if (it == c.free.end() || it->first > size + size / 8) return from_system(c, size);
+  size = it->first;
+  void* block = it->second;
+  c.free.erase(it);
+  return block;
+}
+
+// Large blocks are a buddy system (Knowlton 1965): a block may be cut in halves, its halves again, and two free halves
+// are one block again. A network's activations halve from level to level, and different levels need memory at different
+// times: so they share it, and a training step takes little more than it has in use at its worst.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool may_cut = false;  // the sanitizer sees a write past a block's end only where nothing of ours follows
+#else
+constexpr bool may_cut = true;
+#endif
+
+void* take_large(Cache& c, int64_t size) {
+  const auto it = c.free_large.lower_bound({size, nullptr});  // the smallest that is large enough
+  if (it == c.free_large.end() || (!may_cut && it->first > size)) {
+    void* region = from_system(c, size);
+    c.regions[static_cast<char*>(region)] = size;
+    return region;
+  }
+  auto [half, place] = *it;
+  c.free_large.erase(it);
+  while (half > size) {
+    half /= 2;
+    c.free_large.insert({half, place + half});
+  }
+  return place;
+}
+
+void keep_large(Cache& c, char* place, int64_t size) {
+  const auto [region, whole] = *std::prev(c.regions.upper_bound(place));
+  while (size < whole) {
+    char* other = region + ((place - region) ^ size);  // halves of one block differ in this bit of their offset
+    if (c.free_large.erase({size, other}) == 0) break;
+    place = std::min(place, other);
+    size *= 2;
+  }
+  c.free_large.insert({size, place});
+}
+
 void* take(int64_t& size) {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
-  void* block = nullptr;
-  if (auto it = c.free.lower_bound(size); it != c.free.end() && it->first <= size + size / 8) {
-    size = it->first;
-    block = it->second;
-    c.free.erase(it);
-  } else {
-    // Where sizes change, as from scan to scan, old blocks pile up that no request fits. Once they are as much as
-    // was ever needed at a time, they go.
-    c.most = std::max(c.most, c.stats.in_use + size);
-    if (c.stats.reserved + size > 2 * c.most) give_back_all(c);
-    block = std::aligned_alloc(64, size_t(size));
-    if (!block) {
-      give_back_all(c);
-      block = std::aligned_alloc(64, size_t(size));
-    }
-    if (!block)
-      fail("out of memory: cannot get ", size >> 20, " MB more; tensors hold ", c.stats.in_use >> 20,
-           " MB. Use a smaller batch, image or network width");
-    c.stats.reserved += size;
-  }
+  void* block = size > large ? take_large(c, size) : take_small(c, size);
   c.stats.in_use += size;
   c.stats.peak = std::max(c.stats.peak, c.stats.in_use);
   if (c.poison) std::memset(block, 0xFF, size_t(size));  // all bits set is a NaN in float and in double
@@ -80,8 +135,11 @@ void* take(int64_t& size) {
 void keep(void* block, int64_t size) {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
-  c.free.emplace(size, block);
   c.stats.in_use -= size;
+  if (size > large)
+    keep_large(c, static_cast<char*>(block), size);
+  else
+    c.free.emplace(size, block);
 }
 
 }  // namespace

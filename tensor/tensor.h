@@ -110,6 +110,7 @@ class Tensor {
   Tensor grad() const;                // of a leaf; empty before the first backward()
   void set_grad(const Tensor& grad);  // Tensor() forgets it
   void backward() const;              // of a scalar: adds d(this)/d(leaf) to every leaf's gradient
+  void backward(Tensor dy) const;     // of any shape: adds d(sum(dy * this))/d(leaf)
 
  private:
   friend struct Autograd;

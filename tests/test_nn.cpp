@@ -147,6 +147,38 @@ TEST_CASE("unet: gradients through the whole of it agree with finite differences
     }
 }
 
+TEST_CASE("unet: recompute gives the same bits with less memory") {
+  const Poison poison;
+  for (Up up : all_ups)
+    for (NormKind norm : {NormKind::none, NormKind::batch}) {
+      INFO(name(up) << ' ' << name(norm));
+      int64_t peak[2];
+      std::vector<Tensor> results[2];
+      for (bool again : {false, true}) {
+        UNet net({.in = 2, .out = 1, .width = 16, .depth = 2, .up = up, .norm = norm}, 1);
+        net.set_recompute(again);
+        Tensor x = random_tensor({2, 124, 116, 2}, 6, DType::f32).requires_grad();
+        memory::reset_peak();
+        const int64_t before = memory::stats().in_use;
+        for (int step = 0; step < 2; step++) {  // running statistics must move once a step
+          const Tensor y = net(x);
+          results[again].push_back(y.detach());
+          mean(mul(y, y)).backward();
+        }
+        peak[again] = memory::stats().peak - before;
+        for (const auto& [name, tensor] : net.state()) results[again].push_back(tensor.clone());
+        for (const auto& [name, tensor] : net.parameters()) results[again].push_back(tensor.grad());
+        results[again].push_back(x.grad());
+      }
+      REQUIRE(results[0].size() == results[1].size());
+      for (size_t i = 0; i < results[0].size(); i++) {
+        CAPTURE(i);
+        CHECK(same_bits(results[0][i], results[1][i]));
+      }
+      CHECK(double(peak[true]) < 0.9 * double(peak[false]));
+    }
+}
+
 TEST_CASE("unet: refusals, and names of its options") {
   CHECK_THAT(error_of([] { UNet({.width = 0}, 1); }), Catch::Contains("UNet") && Catch::Contains("width 0"));
   CHECK_THAT(error_of([] { UNet({.depth = 9}, 1); }), Catch::Contains("depth 9"));

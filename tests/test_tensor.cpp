@@ -152,6 +152,47 @@ TEST_CASE("memory: blocks of sizes that are not asked for again do not pile up")
   memory::release_cache();
 }
 
+TEST_CASE("memory: large blocks are cut in halves, and put together again") {
+  memory::release_cache();
+  const int64_t before = memory::stats().reserved, mb = 1 << 20;
+  { const auto whole = memory::allocate(64 * mb); }
+  {
+    std::vector<std::shared_ptr<void>> parts;
+    for (int64_t size : {4, 32, 8, 16, 4}) parts.push_back(memory::allocate(size * mb));
+#if !defined(__SANITIZE_ADDRESS__)
+    CHECK(memory::stats().reserved - before == 64 * mb);
+    const auto* first = static_cast<char*>(parts[0].get());
+    std::vector<std::pair<int64_t, int64_t>> spans;  // parts do not overlap and lie within 64 MB
+    const int64_t sizes[] = {4, 32, 8, 16, 4};
+    for (size_t i = 0; i < 5; i++) {
+      const int64_t at = static_cast<char*>(parts[i].get()) - first;
+      spans.emplace_back(at, at + sizes[i] * mb);
+      CHECK(reinterpret_cast<uintptr_t>(parts[i].get()) % 64 == 0);
+    }
+    std::sort(spans.begin(), spans.end());
+    for (size_t i = 1; i < 5; i++) CHECK(spans[i].first == spans[i - 1].second);
+#endif
+    std::swap(parts[0], parts[3]);  // freed in another order than taken
+  }
+  const int64_t now = memory::stats().reserved;
+  { const auto whole = memory::allocate(64 * mb); }
+  CHECK(memory::stats().reserved == now);
+  memory::release_cache();
+  CHECK(memory::stats().reserved == before);
+}
+
+TEST_CASE("memory: a region that is partly in use stays when the cache is released") {
+  memory::release_cache();
+  const int64_t before = memory::stats().reserved;
+  { const auto whole = memory::allocate(32 << 20); }
+  auto part = memory::allocate(3 << 20);
+  memory::release_cache();
+  std::memset(part.get(), 1, 3 << 20);
+  part.reset();
+  memory::release_cache();
+  CHECK(memory::stats().reserved == before);
+}
+
 TEST_CASE("parallel: every piece once, scratch of its own, and an Error comes out") {
   std::vector<int> done(1000);
   std::vector<float*> where(1000);
@@ -367,6 +408,50 @@ TEST_CASE("autograd: errors leave nothing behind") {
     CHECK(x.grad().to_vector() == Vector{3, 3, 3});
   }
   CHECK(memory::stats().in_use == before);
+}
+
+TEST_CASE("autograd: backward from any shape, by the gradient that is given") {
+  Tensor x = Tensor::from({3}, {1, -2, 3}).requires_grad();
+  const Tensor dy = Tensor::from({3}, {10, 20, 30});
+  mul(x, x).backward(dy);
+  CHECK(x.grad().to_vector() == std::vector<double>{20, -80, 180});
+  CHECK(dy.to_vector() == std::vector<double>{10, 20, 30});
+  CHECK_THAT(error_of([&] { scale(x, 2).backward(Tensor::zeros({2})); }),
+             Catch::Contains("(2)") && Catch::Contains("(3)"));
+}
+
+TEST_CASE("autograd: recompute") {
+  Tensor x = Tensor::from({2}, {1, -2}).requires_grad(), w = Tensor::from({2}, {3, 4}).requires_grad();
+  int calls = 0, second = 0;
+  const auto run = [&] {
+    return recompute({x}, {w}, [&](const std::vector<Tensor>& in) {
+      calls++, second += recomputing();
+      return mul(mul(in[0], in[0]), w);
+    });
+  };
+  const Tensor y = run();
+  CHECK((calls == 1 && second == 0));
+  sum(add(y, x)).backward();
+  CHECK((calls == 2 && second == 1));
+  CHECK_FALSE(recomputing());
+  CHECK(x.grad().to_vector() == std::vector<double>{7, -15});  // 2 x w + 1
+  CHECK(w.grad().to_vector() == std::vector<double>{1, 4});    // x^2
+  {
+    const NoGrad no_grad;
+    CHECK_FALSE(run().needs_grad());
+  }
+  // No input needs a gradient, a parameter does.
+  w.set_grad({});
+  sum(recompute({x.detach()}, {w}, [&](const std::vector<Tensor>& in) { return mul(in[0], w); })).backward();
+  CHECK(w.grad().to_vector() == std::vector<double>{1, -2});
+  // An Error the second time leaves all as it should be.
+  const auto fails = [&](const std::vector<Tensor>& in) {
+    check(!recomputing(), "no");
+    return mul(in[0], w);
+  };
+  CHECK(error_of([&] { sum(recompute({x}, {w}, fails)).backward(); }).starts_with("no"));
+  CHECK_FALSE(recomputing());
+  CHECK(scale(x, 2).needs_grad());
 }
 
 TEST_CASE("autograd: the observer sees every op in its scope, forward and backward") {

@@ -33,9 +33,10 @@ Tensor batch_norm2d(const Tensor& x, const Tensor& weight, const Tensor& bias, T
         ", has no variance; use a larger batch or image");
   const NormStatistics batch = norm_statistics(g, x);
   const double m = double(g.rows);
-  if (running_mean)
+  const bool update = !recomputing();
+  if (update && running_mean)
     map_into(running_mean, MovingAverage{options.momentum, 1}, running_mean, batch.mean.viewed_as({s[3]}));
-  if (running_var)
+  if (update && running_var)
     map_into(running_var, MovingAverage{options.momentum, m / (m - 1)}, running_var, batch.var.viewed_as({s[3]}));
   return normalize("batch_norm2d", g, x, batch, /*fixed=*/false, weight, bias, options.eps, options.relu);
 }
