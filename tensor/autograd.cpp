@@ -27,8 +27,12 @@ namespace {
 // Each thread's own, so that two networks may run in two threads.
 thread_local bool recording = true;
 thread_local std::string scope_name;
-thread_local Observer observer;
+thread_local Observing* newest_observing = nullptr;
 }  // namespace
+
+void notify(const Event& event) {
+  for (Observing* o = newest_observing; o; o = o->before_) o->observer_(event);
+}
 
 // The one place that reaches into the handles.
 struct Autograd {
@@ -57,7 +61,7 @@ GradSlot::~GradSlot() {
 // ---- recording ------------------------------------------------------------------------------------------------
 
 Tensor record(const char* op, Tensor y, std::initializer_list<Tensor> inputs, Backward backward) {
-  if (observer) observer(op, scope_name, y, /*backward=*/false);
+  notify({When::forward, op, scope_name, y});
   bool wanted = false;
   for (const Tensor& x : inputs) wanted |= x.needs_grad();
   if (!recording || !wanted) return y;
@@ -75,11 +79,18 @@ NoGrad::~NoGrad() { recording = before_; }
 Scope::Scope(const std::string& name) : length_before_(scope_name.size()) {
   if (!scope_name.empty()) scope_name += '.';
   scope_name += name;
+  notify({When::begins, "", scope_name, Tensor()});
 }
 Scope::~Scope() { scope_name.resize(length_before_); }
 const std::string& Scope::current() { return scope_name; }
 
-void observe(Observer new_observer) { observer = std::move(new_observer); }
+Observing::Observing(Observer observer) : observer_(std::move(observer)), before_(newest_observing) {
+  newest_observing = this;
+}
+Observing::~Observing() { newest_observing = before_; }
+
+Work::Work(const char* name) : name_(name) { notify({When::begins, name, scope_name, Tensor()}); }
+Work::~Work() { notify({When::work, name_, scope_name, Tensor()}); }
 
 // ---- gradients ------------------------------------------------------------------------------------------------
 
@@ -161,8 +172,9 @@ void Tensor::backward() const {
     const Tensor dy = std::move(slot->grad);
     slot->grad = Tensor();
     if (!dy) continue;
-    if (observer) observer(node->op, node->scope, dy, /*backward=*/true);
+    notify({When::gradient, node->op, node->scope, dy});
     node->backward(dy, node->inputs);
+    notify({When::backward, node->op, node->scope, dy});
   }
 }
 

@@ -1,0 +1,48 @@
+// Where the time goes: by op, pass, output shape and part of the network.
+//
+//   Profile profile;
+//   ... training steps ...
+//   std::cerr << profile_table(profile.rows());
+//
+// The events of autograd.h cut the time of the thread that made the profile into stretches, and each stretch is one
+// row's: up to `forward`, the op's forward pass; from `gradient` to `backward`, its backward pass; all else is "outside
+// the ops". So the rows add up to the time that has passed. An op has no event at its begin: work that comes right
+// before one is taken for the op's, unless a Scope begins between the two, as every layer does, or it is a Work. What
+// an op lets the other threads do is within its time; a network that runs in another thread is not seen.
+#pragma once
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "tensor/autograd.h"
+
+namespace acinus {
+
+struct ProfileRow {
+  std::string op, pass, shape, scope;  // pass: fwd, bwd, or "" for a Work and outside the ops
+  int64_t calls = 0;
+  double seconds = 0;
+};
+
+class Profile {
+ public:
+  Profile();
+  std::vector<ProfileRow> rows();  // up to now, the longest first
+
+ private:
+  ProfileRow& row(const Event& event, const char* pass);
+  void charge(ProfileRow& row);  // with the time since the last event
+  void see(const Event& event);
+
+  std::map<std::tuple<std::string, std::string, std::string, std::string>, ProfileRow> rows_;
+  ProfileRow outside_;
+  std::vector<ProfileRow*> running_{&outside_};  // backward passes: one may run a network of its own
+  double last_;
+  Observing observing_;  // goes first, as it calls the rest
+};
+
+// Two tables, no line longer than 100 columns: the rows that took longest, the others as one; then a row for each op.
+std::string profile_table(const std::vector<ProfileRow>& rows);
+
+}  // namespace acinus
