@@ -25,10 +25,18 @@ std::string fixed(double value, int digits) {
   return out.str();
 }
 
-// Cut at 100 columns, and without blanks at the end.
-std::string line(const std::ostringstream& out) {
+// A row of either table: three numbers and what they belong to. Cut at 100 columns, and without blanks at the end.
+std::string line(const std::string& a, const std::string& b, const std::string& c, const std::string& what) {
+  std::ostringstream out;
+  out << std::setw(8) << a << std::setw(9) << b << std::setw(11) << c << "  " << what;
   const std::string text = out.str().substr(0, 100);
   return text.substr(0, text.find_last_not_of(' ') + 1) + '\n';
+}
+
+std::string name(const ProfileRow& r) {
+  std::ostringstream out;
+  out << std::left << std::setw(18) << r.op << std::setw(5) << r.pass << std::setw(22) << r.shape << r.scope;
+  return out.str();
 }
 
 }  // namespace
@@ -76,21 +84,21 @@ std::vector<ProfileRow> Profile::rows() {
 std::string profile_table(const std::vector<ProfileRow>& all) {
   std::vector<ProfileRow> rows = all;
   longest_first(rows);
-  double total = 0, named = 0;
-  for (const ProfileRow& r : rows) total += r.seconds, named += r.op == outside ? 0 : r.seconds;
-  const auto percent = [&](double seconds) { return fixed(total > 0 ? 100 * seconds / total : 0, 1) + " %"; };
 
   struct Op {
     std::string name;
     double seconds, forward, backward;
   };
   std::vector<Op> ops;
+  double total = 0, named = 0;
   for (const ProfileRow& r : rows) {
     auto op = std::ranges::find(ops, r.op, &Op::name);
     if (op == ops.end()) op = ops.insert(op, {r.op, 0, 0, 0});
     op->seconds += r.seconds;
     if (r.pass == "fwd") op->forward += r.seconds;
     if (r.pass == "bwd") op->backward += r.seconds;
+    total += r.seconds;
+    if (r.op != outside) named += r.seconds;
   }
   longest_first(ops);
 
@@ -104,28 +112,15 @@ std::string profile_table(const std::vector<ProfileRow>& all) {
     rows.push_back(others);
   }
 
-  std::string table;
-  const auto row = [&](const std::string& share, const std::string& calls, const std::string& ms, const ProfileRow& r) {
-    std::ostringstream out;
-    out << std::setw(8) << share << std::setw(9) << calls << std::setw(11) << ms << std::left << "  " << std::setw(18)
-        << r.op << std::setw(5) << r.pass << std::setw(22) << r.shape << r.scope;
-    table += line(out);
-  };
-  row("share", "calls", "ms a call", {"op", "", "output", "part of the network"});
+  const auto percent = [&](double seconds) { return fixed(total > 0 ? 100 * seconds / total : 0, 1) + " %"; };
+  const auto part = [&](double seconds) { return seconds > 0 ? percent(seconds) : ""; };
+  std::string table = line("share", "calls", "ms a call", name({"op", "", "output", "part of the network"}));
   for (const ProfileRow& r : rows)
-    row(percent(r.seconds), r.calls > 0 ? std::to_string(r.calls) : "",
-        r.calls > 0 ? fixed(1e3 * r.seconds / double(r.calls), 3) : "", r);
-
-  const auto op_row = [&](const std::string& share, const std::string& forward, const std::string& backward,
-                          const std::string& name) {
-    std::ostringstream out;
-    out << std::setw(8) << share << std::setw(9) << forward << std::setw(11) << backward << "  " << name;
-    table += line(out);
-  };
-  table += '\n';
-  op_row("share", "forward", "backward", "op");
-  for (const Op& op : ops) op_row(percent(op.seconds), percent(op.forward), percent(op.backward), op.name);
-  return table + text('\n', fixed(total, 2), " s in all, ", percent(named), " of it not ", outside, '\n');
+    table += line(percent(r.seconds), r.calls > 0 ? std::to_string(r.calls) : "",
+                  r.calls > 0 ? fixed(1e3 * r.seconds / double(r.calls), 3) : "", name(r));
+  table += '\n' + line("share", "forward", "backward", "op");
+  for (const Op& op : ops) table += line(percent(op.seconds), part(op.forward), part(op.backward), op.name);
+  return table + text('\n', fixed(total, 2), " s in all, ", percent(named), " of it accounted for\n");
 }
 
 }  // namespace acinus

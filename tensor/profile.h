@@ -43,6 +43,7 @@ class Profile {
 };
 
 // Two tables, no line longer than 100 columns: the rows that took longest, the others as one; then a row for each op.
+// "Accounted for" is all but what was outside the ops.
 std::string profile_table(const std::vector<ProfileRow>& rows);
 
 }  // namespace acinus
