@@ -6,9 +6,9 @@
 //
 // The events of autograd.h cut the time of the thread that made the profile into stretches, and each stretch is one
 // row's: up to `forward`, the op's forward pass; from `gradient` to `backward`, its backward pass; all else is "outside
-// the ops". So the rows add up to the time that has passed. An op has no event at its begin: work that comes right
-// before one is taken for the op's, unless a Scope begins between the two, as every layer does, or it is a Work. What
-// an op lets the other threads do is within its time; a network that runs in another thread is not seen.
+// the ops". So the rows add up to the time that has passed. An op has no event where it begins: what runs right before
+// it counts as the op's, unless that is a Work or a Scope begins in between, as in every layer. An op's time includes
+// waiting for the threads that help it; a network that runs in another thread is not seen.
 #pragma once
 #include <map>
 #include <string>
