@@ -15,6 +15,7 @@
 
 #include "tensor/check.h"
 #include "tensor/file.h"
+#include "tensor/profile.h"
 
 namespace acinus {
 namespace {
@@ -112,8 +113,7 @@ static void wait_without_a_loop([[maybe_unused]] char** argv) {
 #endif
 }
 
-int run_program(char** argv, const std::function<void()>& body) {
-  wait_without_a_loop(argv);
+static int run(char** argv, const std::function<void()>& body) {
   const std::string called = argv[0], name = std::filesystem::path(called).filename().string();
   try {
     body();
@@ -127,6 +127,17 @@ int run_program(char** argv, const std::function<void()>& body) {
     std::fprintf(stderr, "%s: %s\n", name.c_str(), e.what());
   }
   return 1;
+}
+
+int run_program(char** argv, const std::function<void()>& body) {
+  wait_without_a_loop(argv);
+  const std::string wanted = std::getenv("ACINUS_PROFILE") ? std::getenv("ACINUS_PROFILE") : "";
+  if (wanted.empty() || wanted == "0") return run(argv, body);
+  Profile profile;
+  const int code = run(argv, body);
+  std::fflush(stdout);  // the program's last lines first, where both go to one file
+  std::fprintf(stderr, "\n%s", profile_table(profile.rows()).c_str());
+  return code;
 }
 
 Settings::Settings(std::string program, std::string description)

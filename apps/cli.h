@@ -23,7 +23,8 @@
 namespace acinus {
 
 // Calls body; returns the exit code: 0, 1 if it threw (the error is printed as one line on stderr), 2 if the command
-// line was wrong.
+// line was wrong. With ACINUS_PROFILE=1 in the environment, where the time of this thread went is printed on stderr at
+// the end, however that comes (tensor/profile.h).
 int run_program(char** argv, const std::function<void()>& body);
 
 // Throw this for a command line that makes no sense.

@@ -43,7 +43,10 @@ Volume<float> segment(UNet& net, const Volume<int16_t>& ct, const InputFormat& f
   Volume<float> probability(ct.grid);
   for (int64_t z = 0; z < slices; z++) {
     Tensor x({1, rows, cols, format.planes});
-    copy_planes(ct, z, format.planes, format.window, 0, 0, cols, rows, x.data<float>());
+    {
+      const Work work("copy_planes");
+      copy_planes(ct, z, format.planes, format.window, 0, 0, cols, rows, x.data<float>());
+    }
     const Tensor p = sigmoid(net(x));
     std::copy_n(p.data<float>(), p.elements(), probability.slice(z));
     if (progress) progress(z + 1, slices);

@@ -284,7 +284,10 @@ void train(Config& c, const Settings& settings, const std::string& command) {
       for (int64_t i = 0; i < steps; i++) {
         const int64_t step = (epoch - 1) * steps + i;
         Tensor x, t;
-        sampler.draw(step * c.train.batch, c.train.batch, x, t);
+        {
+          const Work work("draw a batch");
+          sampler.draw(step * c.train.batch, c.train.batch, x, t);
+        }
         net.zero_grad();
         const auto forward_backward = [&] {
           const Tensor loss = loss_of(c, net(x), t);

@@ -9,12 +9,6 @@
 namespace acinus {
 namespace {
 
-// Observes as long as it lives, also when what it observes throws.
-struct Observing {
-  explicit Observing(Observer observer) { observe(std::move(observer)); }
-  ~Observing() { observe(nullptr); }
-};
-
 bool all_finite(const Tensor& t) {
   return dispatch(t.dtype(), [&](auto zero) {
     const auto* data = t.data<decltype(zero)>();
@@ -41,9 +35,10 @@ std::string summary(Module& module, const std::function<void()>& forward) {
           << std::setw(10) << n << '\n';
   };
   row("layer", "op", "output", "parameters");
-  const Observing observing([&](const char* op, const std::string& scope, const Tensor& y, bool) {
-    const auto it = count.find(scope);
-    row(scope, op, text(y.shape()), it == count.end() || it->second == 0 ? "" : grouped(it->second));
+  const Observing observing([&](const Event& e) {
+    if (e.when != When::forward) return;
+    const auto it = count.find(e.scope);
+    row(e.scope, e.op, text(e.result.shape()), it == count.end() || it->second == 0 ? "" : grouped(it->second));
     if (it != count.end()) it->second = 0;  // counted once, in the part's first op
   });
   {
@@ -59,9 +54,10 @@ std::string first_not_finite(const Module& module, const std::function<void()>& 
   for (const auto& [name, tensor] : module.state())
     if (!all_finite(tensor)) return "parameter " + name;
   std::string found;
-  const Observing observing([&](const char* op, const std::string& scope, const Tensor& t, bool backward) {
-    if (found.empty() && !all_finite(t))
-      found = text(op, scope.empty() ? "" : " in ", scope, backward ? " (the gradient it received)" : " (forward)");
+  const Observing observing([&](const Event& e) {
+    if (!found.empty() || (e.when != When::forward && e.when != When::gradient) || all_finite(e.result)) return;
+    found = text(e.op, e.scope.empty() ? "" : " in ", e.scope,
+                 e.when == When::forward ? " (forward)" : " (the gradient it received)");
   });
   step();
   if (found.empty())

@@ -7,6 +7,7 @@
 // One pass over memory. (Kingma and Ba 2015; AdamW: Loshchilov and Hutter 2019)
 #include "optim/adam.h"
 
+#include "tensor/autograd.h"
 #include "tensor/for_each.h"
 
 namespace acinus {
@@ -33,6 +34,7 @@ Adam::Adam(NamedTensors parameters, AdamOptions options) : Optimizer(std::move(p
 }
 
 void Adam::step(double lr) {
+  const Work work("adam");
   const AdamOptions& o = options_;
   steps_++;
   const double correction1 = 1 - std::pow(o.beta1, double(steps_)), correction2 = 1 - std::pow(o.beta2, double(steps_));

@@ -1,5 +1,6 @@
 #include "optim/optimizer.h"
 
+#include "tensor/autograd.h"
 #include "tensor/for_each.h"
 
 namespace acinus {
@@ -12,6 +13,7 @@ struct Square {
 };
 
 double clip_grad_norm(const NamedTensors& parameters, double max_norm) {
+  const Work work("clip_grad_norm");
   double total = 0;
   for (const auto& [name, p] : parameters)
     if (const Tensor g = p.grad()) total += reduce_to_number(Square{}, g);  // in float32, 2e19^2 is infinite

@@ -5,6 +5,7 @@
 // (Sutskever et al. 2013, in PyTorch's form: the learning rate is not inside v)
 #include "optim/sgd.h"
 
+#include "tensor/autograd.h"
 #include "tensor/for_each.h"
 
 namespace acinus {
@@ -28,6 +29,7 @@ Sgd::Sgd(NamedTensors parameters, SgdOptions options) : Optimizer(std::move(para
 }
 
 void Sgd::step(double lr) {
+  const Work work("sgd");
   for (size_t k = 0; k < parameters_.size(); k++) {
     const Tensor& p = parameters_[k].second;
     const Tensor gradient = p.grad();

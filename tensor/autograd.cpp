@@ -27,7 +27,7 @@ namespace {
 // Each thread's own, so that two networks may run in two threads.
 thread_local bool recording = true;
 thread_local std::string scope_name;
-thread_local Observer observer;
+thread_local Observing* newest_observing = nullptr;
 thread_local bool in_second_pass = false;
 
 struct SecondPass {  // of recompute
@@ -36,6 +36,10 @@ struct SecondPass {  // of recompute
   ~SecondPass() { recording = recording_before, in_second_pass = second_before; }
 };
 }  // namespace
+
+void notify(const Event& event) {
+  for (Observing* o = newest_observing; o; o = o->before_) o->observer_(event);
+}
 
 // The one place that reaches into the handles.
 struct Autograd {
@@ -64,7 +68,7 @@ GradSlot::~GradSlot() {
 // ---- recording ------------------------------------------------------------------------------------------------
 
 Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward) {
-  if (observer) observer(op, scope_name, y, /*backward=*/false);
+  notify({When::forward, op, scope_name, y});
   bool wanted = false;
   for (const Tensor& x : inputs) wanted |= x.needs_grad();
   if (!recording || !wanted) return y;
@@ -110,11 +114,18 @@ Tensor recompute(const std::vector<Tensor>& inputs, const std::vector<Tensor>& p
 Scope::Scope(const std::string& name) : length_before_(scope_name.size()) {
   if (!scope_name.empty()) scope_name += '.';
   scope_name += name;
+  notify({When::begins, "", scope_name, Tensor()});
 }
 Scope::~Scope() { scope_name.resize(length_before_); }
 const std::string& Scope::current() { return scope_name; }
 
-void observe(Observer new_observer) { observer = std::move(new_observer); }
+Observing::Observing(Observer observer) : observer_(std::move(observer)), before_(newest_observing) {
+  newest_observing = this;
+}
+Observing::~Observing() { newest_observing = before_; }
+
+Work::Work(const char* name) : name_(name) { notify({When::begins, name, scope_name, Tensor()}); }
+Work::~Work() { notify({When::work, name_, scope_name, Tensor()}); }
 
 // ---- gradients ------------------------------------------------------------------------------------------------
 
@@ -202,8 +213,9 @@ void Tensor::backward(Tensor gradient) const {
     Tensor dy = std::move(slot->grad);
     slot->grad = Tensor();
     if (!dy) continue;
-    if (observer) observer(node->op, node->scope, dy, /*backward=*/true);
+    notify({When::gradient, node->op, node->scope, dy});
     node->backward(std::move(dy), node->inputs);
+    notify({When::backward, node->op, node->scope, Tensor()});
   }
 }
 

@@ -82,9 +82,47 @@ class Scope {
   size_t length_before_;
 };
 
-// Called after every op with its output, and in backward() with the gradient an op receives. What the NaN
-// search, the model summary and the profiler are made of. observe(nullptr) takes it off again. Each thread has its own.
-using Observer = std::function<void(const char* op, const std::string& scope, const Tensor& result, bool backward)>;
-void observe(Observer observer);
+// What an observer is told. The NaN search, the model summary and the profile are made of it.
+enum class When {
+  begins,    // a Scope or a Work begins: what ran since the last event was no op
+  forward,   // an op has made its output, `result`
+  gradient,  // backward() is about to call an op; `result` is the gradient of its output
+  backward,  // ... and the op is done
+  work       // a Work is done
+};
+struct Event {
+  When when;
+  const char* op;            // or the name of the Work
+  const std::string& scope;  // the part of the network
+  const Tensor& result;      // empty for begins, backward and work
+};
+using Observer = std::function<void(const Event&)>;
+
+// While one of these lives, the observer is told of all that its thread does; so is every other that lives there.
+// A local variable, or a member of one: the newest must go first.
+class Observing {
+ public:
+  explicit Observing(Observer observer);
+  ~Observing();
+  Observing(const Observing&) = delete;
+  Observing& operator=(const Observing&) = delete;
+
+ private:
+  friend void notify(const Event& event);
+  Observer observer_;
+  Observing* before_;
+};
+
+// Names a stretch without ops whose time is worth knowing, such as an optimiser's step.
+class Work {
+ public:
+  explicit Work(const char* name);
+  ~Work();
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+
+ private:
+  const char* name_;
+};
 
 }  // namespace acinus

@@ -455,10 +455,14 @@ TEST_CASE("autograd: recompute") {
 }
 
 TEST_CASE("autograd: the observer sees every op in its scope, forward and backward") {
-  std::vector<std::string> seen;
-  observe([&](const char* op, const std::string& scope, const Tensor& t, bool backward) {
-    seen.push_back(text(op, " in '", scope, "' ", t.shape(), backward ? " backward" : ""));
-  });
+  constexpr const char* names[] = {"begins", "", "gradient", "backward", "work"};
+  std::vector<std::string> seen, seen_within;
+  const auto into = [&](std::vector<std::string>& list) {
+    return [&](const Event& e) {
+      list.push_back(text(names[int(e.when)], " ", e.op, " in '", e.scope, "' ", e.result.shape()));
+    };
+  };
+  auto observing = std::make_unique<Observing>(into(seen));
   const Tensor x = leaf({1, 2});
   Tensor y;
   {
@@ -476,16 +480,27 @@ TEST_CASE("autograd: the observer sees every op in its scope, forward and backwa
                Catch::Contains("on the way"));
     CHECK(Scope::current() == "encoder.0");
   }
-  sum(y).backward();
+  {
+    const Observing another(into(seen_within));
+    sum(y).backward();
+  }
   {
     const NoGrad no_grad;
+    const Work work("step");
     scale(x, 2);
   }
-  observe(nullptr);
+  observing.reset();
   scale(x, 2);
   CHECK(Scope::current().empty());
-  CHECK(seen == std::vector<std::string>{"relu in 'encoder.0.conv1' (2)", "sum in '' ()", "sum in '' () backward",
-                                         "relu in 'encoder.0.conv1' (2) backward", "scale in '' (2)"});
+  const std::vector<std::string> within = {" sum in '' ()", "gradient sum in '' ()", "backward sum in '' ()",
+                                           "gradient relu in 'encoder.0.conv1' (2)",
+                                           "backward relu in 'encoder.0.conv1' (2)"};
+  CHECK(seen_within == within);
+  std::vector<std::string> all = {"begins  in 'encoder.0' ()", "begins  in 'encoder.0.conv1' ()",
+                                  " relu in 'encoder.0.conv1' (2)", "begins  in 'encoder.0.lost' ()"};
+  all.insert(all.end(), within.begin(), within.end());
+  all.insert(all.end(), {"begins step in '' ()", " scale in '' (2)", "work step in '' ()"});
+  CHECK(seen == all);
 }
 
 // ---- random numbers -----------------------------------------------------------------------------------------------
