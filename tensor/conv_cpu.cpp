@@ -60,15 +60,32 @@ void gather(const ConvGeometry& g, const T* x, const Band& band, int64_t a_begin
   x += band.image * g.h * g.w * g.c;
   for (int64_t i = band.first; i < band.first + band.rows; i++)
     for (int64_t j = 0; j < g.ow; j++)
-      for (int64_t a = a_begin; a < a_end; a++)
+      for (int64_t a = a_begin; a < a_end; a++) {
+        const int64_t row = i * g.stride - g.padding + a * g.dilation, first = j * g.stride - g.padding;
+        if (g.dilation == 1 && row >= 0 && row < g.h && first >= 0 && first + g.kw <= g.w) {  // as they lie
+          std::copy_n(x + (row * g.w + first) * g.c, g.kw * g.c, out);
+          out += g.kw * g.c;
+          continue;
+        }
         for (int64_t b = 0; b < g.kw; b++, out += g.c) {
-          const int64_t row = i * g.stride - g.padding + a * g.dilation,
-                        col = j * g.stride - g.padding + b * g.dilation;
+          const int64_t col = first + b * g.dilation;
           if (row >= 0 && row < g.h && col >= 0 && col < g.w)
             std::copy_n(x + (row * g.w + col) * g.c, g.c, out);
           else
             std::fill_n(out, g.c, T(0));
         }
+      }
+}
+
+// A product whose factors are in the cache: panel by panel, where the columns are whole vectors.
+template <class T>
+void multiply(Transpose transpose, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool accumulate = false) {
+  if (c.cols % lanes<T> != 0) return gemm<T>(transpose, a, b, c, accumulate);
+  for (int64_t k = 0; k < c.cols; k += panel_width<T>) {
+    const int64_t here = std::min(panel_width<T>, c.cols - k);
+    panel_product<T>(transpose, a, {b.data + k, b.rows, here, b.stride}, {c.data + k, c.rows, here, c.stride},
+                     accumulate);
+  }
 }
 
 // ---- forward --------------------------------------------------------------------------------------------------
@@ -95,9 +112,9 @@ void forward_view(const ConvGeometry& g, const T* x, const T* w, const T* bias, 
     fill_padded(x + band.image * g.h * g.w * g.c, g.h, g.w, g.c, g.padding, band.first, band.rows + g.kh - 1, width,
                 g.kw, padded);
     for (int64_t a = 0; a < g.kh; a++)
-      gemm<T>(Transpose::none, {padded + a * width * g.c, band.rows * width, g.kw * g.c, g.c},
-              {w + a * g.kw * g.c * g.o, g.kw * g.c, g.o, g.o}, {out, band.rows * width, g.o, g.o},
-              /*accumulate=*/a > 0);
+      multiply<T>(Transpose::none, {padded + a * width * g.c, band.rows * width, g.kw * g.c, g.c},
+                  {w + a * g.kw * g.c * g.o, g.kw * g.c, g.o, g.o}, {out, band.rows * width, g.o, g.o},
+                  /*accumulate=*/a > 0);
     for (int64_t r = 0; r < band.rows; r++) {
       T* row = y + ((band.image * g.oh + band.first + r) * g.ow) * g.o;
       std::copy_n(out + r * width * g.o, g.ow * g.o, row);
@@ -120,8 +137,8 @@ void forward_gather(const ConvGeometry& g, const T* x, const T* w, const T* bias
       matrix = copy;
     }
     T* out = y + (band.image * g.oh + band.first) * g.ow * g.o;
-    gemm<T>(Transpose::none, {matrix, band.rows * g.ow, depth, depth}, {w, depth, g.o, g.o},
-            {out, band.rows * g.ow, g.o, g.o});
+    multiply<T>(Transpose::none, {matrix, band.rows * g.ow, depth, depth}, {w, depth, g.o, g.o},
+                {out, band.rows * g.ow, g.o, g.o});
     finish(out, band.rows * g.ow, g.o, bias, relu);
   });
 }
@@ -191,8 +208,8 @@ void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const 
                   std::fill_n(to, g.o, T(0));
                 to += g.o;
               }
-        gemm<T>(Transpose::none, {matrix, band.rows * cols, depth, depth}, {weights.data(), depth, g.c, g.c},
-                {product, band.rows * cols, g.c, g.c});
+        multiply<T>(Transpose::none, {matrix, band.rows * cols, depth, depth}, {weights.data(), depth, g.c, g.c},
+                    {product, band.rows * cols, g.c, g.c});
         finish(product, band.rows * cols, g.c, bias, /*relu=*/false);
         for (int64_t r = 0; r < band.rows; r++)
           for (int64_t q = 0; q < cols; q++)
@@ -202,6 +219,30 @@ void data_gradient_gather(const ConvGeometry& g, const T* dy, const T* w, const 
                          g.c);
       });
     }
+}
+
+// Where the stride is as large as the kernel, no two output pixels see the same input pixel, and dx is made of patches
+// side by side: one product gives them all, a row each. (The 2x2 transposed convolution that doubles an image.)
+template <class T>
+void data_gradient_patches(const ConvGeometry& g, const T* dy, const T* w, const T* bias, T* dx) {
+  const int64_t patch_row = g.kw * g.c, patch = g.kh * patch_row;
+  std::vector<T> weights(size_t(g.o * patch));  // (o, kh, kw, c)
+  for (int64_t i = 0; i < patch; i++)
+    for (int64_t o = 0; o < g.o; o++) weights[size_t(o * patch + i)] = w[i * g.o + o];
+  const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (patch + g.o)));
+  const int64_t pixels = bands.empty() ? 0 : bands[0].rows * g.ow;
+  parallel<T>(int64_t(bands.size()), g.pays_threads(), pixels * patch, [&](int64_t i, T* patches) {
+    const Band band = bands[size_t(i)];
+    multiply<T>(Transpose::none, {dy + (band.image * g.oh + band.first) * g.ow * g.o, band.rows * g.ow, g.o, g.o},
+                {weights.data(), g.o, patch, patch}, {patches, band.rows * g.ow, patch, patch});
+    for (int64_t r = 0; r < band.rows; r++)
+      for (int64_t a = 0; a < g.kh; a++) {
+        T* row = dx + (band.image * g.h + (band.first + r) * g.kh + a) * g.w * g.c;
+        for (int64_t j = 0; j < g.ow; j++)
+          std::copy_n(patches + (r * g.ow + j) * patch + a * patch_row, patch_row, row + j * patch_row);
+        finish(row, g.w, g.c, bias, /*relu=*/false);
+      }
+  });
 }
 
 // ---- weight gradient ------------------------------------------------------------------------------------------
@@ -240,8 +281,8 @@ void weight_gradient_view(const ConvGeometry& g, const T* x, const T* dy, T* dw)
     fill_padded(x + band.image * g.h * g.w * g.c, g.h, g.w, g.c, g.padding, band.first + a, band.rows, width, g.kw,
                 padded);
     fill_padded(dy + band.image * g.oh * g.ow * g.o, g.oh, g.ow, g.o, 0, band.first, band.rows, width, 0, dout);
-    gemm<T>(Transpose::a, {padded, band.rows * width, g.kw * g.c, g.c}, {dout, band.rows * width, g.o, g.o},
-            {sum, g.kw * g.c, g.o, g.o}, /*accumulate=*/true);
+    multiply<T>(Transpose::a, {padded, band.rows * width, g.kw * g.c, g.c}, {dout, band.rows * width, g.o, g.o},
+                {sum, g.kw * g.c, g.o, g.o}, /*accumulate=*/true);
   };
   weight_gradient(g, bands, dw, padded_size + most * width * g.o, add_band);
 }
@@ -252,9 +293,10 @@ void weight_gradient_gather(const ConvGeometry& g, const T* x, const T* dy, T* d
   const auto bands = bands_of(g.n, g.oh, rows_per_band(g.oh, g.ow * (depth + g.o)));
   const auto add_band = [&](const Band& band, int64_t a, T* matrix, T* sum) {
     gather(g, x, band, a, a + 1, matrix);
-    gemm<T>(Transpose::a, {matrix, band.rows * g.ow, depth, depth},
-            {dy + (band.image * g.oh + band.first) * g.ow * g.o, band.rows * g.ow, g.o, g.o}, {sum, depth, g.o, g.o},
-            /*accumulate=*/true);
+    multiply<T>(Transpose::a, {matrix, band.rows * g.ow, depth, depth},
+                {dy + (band.image * g.oh + band.first) * g.ow * g.o, band.rows * g.ow, g.o, g.o},
+                {sum, depth, g.o, g.o},
+                /*accumulate=*/true);
   };
   weight_gradient(g, bands, dw, bands.empty() ? 0 : bands[0].rows * g.ow * depth, add_band);
 }
@@ -307,7 +349,11 @@ void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w
     using T = decltype(zero);
     if (g.algorithm == ConvAlgorithm::winograd)
       return winograd_data_gradient<T>(g, dy.data<T>(), w.data<T>(), optional<T>(bias), joint<T>(dx, dbelow));
-    const auto way = g.algorithm == ConvAlgorithm::view ? data_gradient_view<T> : data_gradient_gather<T>;
+    const bool patches = g.kh == g.stride && g.kw == g.stride && g.padding == 0 && g.dilation == 1 &&
+                         g.h == g.oh * g.kh && g.w == g.ow * g.kw;
+    const auto way = g.algorithm == ConvAlgorithm::view ? data_gradient_view<T>
+                     : patches                          ? data_gradient_patches<T>
+                                                        : data_gradient_gather<T>;
     way(g, dy.data<T>(), w.data<T>(), optional<T>(bias), dx.data<T>());
   });
 }
