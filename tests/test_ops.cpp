@@ -59,6 +59,10 @@ OpCase conv_transpose(const char* name, const Shape& x, const Shape& w, ConvTran
 FusedConv2dOptions fused(ConvAlgorithm algorithm, bool relu = true, bool pool = false) {
   return {{1, 1, 1, algorithm}, relu, pool};
 }
+Tensor pooled_and_more(const Tensor& y) {
+  const Tensor more = scale(y, 3), both = add(y, more);
+  return add(scale(more, 2), add(upsample2x(max_pool2d(y)), mul(both, both)));  // backward: both, max_pool2d, more
+}
 Tensor y_and_pooled(const FusedConv2d& f) { return concat(f.y, upsample2x(f.pooled)); }
 
 // A new op needs one row here, with the shapes that are hardest for it.
@@ -150,9 +154,11 @@ const OpCase cases[] = {
     {"conv2d_fused: pooled, gather, no ReLU",
      {{{1, 6, 4, 3}}, {{3, 3, 3, 2}, weight}, {{2}, weight}},
      OP(y_and_pooled(conv2d_fused({}, x[0], x[1], x[2], fused(gather, false, true))))},
-    {"conv2d_fused: a gradient that is another's too",
-     {{{1, 4, 3, 5}}, {{3, 3, 5, 5}, weight}, {{1, 4, 3, 5}}},
-     OP(add(conv2d_fused({}, x[0], x[1], {}, fused(winograd)).y, x[2]))},
+    // add hands one gradient to two: it must not be written over while the other still needs it.
+    {"conv2d_fused: a gradient that is others' too",
+     {{{1, 4, 3, 5}}, {{3, 3, 5, 5}, weight}},
+     OP(add(scale(x[0], 2), add(conv2d_fused({}, x[0], x[1], {}, fused(winograd)).y, scale(x[0], 3))))},
+    {"max_pool2d: a gradient that is others' too", {{{1, 4, 6, 5}, distinct}}, OP(pooled_and_more(scale(x[0], 1)))},
     {"conv2d_fused: x alone",
      {{{1, 5, 4, 3}}, {{3, 3, 3, 2}, constant}, {{2}, constant}},
      OP(conv2d_fused({}, x[0], x[1], x[2], fused(winograd)).y)},
@@ -215,9 +221,9 @@ const OpCase cases[] = {
     {"group_norm: with ReLU",
      {{{2, 3, 5, 6}}, {{6}, weight}, {{6}, weight}},
      OP(group_norm(x[0], 2, x[1], x[2], 1e-5, true))},
-    {"group_norm: with ReLU, x used too",
+    {"group_norm: with ReLU, a gradient that is others' too",
      {{{2, 3, 5, 6}}, {{6}, weight}, {{6}, weight}},
-     OP(add(group_norm(x[0], 2, x[1], x[2], 1e-5, true), x[0]))},
+     OP(add(scale(x[0], 2), add(group_norm(x[0], 2, x[1], x[2], 1e-5, true), scale(x[0], 3))))},
     {"instance_norm: with ReLU",
      {{{2, 3, 5, 17}}, {{17}, weight}, {{17}, weight}},
      OP(instance_norm(x[0], x[1], x[2], 1e-5, true))},
@@ -387,7 +393,8 @@ const ConvCase conv_cases[] = {
     {2, 5, 6, 7, 4, 1, 1, 1, 0, 1},     {1, 9, 9, 12, 1, 1, 1, 1, 0, 1},   {1, 6, 5, 3, 4, 3, 3, 1, 4, 1},
     {2, 9, 8, 3, 4, 3, 3, 2, 1, 1},     {1, 8, 9, 3, 4, 2, 2, 2, 0, 1},    {1, 10, 9, 2, 3, 2, 2, 3, 0, 1},
     {1, 11, 13, 1, 2, 7, 7, 2, 3, 1},   {1, 9, 8, 3, 2, 3, 3, 1, 2, 2},    {2, 12, 11, 2, 3, 3, 3, 2, 3, 3},
-    {1, 6, 9, 3, 2, 1, 5, 1, 2, 1},     {1, 9, 6, 3, 2, 5, 2, 2, 1, 1},    {1, 5, 5, 3, 2, 1, 1, 2, 1, 1},
+    {2, 10, 12, 16, 24, 2, 2, 2, 0, 1}, {1, 9, 12, 5, 4, 3, 3, 3, 0, 1},   {1, 6, 9, 3, 2, 1, 5, 1, 2, 1},
+    {1, 9, 6, 3, 2, 5, 2, 2, 1, 1},     {1, 5, 5, 3, 2, 1, 1, 2, 1, 1},
 };
 
 struct ConvResult {
