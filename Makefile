@@ -1,6 +1,6 @@
 # make            the library and the programs (./train, ./predict, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
-# make bench      times it, beside PyTorch where PYTHON=python3 has it
+# make bench      times it, beside PyTorch where PYTHON=python3 has it; README=1 writes the table into README.md
 # make bench-read times reading scans, beside dd and zlib
 # make fuzz       feeds the readers damaged files, FUZZ_SECONDS=60 for each (needs clang++)
 # make install    PREFIX=/usr/local (and DESTDIR=)    make lines   counts lines by folder
@@ -13,7 +13,7 @@ BUILD     ?= build
 PREFIX    ?= /usr/local
 PROGRAMS  := train predict phantom
 CHECKS    := check_reference check_metaimage
-BENCHES   := step read
+BENCHES   := step conv read
 # Cases of the same kind that lie beside the project on some machines; tested where they are there.
 REFERENCE ?= ../shared/reference
 METAIMAGE ?= ../shared/metaimage
@@ -128,8 +128,8 @@ test: all tests
 $(BENCHES:%=$(BUILD)/bench_%): $(BUILD)/bench_%: $(BUILD)/bench/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
 
-bench: $(BUILD)/bench_step
-	@STEP=$(BUILD)/bench_step CXX="$(CXX)" bench/run.sh
+bench: $(BUILD)/bench_step $(BUILD)/bench_conv
+	@BUILD=$(BUILD) CXX="$(CXX)" bench/run.sh
 
 bench-read: $(BUILD)/bench_read
 	@$<

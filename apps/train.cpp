@@ -42,7 +42,7 @@ struct Config {
     std::string up = "nearest", norm = "batch", init = "he";
   } net;
   struct {
-    int64_t epochs = 8, steps = 100, batch = 16, size = 64, warmup = 20;
+    int64_t epochs = 12, steps = 100, batch = 16, size = 64, warmup = 20;
     double foreground = 0.5, lr = 1e-2, weight_decay = 1e-4, clip = 1, smooth = 1, momentum = 0.9;
     bool whole_slices = false, mirror = true;
     std::string loss = "dice+bce", optimizer = "adamw", decay = "cosine";

@@ -1,50 +1,74 @@
 #!/usr/bin/env bash
-# Prints a table of step times, acinus and PyTorch in turn (so that a machine whose speed drifts is fair to both),
-# medians over all repetitions. PyTorch is used where `python3 -c 'import torch'` works; PYTHON=... names another.
-#   bench/run.sh [ROUNDS]        default 3 rounds of 3 repetitions
+# make bench: prints how fast acinus is, as Markdown, beside PyTorch where PYTHON (python3) has it. Everything that is
+# compared takes turns, so that a machine whose speed drifts is fair to all, and the numbers are medians.
+#   ROUNDS=3   turns of each row        QUICK=1   tiny sizes: does it run at all?        README=1   into README.md, too
 set -euo pipefail
 cd "$(dirname "$0")/.."
-step=${STEP:-build/bench_step}
-python=${PYTHON:-python3}
-rounds=${1:-3}
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-has_torch=0
-"$python" -c 'import torch' 2>/dev/null && has_torch=1
+build=${BUILD:-build} python=${PYTHON:-python3} rounds=${ROUNDS:-3} quick=${QUICK:-0}
+tmp=$(mktemp -d) out=$(mktemp)
+trap 'rm -rf "$tmp" "$out" README.md.tmp-$$' EXIT
+torch=$("$python" -c 'import torch; print(torch.__version__)' 2>/dev/null || true)
+cores=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
+counts=$([ "$cores" = 1 ] && echo 1 || echo "1 $cores")
 
 median() { grep "^$2 " "$1" | awk '{print $2}' | sort -n | awk '{v[NR]=$1} END {print NR%2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f", a/b}'; }
+less() { awk -v a="$1" -v b="$2" 'BEGIN {exit !(a < b)}'; }
+say() { echo "bench: $*" >&2; }
 
-cores=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
-cpu=$(grep -m1 'model name' /proc/cpuinfo 2>/dev/null | cut -d: -f2- | sed 's/^ *//' || true)
-echo "${cpu:-$(uname -m)}, $cores cores, $(date +%F), $(${CXX:-g++} --version | head -n 1)" \
-     "$([ $has_torch = 1 ] && "$python" -c 'import torch; print("; PyTorch", torch.__version__)')"
-echo
-echo "| what | threads | acinus ms | PyTorch ms (faster layout) | ratio | acinus MB | PyTorch MB | ratio |"
-echo "|---|---|---|---|---|---|---|---|"
-
-row() { # NAME THREADS ARGUMENTS...
-  local name=$1 threads=$2; shift 2
-  local layouts="channels_last contiguous"
-  rm -f "$tmp"/*
-  for _ in $(seq "$rounds"); do
-    "$step" --threads "$threads" "$@" >>"$tmp/acinus"
-    if [ $has_torch = 1 ]; then
-      for layout in $layouts; do "$python" bench/torch_step.py --threads "$threads" --layout "$layout" "$@" >>"$tmp/$layout"; done
-    fi
-  done
-  local a_ms a_mb; a_ms=$(median "$tmp/acinus" ms); a_mb=$(median "$tmp/acinus" mb)
-  if [ $has_torch = 0 ]; then echo "| $name | $threads | $a_ms | - | - | $a_mb | - | - |"; return; fi
-  local best=channels_last
-  for layout in $layouts; do
-    [ "$(ratio "$(median "$tmp/$layout" ms)" "$(median "$tmp/$best" ms)" | tr -d .)" -lt 100 ] && best=$layout
-  done
-  local t_ms t_mb; t_ms=$(median "$tmp/$best" ms); t_mb=$(median "$tmp/$best" mb)
-  echo "| $name | $threads | $a_ms | $t_ms ($best) | $(ratio "$a_ms" "$t_ms") | $a_mb | $t_mb | $(ratio "$a_mb" "$t_mb") |"
+line() { # NAME THREADS FILE: ours in FILE beside PyTorch's faster layout
+  local ms mb best=channels_last their_ms their_mb
+  ms=$(median "$3" ms) mb=$(median "$3" mb)
+  if [ -z "$torch" ]; then echo "| $1 | $2 | $ms | - | - | $mb | - | - |"; return; fi
+  if less "$(median "$tmp/contiguous" ms)" "$(median "$tmp/channels_last" ms)"; then best=contiguous; fi
+  their_ms=$(median "$tmp/$best" ms) their_mb=$(median "$tmp/$best" mb)
+  echo "| $1 | $2 | $ms | $their_ms ($best) | **$(ratio "$ms" "$their_ms")** | $mb | $their_mb | **$(ratio "$mb" "$their_mb")** |"
 }
 
-for threads in 1 "$cores"; do
-  row "seed network 512x512, training step, batch 2" "$threads" --width 32 --depth 4 --size 512 --batch 2
-  row "seed network 512x512, forward, batch 1" "$threads" --width 32 --depth 4 --size 512 --batch 1 --train false
-  row "laptop preset 64x64, training step, batch 16" "$threads" --in 3 --width 16 --depth 3 --size 64 --batch 16 --norm batch --repeat 20
-done
+row() { # NAME THREADS ARGUMENTS, and a second line with --recompute where the name is that of a training step
+  local name=$1 threads=$2 layout round; shift 2
+  rm -f "$tmp"/*
+  for round in $(seq "$rounds"); do
+    say "$name, threads: $threads, round $round of $rounds"
+    "$build/bench_step" --threads "$threads" "$@" >>"$tmp/ours"
+    case $name in seed*step*) "$build/bench_step" --threads "$threads" "$@" --recompute >>"$tmp/recompute" ;; esac
+    [ -n "$torch" ] || continue
+    for layout in channels_last contiguous; do
+      "$python" bench/torch_step.py --threads "$threads" --layout "$layout" "$@" >>"$tmp/$layout"
+    done
+  done
+  line "$name" "$threads" "$tmp/ours"
+  if [ -e "$tmp/recompute" ]; then line "the same with \`--recompute\`" "$threads" "$tmp/recompute"; fi
+}
+
+table() {
+  local size=512 patch=64 repeat=3 threads
+  if [ "$quick" = 1 ]; then size=32 patch=16 repeat=1; fi
+  local seed="--width 32 --depth 4 --size $size --repeat $repeat"
+  echo "$(grep -m1 'model name' /proc/cpuinfo 2>/dev/null | sed 's/.*: //' || uname -m)," \
+       "$cores cores, $(uname -sr), $(date +%F), $(${CXX:-g++} --version | head -n 1)${torch:+, PyTorch $torch}."
+  echo
+  echo "| what | threads | acinus ms | PyTorch ms (its faster layout) | ratio | acinus MB | PyTorch MB | ratio |"
+  echo "|---|---|---|---|---|---|---|---|"
+  for threads in $counts; do
+    row "seed network, ${size}x$size, training step, batch 2" "$threads" $seed --batch 2
+    row "seed network, ${size}x$size, forward, batch 1" "$threads" $seed --batch 1 --train false
+    row "laptop preset, ${patch}x$patch, training step, batch 16" "$threads" \
+      --in 3 --width 16 --depth 3 --size "$patch" --batch 16 --norm batch --repeat $((repeat * 7))
+  done
+  for threads in $counts; do
+    say "convolutions, $threads threads"
+    echo
+    "$build/bench_conv" --threads "$threads" --size "$size" --repeat $((repeat + 2))
+  done
+}
+
+table | tee "$out"
+[ "${README:-0}" = 1 ] || exit 0
+begin='<!-- bench:begin (written by make bench README=1) -->' end='<!-- bench:end -->'
+grep -qxF "$begin" README.md && grep -qxF "$end" README.md || { say "README.md lacks the lines '$begin' and '$end'"; exit 1; }
+awk -v begin="$begin" -v end="$end" -v table="$out" '
+  $0 == end { inside = 0 }
+  !inside { print }
+  $0 == begin { inside = 1; while ((getline line < table) > 0) print line }' README.md >README.md.tmp-$$
+mv README.md.tmp-$$ README.md

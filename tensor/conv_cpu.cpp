@@ -314,7 +314,9 @@ ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgori
   if (wanted == ConvAlgorithm::view) check_can(can_view, "view", "square");
   if (wanted == ConvAlgorithm::winograd) check_can(can_winograd, "Winograd", "3x3");
   if (wanted != ConvAlgorithm::automatic) return wanted;
-  if (can_winograd && g.c > 4 && g.o > 4) return ConvAlgorithm::winograd;
+  // Few channels leave Winograd's vectors empty; few tiles do not repay the transformation of the weights.
+  const int64_t tiles = g.n * ((g.oh + 3) / 4) * ((g.ow + 3) / 4);
+  if (can_winograd && g.c > 4 && g.o > 4 && tiles >= 8) return ConvAlgorithm::winograd;
   return can_view && g.kh > 1 ? ConvAlgorithm::view : ConvAlgorithm::gather;
 }
 

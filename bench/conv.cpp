@@ -1,0 +1,135 @@
+// conv: times every convolution of the seed network's training step by every algorithm that can do it, as a Markdown
+// table. GFLOP/s count the multiplications and additions of the direct form, 2 N OH OW KH KW C O; the share is of what
+// a loop of nothing but multiply-adds in registers reaches on this machine. Winograd's may pass 100 %: it gets by with
+// a quarter of the multiplications.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <vector>
+
+#include "apps/cli.h"
+#include "tensor/conv.h"
+#include "tensor/parallel.h"
+#include "tensor/random.h"
+#include "tensor/simd.h"
+
+using namespace acinus;
+
+namespace {
+
+// Multiply-adds that need not wait for each other: 12 sums, more than the units have stages.
+double peak_gflops() {
+  constexpr int sums = 12;
+  constexpr int64_t rounds = 4'000'000;
+  double best = 0;
+  for (int attempt = 0; attempt < 5; attempt++) {
+    const double start = seconds_now();
+    parallel(max_threads(), true, [&](int64_t) {
+      Vector<float> sum[sums];
+      for (int k = 0; k < sums; k++) sum[k] = Vector<float>{} + float(k);  // equal ones would be computed once
+      const Vector<float> a = Vector<float>{} + 0.9999f, b = Vector<float>{} + 0.5f;
+      for (int64_t i = 0; i < rounds; i++)
+        for (auto& s : sum) s = s * a + b;
+      volatile float used = 0;
+      for (auto& s : sum) used = used + s[0];
+    });
+    const double operations = 2. * sums * double(lanes<float>) * double(rounds) * max_threads();
+    best = std::max(best, operations / (seconds_now() - start) / 1e9);
+  }
+  return best;
+}
+
+struct Layer {
+  const char* name;
+  int64_t size, in, out, kernel;
+};
+
+Tensor random_values(const Shape& shape, uint64_t seed) {
+  Tensor t(shape);
+  Random random(seed);
+  for (int64_t i = 0; i < t.elements(); i++) t.data<float>()[i] = float(random.uniform(-1, 1));
+  return t;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// One line a layer. The algorithms take turns, so that a machine whose speed drifts is fair to them.
+void time_layer(const Layer& layer, int64_t batch, int64_t repeat, double peak) {
+  const int64_t size = layer.size, k = layer.kernel;
+  ConvGeometry g{batch, size, size, layer.in, size, size, layer.out, k, k, 1, k / 2, 1};
+  const Tensor x = random_values({batch, size, size, layer.in}, 1), w = random_values({k, k, layer.in, layer.out}, 2),
+               bias = random_values({layer.out}, 3), dy = random_values({batch, size, size, layer.out}, 4);
+  Tensor y(dy.shape()), dx(x.shape()), dw(w.shape());
+  const ConvAlgorithm chosen = choose_algorithm("conv", g, ConvAlgorithm::automatic);
+
+  const ConvAlgorithm algorithms[] = {ConvAlgorithm::winograd, ConvAlgorithm::view, ConvAlgorithm::gather};
+  const auto can = [&](size_t a) { return k == 3 || algorithms[a] != ConvAlgorithm::winograd; };
+  std::vector<double> seconds[3][3];     // [algorithm][sum]
+  for (int64_t i = 0; i <= repeat; i++)  // the first time does not count
+    for (size_t a = 0; a < 3; a++) {
+      if (!can(a)) continue;
+      g.algorithm = algorithms[a];
+      const auto time = [&](size_t sum, auto f) {
+        const double start = seconds_now();
+        f();
+        if (i > 0) seconds[a][sum].push_back(seconds_now() - start);
+      };
+      time(0, [&] { conv_forward(g, x, w, bias, y); });
+      time(1, [&] { conv_data_gradient(g, dy, w, Tensor(), dx); });
+      time(2, [&] { conv_weight_gradient(g, x, dy, dw); });
+    }
+
+  const double gflop = 2e-9 * double(batch * size * size * k * k) * double(layer.in * layer.out);
+  std::string row = text("| ", layer.name, " | ", size, "² | ", layer.in, " → ", layer.out, " |"), shares;
+  for (size_t a = 0; a < 3; a++) {
+    const char* bold = algorithms[a] == chosen ? "**" : "";
+    row += text(" ", bold);
+    for (size_t sum = 0; sum < 3 && can(a); sum++) {
+      const double rate = gflop / median(seconds[a][sum]);
+      row += text(sum > 0 ? " / " : "", std::lround(rate));
+      if (algorithms[a] == chosen) shares += text(sum > 0 ? " / " : "", std::lround(100 * rate / peak), " %");
+    }
+    row += text(can(a) ? "" : "-", bold, " |");
+  }
+  std::printf("%s %s |\n", row.c_str(), shares.c_str());
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_program(argv, [&] {
+    int64_t size = 512, batch = 2, repeat = 5, threads = 0;
+    Settings settings("conv", "Times the convolutions of the seed network by every algorithm.");
+    settings.add("size", size, "rows and columns of the network's image, a multiple of 16").between(16, 4096);
+    settings.add("batch", batch, "images a step").between(1, 256);
+    settings.add("repeat", repeat, "timed repetitions, after one that is not").between(1, 1000);
+    settings.add("threads", threads, "0: all cores").between(0, 1024);
+    if (!settings.parse(argc, argv)) return;
+    const int used = use_threads(threads);
+    const double peak = peak_gflops();
+    std::printf(
+        "%d thread%s, multiply-adds in registers: %.0f GFLOP/s. In each column: forward / data gradient / "
+        "weight gradient.\n\n",
+        used, used == 1 ? "" : "s", peak);
+    std::printf("| layer | image | channels | Winograd GFLOP/s | view | gather | share of the peak |\n");
+    std::printf("|---|---|---|---|---|---|---|\n");
+    const int64_t width = 32;
+    std::vector<Layer> layers{{"encoder.0.conv1", size, 1, width, 3}};
+    const char* same[] = {"encoder.0.conv2", "encoder.1.conv2", "encoder.2.conv2", "encoder.3.conv2",
+                          "encoder.4.conv2"};
+    const char* wider[] = {"encoder.1.conv1", "encoder.2.conv1", "encoder.3.conv1", "encoder.4.conv1"};
+    const char* joined[] = {"decoder.3.conv1", "decoder.2.conv1", "decoder.1.conv1", "decoder.0.conv1"};
+    for (int level = 0; level <= 4; level++) {
+      const int64_t here = size >> level, channels = width << level;
+      if (level > 0) layers.push_back({wider[level - 1], here, channels / 2, channels, 3});
+      layers.push_back({same[level], here, channels, channels, 3});
+      if (level < 4) layers.push_back({joined[level], here, 3 * channels, channels, 3});
+    }
+    layers.push_back({"head", size, width, 1, 1});
+    for (const Layer& layer : layers) time_layer(layer, batch, repeat, peak);
+  });
+}
