@@ -118,7 +118,7 @@ report "... which is left alone" "$([ "$(cat file)" = x ] || echo changed)"
 
 phantoms="--phantom.scans 3 --phantom.size 48 --phantom.slices 12 --phantom.pixel_mm 7 --phantom.slice_mm 20
           --phantom.min_diameter_mm 14"
-mkdir a b threads1 threads2
+mkdir a b threads1 threads2 recompute
 expect "train on scans of its own" 0 "epoch *2/2" env -C a "$train" $phantoms $small --out run
 missing=
 for file in config.json metrics.csv best.safetensors last.safetensors report.html overlays/epoch_001.png; do
@@ -155,6 +155,9 @@ for n in 1 2; do
   expect "with --threads $n" 0 "epoch *2/2" env -C threads$n "$train" $phantoms $small --out run --threads $n
 done
 compare "one thread or two" threads1/run threads2/run
+expect "with --recompute" 0 "epoch *2/2" env -C recompute "$train" $phantoms $small --out run --recompute
+compare "activations kept or computed again" a/run recompute/run
+expect "--recompute takes no other word" 2 "recompute is true or false" "$train" --recompute perhaps
 expect "with the config.json of a run" 0 "epoch *2/2" env -C b "$train" --config run/config.json --out again
 compare "its config.json alone" a/run b/again
 expect "with another seed" 0 "epoch *2/2" "$train" --data set $small --out seed2 --seed 2
