@@ -191,16 +191,16 @@ report "none of these left anything behind" "$(ls -d p3 2>/dev/null)"
 # ---- what goes wrong on the way -----------------------------------------------------------------------------------
 
 diverge="--train.lr 1e30 --train.clip 0 --train.warmup 0 --train.decay constant --net.norm none"
-expect "NaN in the first epoch stops it and names the op" 1 'conv2d in .*Nothing was saved' \
+expect "NaN in the first epoch stops it and names the op" 1 'conv2d_fused in .*Nothing was saved' \
   "$train" --data set $tiny_net $diverge --train.steps 3 --out nan
 report "... without a network" "$(ls nan/*.safetensors 2>/dev/null)"
-expect "NaN later stops it, too" 1 'conv2d in .*later/last.safetensors' \
+expect "NaN later stops it, too" 1 'conv2d_fused in .*later/last.safetensors' \
   "$train" --data set $tiny_net $diverge --train.steps 1 --out later
 report "... and keeps the last network" "$([ -s later/last.safetensors ] || echo "it is not there")"
 
 ACINUS_PROFILE=1 "$train" --data set $tiny_net $diverge --train.steps 3 --out nan2 >out 2>err
 report "... also where it took the time till then" \
-  "$(head -n 1 err | grep -q 'conv2d in' && grep -q ' % .* conv2d .* bwd .* head$' err || head -c 300 err)"
+  "$(head -n 1 err | grep -q 'conv2d_fused in' && grep -q ' % .* conv2d .* bwd .* head$' err || head -c 300 err)"
 
 # A file may not grow beyond 100 blocks of 1 KB; the network has 500 KB.
 large="--net.width 16 --net.depth 2 --train.epochs 1 --train.steps 1 --train.batch 1 --train.size 16"
