@@ -322,7 +322,7 @@ void output_stage(Stack<T> m, const Finish<T>& finish, const Pair<T>& y, const T
             store(to.at(i, j) + c, value);
             Vector<T>& so_far = most[i / 2][j / 2];
             const bool first = i % 2 == 0 && j % 2 == 0;
-            so_far = first ? value : Vector<T>((value > so_far) | (value != value) ? value : so_far);
+            so_far = first ? value : Vector<T>(((value > so_far) | (value != value)) ? value : so_far);
           });
           for (int i = 0; i < 2; i++)
             for (int j = 0; j < 2; j++) store(pooled.at(i, j) + c, most[i][j]);
