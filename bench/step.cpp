@@ -9,9 +9,6 @@
 #include "nn/unet.h"
 #include "optim/adam.h"
 #include "tensor/file.h"
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 using namespace acinus;
 
@@ -27,7 +24,7 @@ static double peak_mb() {
 
 int main(int argc, char** argv) {
   return run_program(argv, [&] {
-    UNetOptions net_options;
+    UNetOptions net_options{.width = 32, .depth = 4};
     int64_t size = 512, batch = 2, repeat = 3, threads = 0, norm_groups = 8;
     bool train = true, recompute = false;
     std::string norm = "none";
@@ -43,9 +40,7 @@ int main(int argc, char** argv) {
     settings.add("repeat", repeat, "timed repetitions, after one that is not");
     settings.add("threads", threads, "0: all cores");
     if (!settings.parse(argc, argv)) return;
-#ifdef _OPENMP
-    if (threads > 0) omp_set_num_threads(int(threads));
-#endif
+    use_threads(threads);
     net_options.norm = norm_named(norm);
     net_options.norm_groups = int(norm_groups);
     const double before = peak_mb();
