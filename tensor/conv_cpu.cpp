@@ -325,7 +325,7 @@ bool can_read_below(const ConvGeometry& g, const Tensor& below) {
   return g.algorithm == ConvAlgorithm::winograd && g.padding == 1 && below.shape()[3] % vector == 0;
 }
 
-bool can_pool(const ConvGeometry& g) { return g.algorithm == ConvAlgorithm::winograd; }
+bool can_pool(const ConvGeometry& g) { return g.algorithm == ConvAlgorithm::winograd && g.oh >= 2 && g.ow >= 2; }
 
 template <class T>
 static Joint<T> joint(const Tensor& x, const Tensor& below) {

@@ -783,6 +783,14 @@ TEST_CASE("ops: what does not fit is refused, with the op's name and the shapes"
          return conv2d(image, of({3, 3, 5, 8}), empty);
        },
        {"conv2d: ", "(2,6,4,3)", "(3,3,5,8)", "3 channels"}},
+      {[&] { return conv2d_fused(other, image, kernel, empty).y; },
+       {"conv2d_fused: ", "(2,6,5,3)", "half", "(2,6,4,3)"}},
+      {[&] {
+         return conv2d_fused(of({2, 3, 2, 4}), image, kernel, empty).y;
+       },
+       {"conv2d_fused: ", "(2,6,4,7)", "7 channels", "(3,3,3,8)"}},
+      {[&] { return conv2d_fused(empty, image, kernel, two).y; }, {"conv2d_fused: ", "(2)", "8 output channels"}},
+      {[&] { return conv2d_fused(empty, empty, kernel, empty).y; }, {"conv2d_fused: ", "empty"}},
       {[&] { return conv2d(image, flat, empty); }, {"conv2d: ", "(2,6,4,3)", "(2,3)"}},
       {[&] { return conv2d(image, kernel, two); }, {"conv2d: ", "(2)", "8 output channels"}},
       {[&] {

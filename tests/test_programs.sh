@@ -118,7 +118,7 @@ report "... which is left alone" "$([ "$(cat file)" = x ] || echo changed)"
 
 phantoms="--phantom.scans 3 --phantom.size 48 --phantom.slices 12 --phantom.pixel_mm 7 --phantom.slice_mm 20
           --phantom.min_diameter_mm 14"
-mkdir a b threads1 threads2
+mkdir a b threads1 threads2 recompute
 expect "train on scans of its own" 0 "epoch *2/2" env -C a "$train" $phantoms $small --out run
 missing=
 for file in config.json metrics.csv best.safetensors last.safetensors report.html overlays/epoch_001.png; do
@@ -155,6 +155,9 @@ for n in 1 2; do
   expect "with --threads $n" 0 "epoch *2/2" env -C threads$n "$train" $phantoms $small --out run --threads $n
 done
 compare "one thread or two" threads1/run threads2/run
+expect "with --recompute" 0 "epoch *2/2" env -C recompute "$train" $phantoms $small --out run --recompute
+compare "activations kept or computed again" a/run recompute/run
+expect "--recompute takes no other word" 2 "recompute is true or false" "$train" --recompute perhaps
 expect "with the config.json of a run" 0 "epoch *2/2" env -C b "$train" --config run/config.json --out again
 compare "its config.json alone" a/run b/again
 expect "with another seed" 0 "epoch *2/2" "$train" --data set $small --out seed2 --seed 2
@@ -188,16 +191,16 @@ report "none of these left anything behind" "$(ls -d p3 2>/dev/null)"
 # ---- what goes wrong on the way -----------------------------------------------------------------------------------
 
 diverge="--train.lr 1e30 --train.clip 0 --train.warmup 0 --train.decay constant --net.norm none"
-expect "NaN in the first epoch stops it and names the op" 1 'conv2d in .*Nothing was saved' \
+expect "NaN in the first epoch stops it and names the op" 1 'conv2d_fused in .*Nothing was saved' \
   "$train" --data set $tiny_net $diverge --train.steps 3 --out nan
 report "... without a network" "$(ls nan/*.safetensors 2>/dev/null)"
-expect "NaN later stops it, too" 1 'conv2d in .*later/last.safetensors' \
+expect "NaN later stops it, too" 1 'conv2d_fused in .*later/last.safetensors' \
   "$train" --data set $tiny_net $diverge --train.steps 1 --out later
 report "... and keeps the last network" "$([ -s later/last.safetensors ] || echo "it is not there")"
 
 ACINUS_PROFILE=1 "$train" --data set $tiny_net $diverge --train.steps 3 --out nan2 >out 2>err
 report "... also where it took the time till then" \
-  "$(head -n 1 err | grep -q 'conv2d in' && grep -q ' % .* conv2d .* bwd .* head$' err || head -c 300 err)"
+  "$(head -n 1 err | grep -q 'conv2d_fused in' && grep -q ' % .* conv2d .* bwd .* head$' err || head -c 300 err)"
 
 # A file may not grow beyond 100 blocks of 1 KB; the network has 500 KB.
 large="--net.width 16 --net.depth 2 --train.epochs 1 --train.steps 1 --train.batch 1 --train.size 16"
