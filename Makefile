@@ -77,9 +77,10 @@ BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
 # ---- rules
 
-.PHONY: all tests test bench bench-read asan fuzz fuzzers install lines clean banner
+.PHONY: all tests test benches bench bench-read asan fuzz fuzzers install lines clean banner
 all: $(PROGRAMS:%=$(BIN)%)
 tests: $(BUILD)/run_tests $(CHECKS:%=$(BUILD)/%)
+benches: $(BENCHES:%=$(BUILD)/bench_%)
 
 banner:
 	@echo "acinus: $(VERSION), $(OPT) $(ARCH) $(SANITIZE)"

@@ -24,7 +24,7 @@ double peak_gflops() {
   constexpr int rows = 3, columns = vector_registers / 4;  // compilers unroll short loops only
   constexpr int64_t rounds = 2'000'000;
   double best = 0;
-  for (int attempt = 0; attempt < 10; attempt++) {
+  for (int attempt = 0; attempt < 5; attempt++) {
     const double start = seconds_now();
     parallel(max_threads(), true, [&](int64_t) {
       Vector<float> sum[rows][columns];
@@ -62,8 +62,13 @@ double median(std::vector<double> values) {
   return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
 
-// One line a layer. The algorithms take turns, so that a machine whose speed drifts is fair to them.
-void time_layer(const Layer& layer, int64_t batch, int64_t repeat, double peak) {
+struct Line {
+  std::string begin;                // the line without its share of the peak
+  std::vector<double> chosen_rate;  // GFLOP/s of the three sums
+};
+
+// The algorithms take turns, so that a machine whose speed drifts is fair to them.
+Line time_layer(const Layer& layer, int64_t batch, int64_t repeat) {
   const int64_t size = layer.size, k = layer.kernel;
   ConvGeometry g{batch, size, size, layer.in, size, size, layer.out, k, k, 1, k / 2, 1};
   const Tensor x = random_values({batch, size, size, layer.in}, 1), w = random_values({k, k, layer.in, layer.out}, 2),
@@ -89,19 +94,18 @@ void time_layer(const Layer& layer, int64_t batch, int64_t repeat, double peak) 
     }
 
   const double gflop = 2e-9 * double(batch * size * size * k * k) * double(layer.in * layer.out);
-  std::string row = text("| ", layer.name, " | ", size, "² | ", layer.in, " → ", layer.out, " |"), shares;
+  Line line{text("| ", layer.name, " | ", size, "² | ", layer.in, " → ", layer.out, " |"), {}};
   for (size_t a = 0; a < 3; a++) {
     const char* bold = algorithms[a] == chosen ? "**" : "";
-    row += text(" ", bold);
+    line.begin += text(" ", bold);
     for (size_t sum = 0; sum < 3 && can(a); sum++) {
       const double rate = gflop / median(seconds[a][sum]);
-      row += text(sum > 0 ? " / " : "", std::lround(rate));
-      if (algorithms[a] == chosen) shares += text(sum > 0 ? " / " : "", std::lround(100 * rate / peak), " %");
+      line.begin += text(sum > 0 ? " / " : "", std::lround(rate));
+      if (algorithms[a] == chosen) line.chosen_rate.push_back(rate);
     }
-    row += text(can(a) ? "" : "-", bold, " |");
+    line.begin += text(can(a) ? "" : "-", bold, " |");
   }
-  std::printf("%s %s |\n", row.c_str(), shares.c_str());
-  std::fflush(stdout);
+  return line;
 }
 
 }  // namespace
@@ -116,13 +120,6 @@ int main(int argc, char** argv) {
     settings.add("threads", threads, "0: all cores").between(0, 1024);
     if (!settings.parse(argc, argv)) return;
     const int used = use_threads(threads);
-    const double peak = peak_gflops();
-    std::printf(
-        "%d thread%s, multiply-adds in registers: %.0f GFLOP/s. In each column: forward / data gradient / "
-        "weight gradient.\n\n",
-        used, used == 1 ? "" : "s", peak);
-    std::printf("| layer | image | channels | Winograd GFLOP/s | view | gather | share of the peak |\n");
-    std::printf("|---|---|---|---|---|---|---|\n");
     const int64_t width = 32, depth = 4;
     std::vector<Layer> layers;  // the second convolution of a decoder's block has the shape of its encoder's
     for (int64_t level = 0; level <= depth; level++) {
@@ -133,6 +130,21 @@ int main(int argc, char** argv) {
         layers.push_back({text("decoder.", depth - 1 - level, ".conv1"), here, 3 * channels, channels, 3});
     }
     layers.push_back({"head", size, width, 1, 1});
-    for (const Layer& layer : layers) time_layer(layer, batch, repeat, peak);
+    double peak = 0;
+    std::vector<Line> lines;
+    for (const Layer& layer : layers) {
+      peak = std::max(peak, peak_gflops());  // now and again: the machine may be busy at first
+      lines.push_back(time_layer(layer, batch, repeat));
+    }
+    std::printf(
+        "%d thread%s, multiply-adds in registers: %.0f GFLOP/s. In each column: forward / data gradient / "
+        "weight gradient.\n\n",
+        used, used == 1 ? "" : "s", peak);
+    std::printf("| layer | image | channels | Winograd GFLOP/s | view | gather | share of the peak (bold) |\n");
+    std::printf("|---|---|---|---|---|---|---|\n");
+    for (const auto& [begin, rate] : lines) {
+      const auto share = [&, &rate = rate](size_t sum) { return std::lround(100 * rate[sum] / peak); };
+      std::printf("%s %ld %% / %ld %% / %ld %% |\n", begin.c_str(), share(0), share(1), share(2));
+    }
   });
 }
