@@ -206,6 +206,9 @@ bool Settings::parse(int argc, char** argv) {
       fail(config, ": is not valid JSON: ", e.what());
     }
   }
+  const auto assigned = [&](const Field& field) {  // --recompute= with nothing behind it is not --recompute
+    return std::any_of(argv, argv + argc, [&](const char* word) { return word == "--" + field.name + "="; });
+  };
   const auto apply = [&] {
     for (const auto& [name, value] : from_file) {
       const Field* field = find(name);
@@ -218,7 +221,8 @@ bool Settings::parse(int argc, char** argv) {
     }
     for (size_t i = 0; i < fields_.size(); i++)
       if (app.count((fields_[i].is_argument ? "" : "--") + fields_[i].name) > 0)
-        set_from_text(fields_[i], is_switch(fields_[i]) && given[i].empty() ? "true" : given[i]);
+        set_from_text(fields_[i],
+                      is_switch(fields_[i]) && given[i].empty() && !assigned(fields_[i]) ? "true" : given[i]);
   };
   apply();
   if (change_defaults_) {

@@ -9,13 +9,18 @@ build=${BUILD:-build} python=${PYTHON:-python3} rounds=${ROUNDS:-3} quick=${QUIC
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp" README.md.$$.tmp' EXIT
 torch=$("$python" -c 'import torch; print(torch.__version__)' 2>/dev/null || true)
-cores=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
+cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 counts=$([ "$cores" = 1 ] && echo 1 || echo "1 $cores")
 conv_counts=$([ "$readme" = 1 ] && echo "$cores" || echo "$counts") # README.md is to stay short
 
 say() { echo "bench: $*" >&2; }
 
 begin='<!-- bench:begin (written by make bench README=1) -->' end='<!-- bench:end -->'
+if [ -n "${PYTHON:-}" ] && [ -z "$torch" ]; then say "$PYTHON has no PyTorch"; exit 1; fi
+if [ "$readme" = 1 ] && { [ -z "$torch" ] || [ "$quick" = 1 ]; }; then
+  say "README.md is for numbers beside PyTorch's (PYTHON=...), at full size"
+  exit 1
+fi
 if [ "$readme" = 1 ] && [ "$(grep -xF -e "$begin" -e "$end" README.md)" != "$begin"$'\n'"$end" ]; then
   say "README.md needs each of the lines '$begin' and '$end' once, for the table to go between"
   exit 1
@@ -25,8 +30,8 @@ median() { # FILE WORD: of the numbers that follow the word
   awk -v word="$2" '$1 == word {print $2}' "$1" | sort -n |
     awk '{v[NR] = $1} END {print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2}'
 }
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f", a / b}'; }
-less() { awk -v a="$1" -v b="$2" 'BEGIN {exit !(a < b)}'; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN {if (b > 0) printf "%.2f", a / b; else printf "-"}'; }
+is_less() { awk -v a="$1" -v b="$2" 'BEGIN {exit !(a < b)}'; }
 short() { awk -v x="$1" 'BEGIN {printf x < 100 ? "%.1f" : "%.0f", x}'; }
 others() { # percent of the cores' time that other programs take, over half a second (Linux)
   { head -n 1 /proc/stat; sleep 0.5; head -n 1 /proc/stat; } 2>/dev/null |
@@ -46,7 +51,7 @@ line() { # NAME THREADS FILE: ours in FILE beside PyTorch's faster layout
   local ms mb best=channels_last their_ms their_mb
   ms=$(median "$3" ms) mb=$(median "$3" mb)
   if [ -z "$torch" ]; then echo "| $1 | $2 | $(short "$ms") | - | - | $mb | - | - |"; return; fi
-  if less "$(median "$tmp/contiguous" ms)" "$(median "$tmp/channels_last" ms)"; then best=contiguous; fi
+  if is_less "$(median "$tmp/contiguous" ms)" "$(median "$tmp/channels_last" ms)"; then best=contiguous; fi
   their_ms=$(median "$tmp/$best" ms) their_mb=$(median "$tmp/$best" mb)
   echo "| $1 | $2 | $(short "$ms") | $(short "$their_ms") ($best) | **$(ratio "$ms" "$their_ms")** |" \
        "$mb | $their_mb | **$(ratio "$mb" "$their_mb")** |"

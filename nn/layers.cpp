@@ -55,9 +55,10 @@ Tensor Linear::operator()(const Tensor& x) {
 }
 
 Tensor Dropout::operator()(const Tensor& x) {
-  check(!recomputing(), "Dropout: within recompute() other elements would fall the second time");
+  const bool drops = training() && p_ > 0;
+  check(!drops || !recomputing(), "Dropout: within recompute() other elements would fall the second time");
   Scope scope(name());
-  return training() && p_ > 0 ? dropout(x, p_, random_bits(seed_, calls_++)) : x;
+  return drops ? dropout(x, p_, random_bits(seed_, calls_++)) : x;
 }
 
 Norm::Norm(NormKind kind, int64_t channels, int groups) : kind_(kind), groups_(groups) {

@@ -46,6 +46,7 @@ class UNet : public Module {
   // result cropped back.
   Tensor operator()(const Tensor& x);
   // Keep the blocks' inputs and compute the rest once more in backward(): less memory, one more forward pass.
+  // The network must then live until backward() has run.
   void set_recompute(bool on) { recompute_ = on; }
   const UNetOptions& options() const { return options_; }
 

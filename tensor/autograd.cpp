@@ -30,10 +30,17 @@ thread_local std::string scope_name;
 thread_local Observing* newest_observing = nullptr;
 thread_local bool in_second_pass = false;
 
-struct SecondPass {  // of recompute
+struct SecondPass {  // of recompute, in the part of the network where the first was
   const bool recording_before = recording, second_before = in_second_pass;
-  SecondPass() { recording = in_second_pass = true; }
-  ~SecondPass() { recording = recording_before, in_second_pass = second_before; }
+  const std::string scope_before = scope_name;
+  explicit SecondPass(const std::string& scope) {
+    recording = in_second_pass = true;
+    scope_name = scope;
+  }
+  ~SecondPass() {
+    recording = recording_before, in_second_pass = second_before;
+    scope_name = scope_before;
+  }
 };
 }  // namespace
 
@@ -88,6 +95,9 @@ bool recomputing() { return in_second_pass; }
 
 Tensor recompute(const std::vector<Tensor>& inputs, const std::vector<Tensor>& parameters,
                  std::function<Tensor(const std::vector<Tensor>& inputs)> f) {
+  for (const Tensor& p : parameters)
+    check(!p.needs_grad() || Autograd::slot(p)->leaf, "recompute: parameter ", p.shape(),
+          " is the result of an op; make it an input");
   std::vector<Tensor> kept, wanted = inputs;
   for (const Tensor& x : inputs) kept.push_back(x.detach());
   wanted.insert(wanted.end(), parameters.begin(), parameters.end());
@@ -96,19 +106,22 @@ Tensor recompute(const std::vector<Tensor>& inputs, const std::vector<Tensor>& p
     NoGrad no_grad;
     y = f(kept);
   }
-  return record("recompute", y, wanted, [kept = std::move(kept), f = std::move(f)](Tensor dy, Inputs& in) mutable {
-    // Leaves of a graph of its own. The parameters are leaves already: they get their gradients from it directly.
-    for (size_t i = 0; i < kept.size(); i++)
-      if (in[i].needs_grad()) kept[i].requires_grad();
-    Tensor again;
-    {
-      const SecondPass second_pass;
-      again = f(kept);
-    }
-    again.backward(std::move(dy));
-    for (size_t i = 0; i < kept.size(); i++)
-      if (in[i].needs_grad()) in[i].add_grad(kept[i].grad());
-  });
+  return record("recompute", y, wanted,
+                [kept = std::move(kept), f = std::move(f), scope = scope_name](Tensor dy, Inputs& in) mutable {
+                  // Leaves of a graph of its own. The parameters are leaves already: they get their gradients from it
+                  // directly.
+                  for (size_t i = 0; i < kept.size(); i++)
+                    if (in[i].needs_grad()) kept[i].requires_grad();
+                  Tensor again;
+                  {
+                    const SecondPass second_pass(scope);
+                    again = f(kept);
+                  }
+                  if (!again.needs_grad()) return;
+                  again.backward(std::move(dy));
+                  for (size_t i = 0; i < kept.size(); i++)
+                    if (in[i].needs_grad() && kept[i].grad()) in[i].add_grad(kept[i].grad());
+                });
 }
 
 Scope::Scope(const std::string& name) : length_before_(scope_name.size()) {
@@ -142,6 +155,7 @@ Tensor Tensor::grad() const {
 void Tensor::set_grad(const Tensor& grad) {
   check(needs_grad(), "set_grad: this tensor ", shape_, " does not collect a gradient; call requires_grad() first");
   check(!grad || grad.shape() == shape_, "set_grad: gradient ", grad.shape(), " for a tensor ", shape_);
+  if (grad) check_same_kind("set_grad", {this, &grad});
   slot_->grad = grad;
 }
 
@@ -175,6 +189,8 @@ void Tensor::backward() const {
 
 void Tensor::backward(Tensor gradient) const {
   check(needs_grad(), "backward: nothing that led to this tensor collects a gradient");
+  check_same_kind("backward", {this, &gradient});
+  check(gradient.shape() == shape_, "backward: gradient ", gradient.shape(), " for a tensor ", shape_);
   const auto check_not_spent = [](const GradSlot& slot) {  // its gradient would go no further, and be lost
     check(!slot.spent, "backward: the graph was freed by an earlier backward(); compute the loss again, or detach() ",
           "what is to be used again");
@@ -214,8 +230,11 @@ void Tensor::backward(Tensor gradient) const {
     slot->grad = Tensor();
     if (!dy) continue;
     notify({When::gradient, node->op, node->scope, dy});
+    const struct Done {  // told of when the op throws, too
+      const Node& node;
+      ~Done() { notify({When::backward, node.op, node.scope, Tensor()}); }
+    } done{*node};
     node->backward(std::move(dy), node->inputs);
-    notify({When::backward, node->op, node->scope, Tensor()});
   }
 }
 

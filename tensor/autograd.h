@@ -50,8 +50,8 @@ Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backw
 
 // y = f(inputs), and nothing that f computes on its way is kept: backward() calls f once more when it needs it. So a
 // network's blocks cost one more forward pass, and little of their memory. (Chen et al. 2016, "Training Deep Nets with
-// Sublinear Memory Cost")  parameters: the tensors with a gradient that f uses besides its inputs. f must give the same
-// both times, and what it refers to must live until backward().
+// Sublinear Memory Cost")  parameters: the leaves with a gradient that f uses; all else that has one must come through
+// `inputs`. f must give the same both times, and what it refers to must live until backward().
 Tensor recompute(const std::vector<Tensor>& inputs, const std::vector<Tensor>& parameters,
                  std::function<Tensor(const std::vector<Tensor>& inputs)> f);
 bool recomputing();  // is this the second time? Then running statistics have been updated already
@@ -96,7 +96,7 @@ struct Event {
   const std::string& scope;  // the part of the network
   const Tensor& result;      // empty for begins, backward and work
 };
-using Observer = std::function<void(const Event&)>;
+using Observer = std::function<void(const Event&)>;  // must not throw: it is called from destructors
 
 // While one of these lives, the observer is told of all that its thread does; so is every other that lives there.
 // A local variable, or a member of one: the newest must go first.

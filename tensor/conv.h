@@ -5,7 +5,8 @@
 //   data gradient:    dx          = the transpose of that map, applied to dy
 //   weight gradient:  dw[a,b,c,o] = sum over n,i,j  x[n, i*s-p+a*d, j*s-p+b*d, c] * dy[n,i,j,o]
 //
-// 3x3 kernels with stride 1 go by Winograd's algorithm, which needs a quarter of the multiplications (winograd.cpp).
+// 3x3 kernels with stride 1 go by Winograd's algorithm, which needs a quarter of the multiplications (winograd.cpp),
+// unless channels or pixels are few (choose_algorithm).
 // All others are matrix products once the image is seen as a matrix with one row a pixel; two ways to do so:
 //
 //   gather   copies, for every output pixel, the KH*KW input pixels it sees into a row. Any stride and dilation;

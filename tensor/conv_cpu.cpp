@@ -80,7 +80,7 @@ void gather(const ConvGeometry& g, const T* x, const Band& band, int64_t a_begin
 // A product whose factors are in the cache: panel by panel, where the columns are whole vectors.
 template <class T>
 void multiply(Transpose transpose, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool accumulate = false) {
-  if (c.cols % lanes<T> != 0) return gemm<T>(transpose, a, b, c, accumulate);
+  if (c.cols % lanes<T> != 0 || b.rows == 0) return gemm<T>(transpose, a, b, c, accumulate);
   for (int64_t k = 0; k < c.cols; k += panel_width<T>) {
     const int64_t here = std::min(panel_width<T>, c.cols - k);
     panel_product<T>(transpose, a, {b.data + k, b.rows, here, b.stride}, {c.data + k, c.rows, here, c.stride},
@@ -260,7 +260,7 @@ void weight_gradient(const ConvGeometry& g, const std::vector<Band>& bands, T* d
   parallel<T>(parts * g.kh, g.pays_threads(), scratch_size, [&](int64_t task, T* scratch) {
     const int64_t part = task / g.kh, a = task % g.kh;
     for (int64_t i = part; i < int64_t(bands.size()); i += parts)
-      add_band(bands[size_t(i)], a, scratch, &sums[size_t(part * size + a * row_size)]);
+      add_band(bands[size_t(i)], a, scratch, sums.data() + part * size + a * row_size);
   });
 #pragma omp parallel for simd schedule(static) if (g.pays_threads())
   for (int64_t i = 0; i < size; i++) {

@@ -130,7 +130,7 @@ Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t colum
   for (int64_t gb = 0; gb < groups * blocks; gb++) {
     const int64_t g = gb / blocks, first = g * rows;
     const int64_t begin = gb % blocks * block, end = std::min(begin + block, rows);
-    double* sum = &sums[size_t(gb * columns)];
+    double* sum = sums.data() + gb * columns;
     // 16 columns at a time, a number the compiler knows: their sums stay in registers.
     for (int64_t c0 = 0; c0 < columns; c0 += 16) {
       double some[16] = {};

@@ -31,8 +31,8 @@ Cache& cache() {
 }
 
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
-// 1025 -> 1152, ... Large ones to whole powers of two (below); the bytes beyond what was asked for are address space
-// only, since the system gives a page when it is first written.
+// 1025 -> 1152, ... Large ones to whole powers of two (below); the bytes beyond what was asked for cost address space,
+// and memory only once a later owner writes them: the system gives a page when it is first written.
 constexpr int64_t large = int64_t(1) << 20;
 int64_t round_up(int64_t bytes) {
   int64_t power = 512;
@@ -62,8 +62,7 @@ void give_back_all(Cache& c) {
 void* from_system(Cache& c, int64_t size) {
   // Where sizes change, as from scan to scan, old blocks pile up that no request fits. Once they are as much as was
   // ever needed at a time, they go.
-  c.most = std::max(c.most, c.stats.in_use + size);
-  if (c.stats.reserved + size > 2 * c.most) give_back_all(c);
+  if (c.stats.reserved + size > 2 * std::max(c.most, c.stats.in_use + size)) give_back_all(c);
   void* block = std::aligned_alloc(64, size_t(size));
   if (!block) {
     give_back_all(c);
@@ -73,6 +72,7 @@ void* from_system(Cache& c, int64_t size) {
     fail("out of memory: cannot get ", size >> 20, " MB more; tensors hold ", c.stats.in_use >> 20,
          " MB. Use a smaller batch, image or network width, or --recompute");
   c.stats.reserved += size;
+  c.most = std::max(c.most, c.stats.in_use + size);
   return block;
 }
 
@@ -89,11 +89,8 @@ void* take_small(Cache& c, int64_t& size) {
 // Large blocks are a buddy system (Knowlton 1965): a block may be cut in halves, its halves again, and two free halves
 // are one block again. A network's activations halve from level to level, and different levels need memory at different
 // times: so they share it, and a training step takes little more than it has in use at its worst.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool may_cut = false;  // the sanitizer sees a write past a block's end only where nothing of ours follows
-#else
-constexpr bool may_cut = true;
-#endif
+// Not under the address sanitizer, which sees a write past a block's end only where nothing of ours follows.
+constexpr bool may_cut = !under_address_sanitizer;
 
 void* take_large(Cache& c, int64_t size) {
   const auto it = c.free_large.lower_bound({size, nullptr});  // the smallest that is large enough
@@ -102,11 +99,11 @@ void* take_large(Cache& c, int64_t size) {
     c.regions[static_cast<char*>(region)] = size;
     return region;
   }
-  auto [half, place] = *it;
+  auto [its_size, place] = *it;
   c.free_large.erase(it);
-  while (half > size) {
-    half /= 2;
-    c.free_large.insert({half, place + half});
+  while (its_size > size) {
+    its_size /= 2;
+    c.free_large.insert({its_size, place + its_size});
   }
   return place;
 }

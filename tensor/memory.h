@@ -8,13 +8,24 @@
 
 namespace acinus::memory {
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ACINUS_ADDRESS_SANITIZER  // clang
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(ACINUS_ADDRESS_SANITIZER)
+constexpr bool under_address_sanitizer = true;
+#else
+constexpr bool under_address_sanitizer = false;
+#endif
+
 // A block of at least `bytes`, aligned to 64 bytes (one cache line, one AVX-512 register), not initialised.
 // It goes back to the cache when the last owner lets go. Throws Error when the machine has no more memory,
 // saying how much was asked for and how much is in use. Safe to call from several threads.
 std::shared_ptr<void> allocate(int64_t bytes);
 
 struct Stats {
-  int64_t in_use;    // bytes in blocks that someone owns
+  int64_t in_use;    // bytes in blocks that someone owns: more than was asked for, since sizes are rounded up
   int64_t peak;      // the most in_use has been since reset_peak()
   int64_t reserved;  // bytes taken from the system: in use + kept for reuse
 };

@@ -784,7 +784,7 @@ TEST_CASE("ops: what does not fit is refused, with the op's name and the shapes"
        },
        {"conv2d: ", "(2,6,4,3)", "(3,3,5,8)", "3 channels"}},
       {[&] { return conv2d_fused(other, image, kernel, empty).y; },
-       {"conv2d_fused: ", "(2,6,5,3)", "half", "(2,6,4,3)"}},
+       {"conv2d_fused: ", "(2,6,5,3)", "(N,H/2,W/2,C1)", "(2,6,4,3)"}},
       {[&] {
          return conv2d_fused(of({2, 3, 2, 4}), image, kernel, empty).y;
        },

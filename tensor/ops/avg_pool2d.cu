@@ -3,11 +3,9 @@
 //              x (N,H,W,C) -> y (N,OH,OW,C),  OH = (H + 2p - k) / s + 1;  outside the image counts as 0
 //              Example: x (2,64,64,16), k = s = 2 -> (2,32,32,16)
 #include "tensor/for_each.h"
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
-
-Shape pooled_shape(const char* op, const Tensor& x, Pool2dOptions options);  // max_pool2d.cu
 
 template <class T>
 struct AvgPool2dForward {  // one output pixel

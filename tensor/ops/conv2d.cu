@@ -7,21 +7,20 @@
 //
 // How the three sums are computed is told in tensor/conv.h.
 #include "tensor/for_each.h"
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
 
-// db[o] = sum over n,i,j of dy[n,i,j,o]
-Tensor bias_gradient(const Tensor& dy) {
+Tensor bias_gradient(const Tensor& dy, const Tensor& y) {
   return dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const int64_t o = dy.shape()[-1];
-    return reduce_columns<T>(dy.device(), 1, dy.elements() / std::max<int64_t>(o, 1), o, Element<T>{dy.data<T>()})
-        .viewed_as({o});
+    const int64_t o = dy.shape()[-1], pixels = dy.elements() / std::max<int64_t>(o, 1);
+    const Tensor db = y ? reduce_columns<T>(dy.device(), 1, pixels, o, StopAndSum<T>{y.data<T>(), dy.data<T>()})
+                        : reduce_columns<T>(dy.device(), 1, pixels, o, Element<T>{dy.data<T>()});
+    return db.viewed_as({o});
   });
 }
 
-// Checks the arguments; sx is the shape of the image, which is more than x in conv2d_fused.
 ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, const Tensor& w, const Tensor& b,
                              Conv2dOptions options) {
   check_same_kind(op, {&x, &w, b ? &b : &x});

@@ -4,35 +4,18 @@
 //                pooled (N,OH/2,OW/2,O);  ReLU, pooling and `below` are each left out at will
 //                Example: below (2,32,32,64), x (2,64,64,32), w (3,3,96,32), padding 1 -> y (2,64,64,32)
 //
-// The same numbers as from the plain ops, and nothing else than them where the convolution's algorithm cannot do
-// better. But an activation of a large image is tens of megabytes, more than a cache holds, and every op that reads
-// and writes it goes through memory once more. What is done here while the numbers are at hand anyway:
+// The same numbers as from the plain ops (below's gradient but for the order in which four numbers are added), and the
+// plain ops themselves where the convolution's algorithm cannot do better. But an activation of a large image is tens
+// of megabytes, more than a cache holds, and every op that reads and writes it goes through memory once more. What is
+// done here while the numbers are at hand anyway:
 //
 //   forward    bias, ReLU and the largest of each 2x2, before the sums are written (winograd.cpp, output_stage);
 //              concat(upsample2x(below), x) is never written down: the convolution reads each from where it is
 //   backward   the gradient stops where ReLU did, and is summed for the bias, in one pass over dy, in place;
 //              the sum over each 2x2 of upsample2x's gradient is made before that is written
-#include "tensor/for_each.h"
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
-
-// In conv2d.cu and max_pool2d.cu.
-ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, const Tensor& w, const Tensor& b,
-                             Conv2dOptions options);
-Tensor bias_gradient(const Tensor& dy);
-Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions options);
-
-// forward: y = relu(sum + b), hence db = sum over n,i,j of (y > 0 ? dy : 0), which takes the place of dy
-static Tensor stop_and_sum(const Tensor& y, const Tensor& dy) {
-  return dispatch(dy.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const int64_t o = dy.shape()[-1];
-    return reduce_columns<T>(dy.device(), 1, dy.elements() / std::max<int64_t>(o, 1), o,
-                             StopAndSum<T>{y.data<T>(), dy.data<T>()})
-        .viewed_as({o});
-  });
-}
 
 FusedConv2d conv2d_fused(const Tensor& below, const Tensor& x, const Tensor& w, const Tensor& b,
                          FusedConv2dOptions options) {
@@ -42,7 +25,7 @@ FusedConv2d conv2d_fused(const Tensor& below, const Tensor& x, const Tensor& w, 
     check_same_kind("conv2d_fused", {&below, &x});
     const Shape sb = below.shape(), sx = x.shape();
     check(sb.rank() == 4 && sx.rank() == 4 && sb[0] == sx[0] && 2 * sb[1] == sx[1] && 2 * sb[2] == sx[2],
-          "conv2d_fused: below ", sb, " must be half as large as x ", sx);
+          "conv2d_fused: needs below (N,H/2,W/2,C1) and x (N,H,W,C2), got ", sb, " and ", sx);
     joined = {sx[0], sx[1], sx[2], sb[3] + sx[3]};
   }
   const ConvGeometry g = conv2d_geometry("conv2d_fused", x, joined, w, b, options.conv);
@@ -57,15 +40,11 @@ FusedConv2d conv2d_fused(const Tensor& below, const Tensor& x, const Tensor& w, 
   result.y = record("conv2d_fused", y, {below, x, w, b},
                     [g, y = options.relu ? y : Tensor(), below = below.detach(), x = x.detach(), w = w.detach()](
                         const Tensor& dy, Inputs& in) mutable {
-                      // Written over, unless somebody else holds this gradient too.
-                      Tensor ds = !y || dy.is_unique() ? dy : dy.clone(), db;
-                      if (y) {
-                        db = stop_and_sum(y, ds);
-                        y = Tensor();  // a closure runs once: what it will not need again is free for others now
-                      } else if (in[3].needs_grad()) {
-                        db = bias_gradient(ds);
-                      }
-                      if (in[3].needs_grad()) in[3].add_grad(std::move(db));
+                      // forward: y = relu(s), hence ds = y > 0 ? dy : 0. Written over dy, unless somebody else holds
+                      // that too.
+                      const Tensor ds = !y || dy.is_unique() ? dy : dy.clone();
+                      if (y || in[3].needs_grad()) in[3].add_grad(bias_gradient(ds, y));
+                      y = Tensor();  // a closure runs once: what it will not need again is free for others now
                       if (in[2].needs_grad()) {
                         Tensor dw(w.shape(), w.dtype(), w.device());
                         conv_weight_gradient(g, x, ds, dw, below);

@@ -6,11 +6,9 @@
 // This is the data gradient of a conv2d from y to x, with the same w: what conv2d gathers, this scatters. So
 // the roles turn: forward here is its data gradient, our data gradient is its forward, the weight gradient is
 // its weight gradient with x and dy exchanged (Dumoulin and Visin 2016, "A guide to convolution arithmetic").
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
-
-Tensor bias_gradient(const Tensor& dy);  // conv2d.cu
 
 Tensor conv_transpose2d(const Tensor& x, const Tensor& w, const Tensor& b, ConvTranspose2dOptions options) {
   check_same_kind("conv_transpose2d", {&x, &w, b ? &b : &x});

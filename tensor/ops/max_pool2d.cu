@@ -9,7 +9,7 @@
 // is kept. Both bodies take one pixel with all its channels, which lie together, and their innermost loops run over the
 // channels.
 #include "tensor/for_each.h"
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
 
@@ -78,7 +78,6 @@ struct MaxPool2dBackward {  // one input pixel
   }
 };
 
-// Shared with avg_pool2d: checks, and the shape of y.
 Shape pooled_shape(const char* op, const Tensor& x, Pool2dOptions o) {
   check_same_kind(op, {&x});
   const Shape s = x.shape();
@@ -96,7 +95,6 @@ static PoolGeometry pool_geometry(const Tensor& x, const Shape& sy, Pool2dOption
   return {sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding};
 }
 
-// The gradient alone, for a y that has been computed: conv2d_fused makes it on its way.
 Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
   const PoolGeometry g = pool_geometry(x, y.shape(), o);
   return record("max_pool2d", y, {x}, [g, x = x.detach()](const Tensor& dy, Inputs& in) {
