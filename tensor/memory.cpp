@@ -33,11 +33,12 @@ Cache& cache() {
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
 // 1025 -> 1152, ... Large ones to whole powers of two (below); the bytes beyond what was asked for cost address space,
 // and memory only once a later owner writes them: the system gives a page when it is first written.
-constexpr int64_t large = int64_t(1) << 20;
+// Not those over 1 GB: of 17 GB rounded to 32 a machine with 24 would refuse the address space.
+bool is_large(int64_t bytes) { return bytes > int64_t(1) << 20 && bytes <= int64_t(1) << 30; }
 int64_t round_up(int64_t bytes) {
   int64_t power = 512;
   while (power * 2 <= bytes) power *= 2;
-  const int64_t step = bytes > large ? power : std::max<int64_t>(power / 8, 64);
+  const int64_t step = is_large(bytes) ? power : std::max<int64_t>(power / 8, 64);
   return (std::max<int64_t>(bytes, 1) + step - 1) / step * step;
 }
 
@@ -77,7 +78,7 @@ void* from_system(Cache& c, int64_t size) {
 }
 
 // A kept block that is large enough and at most an eighth too large, or a new one; `size` becomes the block's.
-void* take_small(Cache& c, int64_t& size) {
+void* take_whole(Cache& c, int64_t& size) {
   const auto it = c.free.lower_bound(size);
   if (it == c.free.end() || it->first > size + size / 8) return from_system(c, size);
   size = it->first;
@@ -122,7 +123,7 @@ void keep_large(Cache& c, char* place, int64_t size) {
 void* take(int64_t& size) {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
-  void* block = size > large ? take_large(c, size) : take_small(c, size);
+  void* block = is_large(size) ? take_large(c, size) : take_whole(c, size);
   c.stats.in_use += size;
   c.stats.peak = std::max(c.stats.peak, c.stats.in_use);
   if (c.poison) std::memset(block, 0xFF, size_t(size));  // all bits set is a NaN in float and in double
@@ -133,7 +134,7 @@ void keep(void* block, int64_t size) {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
   c.stats.in_use -= size;
-  if (size > large)
+  if (is_large(size))
     keep_large(c, static_cast<char*>(block), size);
   else
     c.free.emplace(size, block);

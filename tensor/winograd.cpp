@@ -167,7 +167,6 @@ struct Image {
 template <class T>
 struct Pair {
   Image<T> below, beside;
-  int64_t channels() const { return below.c + beside.c; }
 };
 
 // The 4x4 tiles of a batch of images, in row-major order.
@@ -268,8 +267,8 @@ struct Finish {
   Image<T> pooled;
 };
 
-// Calls f(p) with a place p of 4x4 pixels, whole vectors of channels, for the tile at `at` of y: in place where that
-// holds them; else in `copy`, of which the real part is then copied.
+// Calls f with a square of size x size pixels, whole vectors of channels, to write what comes at `at` of y: in place
+// where that holds them; else in `copy`, of which the real part is then copied.
 template <int size, class T, class F>
 void write_square(const Image<T>& y, Tiles::Place at, int64_t channels, T* copy, F f) {
   T* place = y.data + ((at.image * y.h + at.row) * y.w + at.col) * y.c;
@@ -289,7 +288,7 @@ void output_stage(Stack<T> m, const Finish<T>& finish, const Pair<T>& y, const T
   const int64_t of_below = y.below.c, others = m.cols - of_below;
   for (int64_t t = t0; t < t1; t++) {
     const Tiles::Place at = tiles[t], half{at.image, at.row / 2, at.col / 2};
-    // f(i, j, value) with the 4x4 outputs of channels c ...
+    // Calls f(i, j, value) for each of the 4x4 outputs of a vector of channels, from c on.
     const auto transform = [&](int64_t c, auto f) {
       const T* in = m.data + (t - t0) * m.cols + c;
       const Vector<T> b = load(finish.bias + c);

@@ -180,6 +180,15 @@ TEST_CASE("memory: large blocks are cut in halves, and put together again") {
   CHECK(memory::stats().reserved == before);
 }
 
+TEST_CASE("memory: blocks over 1 GB are not rounded to powers of two") {
+  memory::release_cache();
+  const int64_t before = memory::stats().reserved, gb = 1 << 30;
+  { const auto block = memory::allocate(gb + 1); }  // nothing is written: it costs address space only
+  CHECK(memory::stats().reserved - before <= gb / 8 * 9);
+  memory::release_cache();
+  CHECK(memory::stats().reserved == before);
+}
+
 TEST_CASE("memory: a region that is partly in use stays when the cache is released") {
   memory::release_cache();
   const int64_t before = memory::stats().reserved;
