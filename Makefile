@@ -6,10 +6,15 @@
 # make install    PREFIX=/usr/local (and DESTDIR=)    make lines   counts lines by folder
 # make clean      removes what make made (not third_party/, not runs/)
 #
+# The GPU: where CUDA's compiler, nvcc, is found, kernels are built for the GPUs of this machine, or where there are
+# none for all that it knows; the programs also run where there is no GPU. CUDA=0 leaves it out. EMULATE=1 builds the
+# kernels for the CPU instead, for tests without a GPU (tensor/emulate.h), in build/emulate: make test EMULATE=1
+#
 # Overridable: CXX=clang++   OPENMP=0   ARCH=-march=x86-64-v3   OPT=-O1   CXXFLAGS=-Werror   V=1 (show the commands)
+#              NVCC=/opt/cuda/bin/nvcc   CUDA_ARCH=sm_86
 # BUILD=build is the folder of the objects. The programs of any other folder stay in it: make BUILD=build/clang CXX=clang++
 
-BUILD     ?= build
+BUILD     ?= $(if $(filter 1,$(EMULATE)),build/emulate,build)
 PREFIX    ?= /usr/local
 PROGRAMS  := train predict phantom
 CHECKS    := check_reference check_metaimage
@@ -42,6 +47,19 @@ try = $(shell t=$$(mktemp) && echo 'int main() {}' | $(CXX) $(1) -x c++ - -o $$t
 ifeq ($(origin OPENMP),undefined)
 OPENMP := $(call try,-fopenmp -include omp.h)
 endif
+ifneq ($(EMULATE),1)
+ifneq ($(CUDA),0)
+NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc /opt/cuda/bin/nvcc 2>/dev/null | head -n 1)
+endif
+endif
+ifneq ($(NVCC),)
+NVCC_VERSION := $(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+CUDA_ARCH ?= $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo native || echo all-major)
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+# The nvcc that is found may be a script elsewhere; it tells where its libraries are.
+CUDA_LIB := $(firstword $(dir $(wildcard $(CUDA_HOME)/lib64/libcudart_static.a $(CUDA_HOME)/targets/*/lib/libcudart_static.a \
+              /usr/lib/*/libcudart_static.a)))
+endif
 ifeq ($(origin ARCH),undefined)
 ARCH := $(if $(filter 1,$(call try,-march=native)),-march=native)
 endif
@@ -60,8 +78,15 @@ FLAGS := $(ARCH) -Wall -Wextra -I. $(THIRD_PARTY_FLAGS) $(SANITIZE)
 FLAGS += $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas)
 # clang warns of every `omp simd` loop that it does not vectorise, which is no fault in the loop.
 FLAGS += $(if $(findstring clang,$(VERSION)),-Wno-pass-failed)
+FLAGS += $(if $(filter 1,$(EMULATE)),-DACINUS_CUDA -DACINUS_EMULATE)$(if $(NVCC),-DACINUS_CUDA)
 FLAGS += $(CXXFLAGS)
-LIBS := $(ZLIB) -lpthread
+LIBS := $(ZLIB) -lpthread $(if $(NVCC),-L$(CUDA_LIB) -lcudart_static -ldl -lrt)
+
+comma := ,
+empty :=
+# What nvcc hands on to $(CXX), which compiles what is not for the GPU.
+NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) -arch=$(CUDA_ARCH) --threads 0 -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
+             $(addprefix -Xcompiler ,$(filter-out -I. -isystem third_party/% /usr/%,$(FLAGS))) -DACINUS_CUDA
 
 # ---- files
 
@@ -85,6 +110,9 @@ benches: $(BENCHES:%=$(BUILD)/bench_%)
 banner:
 	@echo "acinus: $(VERSION), $(OPT) $(ARCH) $(SANITIZE)"
 	@$(if $(filter 1,$(OPENMP)),echo "  ✓ OpenMP",echo "  ✗ no OpenMP: one thread (clang needs libomp-dev; g++ has it)")
+	@$(if $(filter 1,$(EMULATE)),echo "  ✓ CUDA emulated on the CPU (EMULATE=1)",$(if $(NVCC),\
+	  echo "  ✓ CUDA $(NVCC_VERSION) ($(NVCC))$(comma) for $(if $(filter native,$(CUDA_ARCH)),the GPUs here,$(CUDA_ARCH))",$(if $(filter 0,$(CUDA)),\
+	  echo "  ✗ no GPU: CUDA=0",echo "  ✗ no GPU: CUDA's compiler nvcc is neither in the PATH nor in /usr/local/cuda")))
 
 third_party/root/flags.mk: third_party/get.sh
 	@CXX="$(CXX)" sh third_party/get.sh
@@ -92,14 +120,14 @@ third_party/root/flags.mk: third_party/get.sh
 # Objects made with other flags, or by another compiler, must not be linked together: when this file's text changes,
 # everything is compiled again.
 $(BUILD)/flags: banner
-	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(LIGHT_OPT) $(FLAGS)' >$@.new; \
+	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(LIGHT_OPT) $(FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH)' >$@.new; \
 	 if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-# A .cu file is C++ here: compiled as such until a CUDA compiler takes it. In C++17, which every nvcc understands; its
-# standard headers also compile in half the time.
+# A .cu file is compiled by nvcc, or without it as C++. In C++17, which every nvcc understands; its standard headers
+# also compile in half the time.
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
-	@mkdir -p $(@D) && echo "  c++ $<"
-	$(Q)$(CXX) $(OPT_OF) -std=c++17 $(FLAGS) -MMD -MP -x c++ -c $< -o $@
+	@mkdir -p $(@D) && echo "  $(if $(NVCC),nvcc,c++) $<"
+	$(Q)$(if $(NVCC),$(NVCC) $(NVCC_FLAGS) -MMD -MP -x cu,$(CXX) $(OPT_OF) -std=c++17 $(FLAGS) -MMD -MP -x c++) -c $< -o $@
 
 $(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
 	@mkdir -p $(@D) && echo "  c++ $<"

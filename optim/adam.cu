@@ -42,12 +42,12 @@ void Adam::step(double lr) {
     const Tensor& p = parameters_[k].second;
     const Tensor gradient = p.grad();
     if (!gradient) continue;
-    dispatch(p.dtype(), [&](auto zero) {
+    dispatch_precise(p.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(p.device(), p.elements(),
                AdamStep<T>{T(lr / correction1), T(std::sqrt(correction2)), T(o.beta1), T(o.beta2), T(o.eps),
                            T(o.decoupled ? 0 : o.weight_decay), T(o.decoupled ? 1 - lr * o.weight_decay : 1),
-                           gradient.data<T>(), p.data<T>(), m_[k].data<T>(), v_[k].data<T>()});
+                           gradient.ptr<T>(), p.ptr<T>(), m_[k].ptr<T>(), v_[k].ptr<T>()});
     });
   }
 }

@@ -16,7 +16,7 @@ double clip_grad_norm(const NamedTensors& parameters, double max_norm) {
   const Work work("clip_grad_norm");
   double total = 0;
   for (const auto& [name, p] : parameters)
-    if (const Tensor g = p.grad()) total += reduce_to_number(Square{}, g);  // in float32, 2e19^2 is infinite
+    if (const Tensor g = p.grad()) total += reduce_precisely(Square{}, g).item();  // in float32, 2e19^2 is infinite
   const double norm = std::sqrt(total);
   if (norm > max_norm && std::isfinite(norm))
     for (const auto& [name, p] : parameters)

@@ -34,11 +34,11 @@ void Sgd::step(double lr) {
     const Tensor& p = parameters_[k].second;
     const Tensor gradient = p.grad();
     if (!gradient) continue;
-    dispatch(p.dtype(), [&](auto zero) {
+    dispatch_precise(p.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(p.device(), p.elements(),
-               SgdStep<T>{T(lr), T(options_.momentum), T(options_.weight_decay), options_.nesterov, gradient.data<T>(),
-                          p.data<T>(), velocity_[k].data<T>()});
+               SgdStep<T>{T(lr), T(options_.momentum), T(options_.weight_decay), options_.nesterov, gradient.ptr<T>(),
+                          p.ptr<T>(), velocity_[k].ptr<T>()});
     });
   }
 }

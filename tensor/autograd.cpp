@@ -2,6 +2,8 @@
 
 #include <unordered_set>
 
+#include "tensor/elements.h"
+
 namespace acinus {
 
 // A recorded op: whose gradients it can compute, and how.
@@ -171,13 +173,7 @@ void Input::add_grad(Tensor gradient) {
   }
   check_same_kind("add_grad", {&grad, &gradient});
   if (!grad.is_unique()) grad = grad.clone();  // two inputs were given the same gradient: leave the other's alone
-  dispatch(grad.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    T* sum = grad.data<T>();
-    const T* more = gradient.data<T>();
-#pragma omp parallel for simd schedule(static) if (grad.elements() > 1 << 14)
-    for (int64_t i = 0; i < grad.elements(); i++) sum[i] += more[i];
-  });
+  add_to(grad, gradient);
 }
 
 Tensor Input::collected() const { return slot_ && slot_->grad.is_unique() ? slot_->grad : Tensor(); }

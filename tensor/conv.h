@@ -5,7 +5,14 @@
 //   data gradient:    dx          = the transpose of that map, applied to dy
 //   weight gradient:  dw[a,b,c,o] = sum over n,i,j  x[n, i*s-p+a*d, j*s-p+b*d, c] * dy[n,i,j,o]
 //
-// 3x3 kernels with stride 1 go by Winograd's algorithm, which needs a quarter of the multiplications (winograd.cpp),
+// There is one direct way to compute them, on any device (conv_direct.cu), and faster ones.
+//
+// On the GPU all are one matrix product, of which neither factor is ever written down (product.h, conv_cuda.cu):
+//
+//   tiled    in the type the numbers have; bfloat16 in float32
+//   tensor   on tensor cores, which multiply bfloat16, or float32 rounded to 10 digits after the point ("TF32")
+//
+// On the CPU 3x3 kernels with stride 1 go by Winograd's algorithm, which needs a quarter of the multiplications (winograd.cpp),
 // unless channels or pixels are few (choose_algorithm).
 // All others are matrix products once the image is seen as a matrix with one row a pixel; two ways to do so:
 //
@@ -26,7 +33,7 @@
 
 namespace acinus {
 
-enum class ConvAlgorithm { automatic, winograd, view, gather };
+enum class ConvAlgorithm { automatic, direct, winograd, view, gather, tiled, tensor };
 
 struct ConvGeometry {
   int64_t n, h, w, c;  // x (n,h,w,c)
@@ -39,8 +46,10 @@ struct ConvGeometry {
 };
 
 // The algorithm for g: the one that is wanted, if it can do it (else an Error that names `op`); for `automatic` the
-// one that was fastest when measured.
-ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted);
+// one that was fastest when measured. x tells the type and the device.
+ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x);
+// May `automatic` use tensor cores for float32? They round its factors to 3 digits. Off at first.
+void allow_tf32(bool on);
 
 // What a convolution can do on its way, so that no neighbour has to go through memory for it (ops/conv2d_fused.cu).
 struct ConvFusion {
@@ -48,7 +57,7 @@ struct ConvFusion {
   Tensor pooled;      // (n,oh/2,ow/2,o): max_pool2d(y) is written here too
   Tensor below;       // (n,h/2,w/2,c1): the image is concat(upsample2x(below), x), x (n,h,w,c-c1), read in place
 };
-bool can_read_below(const ConvGeometry& g, const Tensor& below);
+bool can_read_below(const ConvGeometry& g, const Tensor& below);  // does g's algorithm do it here?
 bool can_pool(const ConvGeometry& g);
 
 // y = bias + forward(x, w); bias (O) may be empty.
@@ -60,5 +69,19 @@ void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w
                         const Tensor& dbelow = {});
 void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw,
                           const Tensor& below = {});
+
+// ---- the ways themselves: in conv_direct.cu, conv_cpu.cpp, conv_cuda.cu
+
+void direct_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, Tensor& y);
+void direct_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx);
+void direct_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw);
+
+namespace on_gpu {
+void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
+                  const ConvFusion& fusion);
+void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx,
+                        const Tensor& dbelow);
+void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw, const Tensor& below);
+}  // namespace on_gpu
 
 }  // namespace acinus

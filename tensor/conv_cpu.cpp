@@ -1,9 +1,11 @@
 // The convolution engine on the CPU; conv.h says what is computed. Work is shared out in *bands*, a few output
 // rows of one image, whose size depends on the shapes alone: so results do not depend on the number of threads.
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "tensor/conv.h"
+#include "tensor/device.h"
 #include "tensor/gemm.h"
 #include "tensor/parallel.h"
 #include "tensor/winograd.h"
@@ -303,7 +305,26 @@ void weight_gradient_gather(const ConvGeometry& g, const T* x, const T* dy, T* d
 
 }  // namespace
 
-ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted) {
+static std::atomic<bool> tf32 = false;
+void allow_tf32(bool on) { tf32 = on; }
+
+static ConvAlgorithm choose_on_gpu(const char* op, ConvAlgorithm wanted, DType dtype) {
+  using A = ConvAlgorithm;
+  check(wanted != A::winograd && wanted != A::view && wanted != A::gather, op,
+        ": the Winograd, view and gather algorithms are the CPU's; the GPU's are direct, tiled and tensor");
+  check(wanted != A::tensor || (dtype != DType::f64 && cuda::has_tensor_cores()), op,
+        ": the tensor algorithm needs float32 or bfloat16, and a GPU of compute capability 8.0 or later");
+  if (wanted != A::automatic) return wanted;
+  return cuda::has_tensor_cores() && (dtype == DType::bf16 || (dtype == DType::f32 && tf32)) ? A::tensor : A::tiled;
+}
+
+ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x) {
+  if (x.device() == Device::cuda) return choose_on_gpu(op, wanted, x.dtype());
+  if (wanted == ConvAlgorithm::direct) return wanted;
+  check(wanted != ConvAlgorithm::tiled && wanted != ConvAlgorithm::tensor, op,
+        ": the tiled and tensor algorithms are the GPU's");
+  check(x.dtype() != DType::bf16, op, ": on the CPU bfloat16 goes by the direct algorithm only; convert x ", x.shape(),
+        " with .to(DType::f32)");
   const bool can_view = g.stride == 1 && g.dilation == 1 && g.kh == g.kw && g.padding < g.kh;
   const bool can_winograd = can_view && g.kh == 3 && g.c > 0 && g.o > 0;
   const auto check_can = [&](bool can, const char* name, const char* kernel) {
@@ -321,11 +342,16 @@ ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgori
 }
 
 bool can_read_below(const ConvGeometry& g, const Tensor& below) {
+  if (below.device() == Device::cuda) return g.algorithm != ConvAlgorithm::direct && g.stride == 1;
   const int64_t vector = below.dtype() == DType::f32 ? lanes<float> : lanes<double>;
   return g.algorithm == ConvAlgorithm::winograd && g.padding == 1 && below.shape()[3] % vector == 0;
 }
 
-bool can_pool(const ConvGeometry& g) { return g.algorithm == ConvAlgorithm::winograd && g.oh >= 2 && g.ow >= 2; }
+bool can_pool(const ConvGeometry& g) {
+  if (g.algorithm == ConvAlgorithm::winograd) return g.oh >= 2 && g.ow >= 2;
+  const bool gpu = g.algorithm == ConvAlgorithm::tiled || g.algorithm == ConvAlgorithm::tensor;
+  return gpu && g.oh % 2 == 0 && g.ow % 2 == 0;
+}
 
 template <class T>
 static Joint<T> joint(const Tensor& x, const Tensor& below) {
@@ -334,7 +360,14 @@ static Joint<T> joint(const Tensor& x, const Tensor& below) {
 
 void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
                   const ConvFusion& fusion) {
-  dispatch(x.dtype(), [&](auto zero) {
+  if (g.algorithm == ConvAlgorithm::direct) {
+    check(!fusion.below && !fusion.pooled, "conv_forward: the direct algorithm neither reads two images nor pools");
+    return direct_forward(g, x, w, bias, fusion.relu, y);
+  }
+#ifdef ACINUS_CUDA
+  if (x.device() == Device::cuda) return on_gpu::conv_forward(g, x, w, bias, y, fusion);
+#endif
+  dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     if (g.algorithm == ConvAlgorithm::winograd)
       return winograd_forward<T>(g, joint<const T>(x, fusion.below), w.data<T>(), optional<T>(bias), fusion.relu,
@@ -347,7 +380,11 @@ void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const
 
 void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx,
                         const Tensor& dbelow) {
-  dispatch(dy.dtype(), [&](auto zero) {
+  if (g.algorithm == ConvAlgorithm::direct) return direct_data_gradient(g, dy, w, bias, dx);
+#ifdef ACINUS_CUDA
+  if (dy.device() == Device::cuda) return on_gpu::conv_data_gradient(g, dy, w, bias, dx, dbelow);
+#endif
+  dispatch_precise(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
     if (g.algorithm == ConvAlgorithm::winograd)
       return winograd_data_gradient<T>(g, dy.data<T>(), w.data<T>(), optional<T>(bias), joint<T>(dx, dbelow));
@@ -361,7 +398,11 @@ void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w
 }
 
 void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw, const Tensor& below) {
-  dispatch(x.dtype(), [&](auto zero) {
+  if (g.algorithm == ConvAlgorithm::direct) return direct_weight_gradient(g, x, dy, dw);
+#ifdef ACINUS_CUDA
+  if (x.device() == Device::cuda) return on_gpu::conv_weight_gradient(g, x, dy, dw, below);
+#endif
+  dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     if (g.algorithm == ConvAlgorithm::winograd)
       return winograd_weight_gradient<T>(g, joint<const T>(x, below), dy.data<T>(), dw.data<T>());

@@ -6,39 +6,91 @@
 //
 //   map(SigmoidForward{}, x)                    y[i] = f(x[i]),      for tensors of one shape
 //   for_each(device, n, body)                   body(i) for i = 0 .. n-1, in any order, none depending on another
+//   for_each_row(device, rows, columns, body)   the same for the columns of rows: body(row, begin, end) does some of them
 //   reduce(f, x, ...)                           sum over i of f(x[i], ...), a scalar tensor
 //   reduce_columns<T>(device, groups, rows, columns, f)     sums over the rows of each (rows x columns) group
 //
-// On the CPU these are loops shared by all threads and vectorised by the compiler. On a GPU the same functor
-// will run in a kernel, one thread an element: HD marks what must compile for both.
+// On the CPU these are loops shared by all threads and vectorised by the compiler. On the GPU the same functor runs in a
+// kernel, an element a thread. HD marks what must compile for both. (Functors have names because they must: nvcc turns
+// a lambda for both sides into a call through a pointer on the CPU's.) A functor of map or reduce is given what T is
+// calculated in, float for bfloat16.
 //
 // Sums are made over blocks of a *fixed* size, and the blocks' sums are then added in order. The blocks do
 // not depend on the number of threads, so neither do the results, to the last bit.
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
+#include "tensor/kernel.h"
 #include "tensor/tensor.h"
-
-#ifdef __CUDACC__
-#define HD __host__ __device__
-#else
-#define HD
-#endif
 
 namespace acinus {
 
-// ---- for_each, map --------------------------------------------------------------------------------------------
+// ---- for_each -------------------------------------------------------------------------------------------------
+
+#ifdef ACINUS_CUDA
+constexpr int threads_a_block = 256;
+
+template <class F>
+__global__ void for_each_kernel(int64_t n, F f) {
+  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  if (i < n) f(i);
+}
+
+template <class F>
+void for_each_on_gpu(int64_t n, const F& f) {
+  launch(typeid(F).name(), for_each_kernel<F>, (n + threads_a_block - 1) / threads_a_block, threads_a_block, 0, n, f);
+}
+#else
+template <class F>
+void for_each_on_gpu(int64_t, const F&) {
+  fail("this file was compiled without CUDA");  // never: no tensor can be there
+}
+#endif
 
 // Waking the other threads takes some microseconds, so little work is left to one: `elements_each` says how many
 // elements a call of f goes through.
 template <class F>
-void for_each(Device, int64_t n, F f, [[maybe_unused]] int64_t elements_each = 1) {
+void for_each(Device device, int64_t n, F f, [[maybe_unused]] int64_t elements_each = 1) {
+  if (device == Device::cuda) return for_each_on_gpu(n, f);
 #pragma omp parallel for simd schedule(static) if (n * elements_each > 1 << 15)
   for (int64_t i = 0; i < n; i++) f(i);
 }
+
+// Images: a row is a pixel, its columns are the channels, which lie together. The CPU does a pixel at a time, and
+// vectorises over its channels. On the GPU a thread does four channels: finding out where a pixel's neighbours are
+// takes longer than adding them up, and threads side by side read what lies side by side.
+#ifdef __CUDA_ARCH__
+constexpr int64_t columns_at_once = 4;  // what a body that keeps a number for each column in an array should do at once
+#else
+constexpr int64_t columns_at_once = 64;
+#endif
+
+template <class F>
+struct RowBody {
+  static constexpr int64_t some = 4;
+  int64_t columns, pieces;  // pieces of a row
+  F f;
+  HD void operator()(int64_t i) const {
+    const int64_t begin = i % pieces * some, end = begin + some;
+    f(i / pieces, begin, end < columns ? end : columns);
+  }
+};
+
+template <class F>
+void for_each_row(Device device, int64_t rows, int64_t columns, F f) {
+  if (device == Device::cuda) {
+    const int64_t pieces = (columns + RowBody<F>::some - 1) / RowBody<F>::some;
+    return for_each_on_gpu(rows * pieces, RowBody<F>{columns, pieces, f});
+  }
+#pragma omp parallel for schedule(static) if (rows * columns > 1 << 15)
+  for (int64_t row = 0; row < rows; row++) f(row, 0, columns);
+}
+
+// ---- map ------------------------------------------------------------------------------------------------------
 
 // What map hands to for_each: apply f to element i of each input. (Pointers in an array, so that it can be
 // copied to a GPU.)
@@ -50,7 +102,7 @@ struct MapBody {
   HD void operator()(int64_t i) const { apply(i, std::make_integer_sequence<int, N>()); }
   template <int... K>
   HD void apply(int64_t i, std::integer_sequence<int, K...>) const {
-    y[i] = f(x[K][i]...);
+    y[i] = T(f(Compute<T>(x[K][i])...));
   }
 };
 
@@ -63,7 +115,7 @@ void map_into(Tensor& y, F f, const Tensor& x, const More&... more) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     for_each(x.device(), x.elements(),
-             MapBody<F, T, 1 + sizeof...(More)>{f, y.data<T>(), {x.data<T>(), more.template data<T>()...}});
+             MapBody<F, T, 1 + sizeof...(More)>{f, y.ptr<T>(), {x.ptr<T>(), more.template ptr<T>()...}});
   });
 }
 
@@ -85,36 +137,133 @@ struct Scale {
 
 // ---- reduce ---------------------------------------------------------------------------------------------------
 
-// sum over i of f(x[i], more[i]...), accumulated in float64.
+// What is summed: f of element i of each input.
+template <class F, class T, int N>
+struct ReduceBody {
+  F f;
+  const T* x[N];
+  HD double operator()(int64_t i) const { return apply(i, std::make_integer_sequence<int, N>()); }
+  template <int... K>
+  HD double apply(int64_t i, std::integer_sequence<int, K...>) const {
+    return double(f(Compute<T>(x[K][i])...));
+  }
+};
+
+#ifdef ACINUS_CUDA
+// sums[block] = the block's share of the sum over i of f(i). Each thread sums every so-manieth term; then half of the
+// threads add the other half's sums to theirs, a quarter those of the other quarter, and so on.
+template <class F>
+__global__ void sum_kernel(int64_t n, F f, double* sums) {
+  auto& sum = shared_memory<double[threads_a_block]>();
+  const int t = int(threadIdx.x);
+  double own = 0;
+  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + t; i < n; i += gridDim.x * int64_t(blockDim.x)) own += f(i);
+  sum[t] = own;
+  for (int half = threads_a_block / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (t < half) sum[t] += sum[t + half];
+  }
+  if (t == 0) sums[blockIdx.x] = sum[0];
+}
+
+struct BlockSum {
+  const double* sums;
+  HD double operator()(int64_t block) const { return sums[block]; }
+};
+
+template <class F>
+Tensor sum_on_gpu(int64_t n, const F& f) {
+  const int64_t blocks = std::clamp<int64_t>(n / (16 * threads_a_block), 1, 1024);
+  Tensor sums({blocks}, DType::f64, Device::cuda);
+  launch(typeid(F).name(), sum_kernel<F>, blocks, threads_a_block, sizeof(double[threads_a_block]), n, f, sums.ptr<double>());
+  return sums;
+}
+#endif
+
+// sum over i of f(x[i], more[i]...), in float64, a scalar on x's device.
 template <class F, class... More>
-double reduce_to_number(F f, const Tensor& x, const More&... more) {
+Tensor reduce_precisely(F f, const Tensor& x, const More&... more) {
   check_same_kind("reduce", {&x, &more...});
   for (const Tensor* t : {&x, &more...})
     check(t->shape() == x.shape(), "reduce: shapes differ: ", x.shape(), " vs ", t->shape());
-  const int64_t n = x.elements(), block = 1 << 14, blocks = (n + block - 1) / block;
-  std::vector<double> sums(size_t(blocks), 0.0);
-  dispatch(x.dtype(), [&](auto zero) {
+  const int64_t n = x.elements();
+  return dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const auto sum_block = [&](int64_t b, const T* x0, const auto*... x1) {
+    const ReduceBody<F, T, 1 + sizeof...(More)> body{f, {x.ptr<T>(), more.template ptr<T>()...}};
+#ifdef ACINUS_CUDA
+    if (x.device() == Device::cuda) {
+      const Tensor sums = sum_on_gpu(n, body);
+      return (sums.elements() == 1 ? sums : sum_on_gpu(sums.elements(), BlockSum{sums.ptr<double>()})).viewed_as({});
+    }
+#endif
+    const int64_t block = 1 << 14, blocks = (n + block - 1) / block;
+    std::vector<double> sums(size_t(blocks), 0.0);
+#pragma omp parallel for schedule(static) if (blocks > 1)
+    for (int64_t b = 0; b < blocks; b++) {
       const int64_t begin = b * block, end = std::min(begin + block, n);
       double sum = 0;
 #pragma omp simd reduction(+ : sum)
-      for (int64_t i = begin; i < end; i++) sum += double(f(x0[i], x1[i]...));
+      for (int64_t i = begin; i < end; i++) sum += body(i);
       sums[size_t(b)] = sum;
-    };
-#pragma omp parallel for schedule(static) if (blocks > 1)
-    for (int64_t b = 0; b < blocks; b++) sum_block(b, x.data<T>(), more.template data<T>()...);
+    }
+    double total = 0;
+    for (double sum : sums) total += sum;
+    return Tensor::full(Shape{}, total, DType::f64);
   });
-  double total = 0;
-  for (double sum : sums) total += sum;
-  return total;
 }
 
-// The same as a scalar tensor of x's type.
+// The same in x's type.
 template <class F, class... More>
 Tensor reduce(F f, const Tensor& x, const More&... more) {
-  return Tensor::full(Shape{}, reduce_to_number(f, x, more...), x.dtype(), x.device());
+  return reduce_precisely(f, x, more...).to(x.dtype());
 }
+
+#ifdef ACINUS_CUDA
+// sums (groups, blocks, columns): a block of threads takes `block` rows of a group and `width` columns, and has
+// threads_a_block / width threads for each column.
+template <class T, class F>
+__global__ void sum_columns_kernel(int64_t rows, int64_t columns, int64_t block, int64_t blocks, int width, F f,
+                                   double* sums) {
+  auto& sum = shared_memory<double[threads_a_block]>();
+  const int64_t tiles = (columns + width - 1) / width, b = blockIdx.x / tiles % blocks, g = blockIdx.x / tiles / blocks;
+  const int64_t c = blockIdx.x % tiles * width + threadIdx.x % width;
+  const int at_once = threads_a_block / width;
+  const int64_t end = (b + 1) * block < rows ? (b + 1) * block : rows;
+  double own = 0;
+  if (c < columns)
+    for (int64_t r = b * block + threadIdx.x / width; r < end; r += at_once)
+      own += double(T(f((g * rows + r) * columns + c, g * columns + c)));
+  sum[threadIdx.x] = own;
+  __syncthreads();
+  if (int(threadIdx.x) >= width || c >= columns) return;
+  for (int k = 1; k < at_once; k++) own += sum[k * width + threadIdx.x];
+  sums[(g * blocks + b) * columns + c] = own;
+}
+
+template <class T>
+struct SumBlocks {
+  int64_t blocks, columns;
+  const double* sums;
+  T* y;
+  HD void operator()(int64_t i) const {
+    double total = 0;
+    for (int64_t b = 0; b < blocks; b++) total += sums[(i / columns * blocks + b) * columns + i % columns];
+    y[i] = T(total);
+  }
+};
+
+template <class T, class F>
+void sum_columns_on_gpu(int64_t groups, int64_t rows, int64_t columns, const F& f, Tensor& y) {
+  int width = 1;
+  while (width < 32 && width < columns) width *= 2;
+  const int64_t least = 16 * (threads_a_block / width), block = std::max(least, (rows + 255) / 256);
+  const int64_t blocks = (rows + block - 1) / block, tiles = (columns + width - 1) / width;
+  Tensor sums({groups, blocks, columns}, DType::f64, Device::cuda);
+  launch(typeid(F).name(), sum_columns_kernel<T, F>, groups * blocks * tiles, threads_a_block,
+         sizeof(double[threads_a_block]), rows, columns, block, blocks, width, f, sums.ptr<double>());
+  for_each_on_gpu(groups * columns, SumBlocks<T>{blocks, columns, sums.ptr<double>(), y.ptr<T>()});
+}
+#endif
 
 // For each of `groups` blocks of memory that hold (rows x columns) elements: the sum over the rows of f(i, s),
 // where i is the linear index of an element and s that of the sum it belongs to, group * columns + column.
@@ -123,6 +272,12 @@ Tensor reduce(F f, const Tensor& x, const More&... more) {
 template <class T, class F>
 Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t columns, F f) {
   Tensor y(Shape{groups, columns}, DTypeOf<T>::value, device);
+#ifdef ACINUS_CUDA
+  if (device == Device::cuda) {
+    sum_columns_on_gpu<T>(groups, rows, columns, f, y);
+    return y;
+  }
+#endif
   const int64_t block = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(columns, 1));
   const int64_t blocks = (rows + block - 1) / block;
   std::vector<double> sums(size_t(groups * blocks * columns), 0.0);
@@ -154,7 +309,7 @@ Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t colum
     for (int64_t c = 0; c < columns; c++) {
       double total = 0;
       for (int64_t b = 0; b < blocks; b++) total += sums[size_t((g * blocks + b) * columns + c)];
-      y.template data<T>()[g * columns + c] = T(total);
+      y.template ptr<T>()[g * columns + c] = T(total);
     }
   return y;
 }
@@ -174,7 +329,7 @@ struct StopAndSum {
   T* dy;
   HD T operator()(int64_t i, int64_t) const {
     const T gradient = dy[i];
-    return dy[i] = y[i] > 0 ? gradient : T(0);
+    return dy[i] = y[i] > T(0) ? gradient : T(0);
   }
 };
 

@@ -3,32 +3,59 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 
-#include "tensor/check.h"
+#include "tensor/device.h"
 
 namespace acinus::memory {
-namespace {
 
-struct Cache {
+// What the caches of one device share. Never destroyed: tensors in static storage may outlive any order of destruction
+// we could choose.
+struct Place {
+  const Device device;
   std::mutex mutex;
-  std::multimap<int64_t, void*> free;              // by size
-  std::set<std::pair<int64_t, char*>> free_large;  // size and place
-  std::map<char*, int64_t> regions;                // what large blocks are parts of: place and size
   Stats stats{0, 0, 0};
   int64_t most = 0;  // bytes ever in use at a time
-  bool poison = false;
+  explicit Place(Device device) : device(device) {}
 };
 
-// Never destroyed: tensors in static storage may outlive any order of destruction we could choose.
-Cache& cache() {
-  static Cache* the_cache = new Cache;
-  return *the_cache;
+struct Cache {
+  Place& place;
+  std::multimap<int64_t, void*> free;              // by size
+  std::set<std::pair<int64_t, char*>> free_large;  // size and address
+  std::map<char*, int64_t> regions;                // what large blocks are parts of: address and size
+
+  explicit Cache(Place& place) : place(place) {}
+  ~Cache();  // of a pool, when its last block has come back
+};
+
+namespace {
+
+std::atomic<bool> poisoning = false;
+thread_local Pool current_pool;
+
+Place& place_of(Device device) {
+  static Place* cpu = new Place(Device::cpu);
+  static Place* cuda = new Place(Device::cuda);
+  return device == Device::cpu ? *cpu : *cuda;
 }
+
+const Pool& common_cache(Device device) {
+  static Pool* cpu = new Pool(new Cache(place_of(Device::cpu)));
+  static Pool* cuda = new Pool(new Cache(place_of(Device::cuda)));
+  return device == Device::cpu ? *cpu : *cuda;
+}
+
+void* from_device(Device device, int64_t size) {
+  return device == Device::cpu ? std::aligned_alloc(64, size_t(size)) : cuda::allocate(size);
+}
+void to_device(Device device, void* block) { device == Device::cpu ? std::free(block) : cuda::release(block); }
 
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
 // 1025 -> 1152, ... Large ones to whole powers of two (below); the bytes beyond what was asked for cost address space,
@@ -44,8 +71,8 @@ int64_t round_up(int64_t bytes) {
 
 void give_back_all(Cache& c) {
   for (auto& [size, block] : c.free) {
-    std::free(block);
-    c.stats.reserved -= size;
+    to_device(c.place.device, block);
+    c.place.stats.reserved -= size;
   }
   c.free.clear();
   for (auto region = c.regions.begin(); region != c.regions.end();) {
@@ -54,26 +81,29 @@ void give_back_all(Cache& c) {
       ++region;
       continue;
     }
-    std::free(place);
-    c.stats.reserved -= size;
+    to_device(c.place.device, place);
+    c.place.stats.reserved -= size;
     region = c.regions.erase(region);
   }
 }
 
 void* from_system(Cache& c, int64_t size) {
+  const Device device = c.place.device;
+  Stats& stats = c.place.stats;
   // Where sizes change, as from scan to scan, old blocks pile up that no request fits. Once they are as much as was
   // ever needed at a time, they go.
-  if (c.stats.reserved + size > 2 * std::max(c.most, c.stats.in_use + size)) give_back_all(c);
-  void* block = std::aligned_alloc(64, size_t(size));
+  if (stats.reserved + size > 2 * std::max(c.place.most, stats.in_use + size)) give_back_all(c);
+  void* block = from_device(device, size);
   if (!block) {
     give_back_all(c);
-    block = std::aligned_alloc(64, size_t(size));
+    give_back_all(*common_cache(device));
+    block = from_device(device, size);
   }
   if (!block)
-    fail("out of memory: cannot get ", size >> 20, " MB more; tensors hold ", c.stats.in_use >> 20,
-         " MB. Use a smaller batch, image or network width, or --recompute");
-  c.stats.reserved += size;
-  c.most = std::max(c.most, c.stats.in_use + size);
+    fail("out of ", device == Device::cpu ? "" : "GPU ", "memory: cannot get ", size >> 20, " MB more; tensors hold ",
+         stats.in_use >> 20, " MB. Use a smaller batch, image or network width, or --recompute");
+  stats.reserved += size;
+  c.place.most = std::max(c.place.most, stats.in_use + size);
   return block;
 }
 
@@ -120,20 +150,18 @@ void keep_large(Cache& c, char* place, int64_t size) {
   c.free_large.insert({size, place});
 }
 
-void* take(int64_t& size) {
-  Cache& c = cache();
-  std::lock_guard lock(c.mutex);
+void* take(Cache& c, int64_t& size) {
+  std::lock_guard lock(c.place.mutex);
   void* block = is_large(size) ? take_large(c, size) : take_whole(c, size);
-  c.stats.in_use += size;
-  c.stats.peak = std::max(c.stats.peak, c.stats.in_use);
-  if (c.poison) std::memset(block, 0xFF, size_t(size));  // all bits set is a NaN in float and in double
+  Stats& stats = c.place.stats;
+  stats.in_use += size;
+  stats.peak = std::max(stats.peak, stats.in_use);
   return block;
 }
 
-void keep(void* block, int64_t size) {
-  Cache& c = cache();
-  std::lock_guard lock(c.mutex);
-  c.stats.in_use -= size;
+void keep(Cache& c, void* block, int64_t size) {
+  std::lock_guard lock(c.place.mutex);
+  c.place.stats.in_use -= size;
   if (is_large(size))
     keep_large(c, static_cast<char*>(block), size);
   else
@@ -142,28 +170,41 @@ void keep(void* block, int64_t size) {
 
 }  // namespace
 
-std::shared_ptr<void> allocate(int64_t bytes) {
+Cache::~Cache() {
+  std::lock_guard lock(place.mutex);
+  give_back_all(*this);
+}
+
+std::shared_ptr<void> allocate(int64_t bytes, Device device) {
   check(bytes >= 0 && bytes < (int64_t(1) << 46), "allocate: ", bytes, " bytes is no sensible size for a tensor");
+  const Pool cache = current_pool && current_pool->place.device == device ? current_pool : common_cache(device);
   int64_t size = round_up(bytes);
-  void* block = take(size);
-  return std::shared_ptr<void>(block, [size](void* block) { keep(block, size); });
+  void* block = take(*cache, size);
+  std::shared_ptr<void> owner(block, [size, cache](void* block) { keep(*cache, block, size); });
+  // All bits set is a NaN in every type of float.
+  if (poisoning) device == Device::cpu ? void(std::memset(block, 0xFF, size_t(size))) : cuda::fill_bytes(block, 0xFF, size);
+  return owner;
 }
 
-Stats stats() {
-  std::lock_guard lock(cache().mutex);
-  return cache().stats;
+Stats stats(Device device) {
+  std::lock_guard lock(place_of(device).mutex);
+  return place_of(device).stats;
 }
 
-void reset_peak() {
-  std::lock_guard lock(cache().mutex);
-  cache().stats.peak = cache().stats.in_use;
+void reset_peak(Device device) {
+  std::lock_guard lock(place_of(device).mutex);
+  place_of(device).stats.peak = place_of(device).stats.in_use;
 }
 
-void release_cache() {
-  std::lock_guard lock(cache().mutex);
-  give_back_all(cache());
-  cache().most = cache().stats.in_use;
+void release_cache(Device device) {
+  std::lock_guard lock(place_of(device).mutex);
+  give_back_all(*common_cache(device));
+  place_of(device).most = place_of(device).stats.in_use;
 }
+
+Pool make_pool(Device device) { return std::make_shared<Cache>(place_of(device)); }
+UsingPool::UsingPool(Pool pool) : before_(std::exchange(current_pool, std::move(pool))) {}
+UsingPool::~UsingPool() { current_pool = std::move(before_); }
 
 void expect_large_pages([[maybe_unused]] void* block, [[maybe_unused]] int64_t bytes) {
 #ifdef MADV_HUGEPAGE
@@ -173,9 +214,6 @@ void expect_large_pages([[maybe_unused]] void* block, [[maybe_unused]] int64_t b
 #endif
 }
 
-void poison(bool on) {
-  std::lock_guard lock(cache().mutex);
-  cache().poison = on;
-}
+void poison(bool on) { poisoning = on; }
 
 }  // namespace acinus::memory

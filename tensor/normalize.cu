@@ -25,15 +25,17 @@ template <class T>
 Tensor group_mean(const NormGeometry& g, const Tensor& sums) {
   Tensor means(sums.shape(), sums.dtype(), sums.device());
   for_each(sums.device(), sums.elements(),
-           GroupMean<T>{g.channels, g.per_group, T(g.group_size()), sums.data<T>(), means.data<T>()});
+           GroupMean<T>{g.channels, g.per_group, T(g.group_size()), sums.ptr<T>(), means.ptr<T>()});
   return means;
 }
 
-template <class T>
+// x may be bfloat16; statistics, weight and bias are what it is calculated in, C.
+template <class T, class C = Compute<T>>
 struct SquaredDeviation {
-  const T *x, *mean;
-  HD T operator()(int64_t i, int64_t s) const {
-    const T d = x[i] - mean[s];
+  const T* x;
+  const C* mean;
+  HD C operator()(int64_t i, int64_t s) const {
+    const C d = x[i] - mean[s];
     return d * d;
   }
 };
@@ -46,33 +48,34 @@ struct InverseDeviation {
   }
 };
 
-template <class T>
+template <class T, class C = Compute<T>>
 struct Xhat {
-  const T *x, *mean, *istd;
-  HD T operator()(int64_t i, int64_t s) const { return (x[i] - mean[s]) * istd[s]; }
+  const T* x;
+  const C *mean, *istd;
+  HD C operator()(int64_t i, int64_t s) const { return (x[i] - mean[s]) * istd[s]; }
 };
 
-template <class T>
-struct NormalizeForward {  // one row of channels
+template <class T, class C = Compute<T>>
+struct NormalizeForward {  // channels begin .. end-1 of one row
   int64_t rows, channels;
   Xhat<T> xhat;
-  const T *weight, *bias;
-  T low;  // 0 for ReLU, minus infinity for none
+  const C *weight, *bias;
+  C low;  // 0 for ReLU, minus infinity for none
   T* y;
-  HD void operator()(int64_t row) const {
+  HD void operator()(int64_t row, int64_t begin, int64_t end) const {
     const int64_t i = row * channels, s = row / rows * channels;
-    for (int64_t c = 0; c < channels; c++) {
-      const T value = xhat(i + c, s + c) * weight[c] + bias[c];
-      y[i + c] = value <= low ? low : value;  // NaN stays NaN
+    for (int64_t c = begin; c < end; c++) {
+      const C value = xhat(i + c, s + c) * weight[c] + bias[c];
+      y[i + c] = T(value <= low ? low : value);  // NaN stays NaN
     }
   }
 };
 
-template <class T>
+template <class T, class C = Compute<T>>
 struct GradientTimesXhat {
   Xhat<T> xhat;
   const T* dy;
-  HD T operator()(int64_t i, int64_t s) const { return dy[i] * xhat(i, s); }
+  HD C operator()(int64_t i, int64_t s) const { return dy[i] * xhat(i, s); }
 };
 
 // per-channel sums times the channel's weight: sum(dy) -> sum(g)
@@ -84,20 +87,21 @@ struct TimesWeight {
   HD void operator()(int64_t i) const { out[i] = sums[i] * weight[i % channels]; }
 };
 
-template <class T>
-struct NormalizeBackward {  // one row of channels
+template <class T, class C = Compute<T>>
+struct NormalizeBackward {  // channels begin .. end-1 of one row
   int64_t rows, channels;
   Xhat<T> xhat;
-  const T *weight, *dy, *mean_g, *mean_g_xhat;  // the means are null for fixed statistics
+  const T* dy;
+  const C *weight, *mean_g, *mean_g_xhat;  // the means are null for fixed statistics
   T* dx;
-  HD void operator()(int64_t row) const {
+  HD void operator()(int64_t row, int64_t begin, int64_t end) const {
     const int64_t i = row * channels, s = row / rows * channels;
     if (mean_g)
-      for (int64_t c = 0; c < channels; c++)
+      for (int64_t c = begin; c < end; c++)
         dx[i + c] =
-            xhat.istd[s + c] * (dy[i + c] * weight[c] - mean_g[s + c] - xhat(i + c, s + c) * mean_g_xhat[s + c]);
+            T(xhat.istd[s + c] * (dy[i + c] * weight[c] - mean_g[s + c] - xhat(i + c, s + c) * mean_g_xhat[s + c]));
     else
-      for (int64_t c = 0; c < channels; c++) dx[i + c] = xhat.istd[s + c] * dy[i + c] * weight[c];
+      for (int64_t c = begin; c < end; c++) dx[i + c] = T(xhat.istd[s + c] * dy[i + c] * weight[c]);
   }
 };
 
@@ -106,29 +110,30 @@ struct NormalizeBackward {  // one row of channels
 NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
   return dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
+    using C = Compute<T>;
     // Two passes: the mean first, then deviations from it. sum(x^2) - mean^2 would cancel in float32.
-    Tensor sums = reduce_columns<T>(x.device(), g.images, g.rows, g.channels, Element<T>{x.data<T>()});
-    Tensor mean = group_mean<T>(g, sums);
+    Tensor sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, Element<T>{x.ptr<T>()});
+    Tensor mean = group_mean<C>(g, sums);
     sums =
-        reduce_columns<T>(x.device(), g.images, g.rows, g.channels, SquaredDeviation<T>{x.data<T>(), mean.data<T>()});
-    return NormStatistics{mean, group_mean<T>(g, sums)};
+        reduce_columns<C>(x.device(), g.images, g.rows, g.channels, SquaredDeviation<T>{x.ptr<T>(), mean.ptr<C>()});
+    return NormStatistics{mean, group_mean<C>(g, sums)};
   });
 }
 
 Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const NormStatistics& statistics, bool fixed,
                  const Tensor& weight, const Tensor& bias, double eps, bool relu) {
-  check_same_kind(op, {&x, &weight, &bias, &statistics.mean, &statistics.var});
+  check_parameters(op, x, {&weight, &bias, &statistics.mean, &statistics.var});
   check(weight.shape() == Shape{g.channels} && bias.shape() == Shape{g.channels}, op, ": weight ", weight.shape(),
         " and bias ", bias.shape(), " must be (", g.channels, ") for x ", x.shape());
   const Tensor mean = statistics.mean, istd = map(InverseDeviation{eps}, statistics.var);
   Tensor y(x.shape(), x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const Xhat<T> xhat{x.data<T>(), mean.data<T>(), istd.data<T>()};
-    for_each(x.device(), g.images * g.rows,
-             NormalizeForward<T>{g.rows, g.channels, xhat, weight.data<T>(), bias.data<T>(), relu ? T(0) : T(-INFINITY),
-                                 y.data<T>()},
-             g.channels);
+    using C = Compute<T>;
+    const Xhat<T> xhat{x.ptr<T>(), mean.ptr<C>(), istd.ptr<C>()};
+    for_each_row(x.device(), g.images * g.rows, g.channels,
+                 NormalizeForward<T>{g.rows, g.channels, xhat, weight.ptr<C>(), bias.ptr<C>(),
+                                     relu ? C(0) : C(-INFINITY), y.ptr<T>()});
   });
   return record(
       op, y, {x, weight, bias},
@@ -138,14 +143,15 @@ Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const N
         const Tensor dy = !y || upstream.is_unique() ? upstream : upstream.clone();
         dispatch(dy.dtype(), [&](auto zero) {
           using T = decltype(zero);
-          const Xhat<T> xhat{x.data<T>(), mean.data<T>(), istd.data<T>()};
+          using C = Compute<T>;
+          const Xhat<T> xhat{x.ptr<T>(), mean.ptr<C>(), istd.ptr<C>()};
           const Tensor sum_dy =
-              y ? reduce_columns<T>(x.device(), g.images, g.rows, g.channels, StopAndSum<T>{y.data<T>(), dy.data<T>()})
-                : reduce_columns<T>(x.device(), g.images, g.rows, g.channels, Element<T>{dy.data<T>()});
+              y ? reduce_columns<C>(x.device(), g.images, g.rows, g.channels, StopAndSum<T>{y.ptr<T>(), dy.ptr<T>()})
+                : reduce_columns<C>(x.device(), g.images, g.rows, g.channels, Element<T>{dy.ptr<T>()});
           const Tensor sum_dy_xhat =
-              reduce_columns<T>(x.device(), g.images, g.rows, g.channels, GradientTimesXhat<T>{xhat, dy.data<T>()});
+              reduce_columns<C>(x.device(), g.images, g.rows, g.channels, GradientTimesXhat<T>{xhat, dy.ptr<T>()});
           const auto over_images = [&](const Tensor& sums) {
-            return reduce_columns<T>(x.device(), 1, g.images, g.channels, Element<T>{sums.data<T>()})
+            return reduce_columns<C>(x.device(), 1, g.images, g.channels, Element<C>{sums.ptr<C>()})
                 .viewed_as({g.channels});
           };
           if (in[1].needs_grad()) in[1].add_grad(over_images(sum_dy_xhat));
@@ -154,15 +160,14 @@ Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const N
           const auto mean_of_g = [&](const Tensor& sums) {
             Tensor weighted(sums.shape(), sums.dtype(), sums.device());
             for_each(x.device(), sums.elements(),
-                     TimesWeight<T>{g.channels, sums.data<T>(), weight.data<T>(), weighted.data<T>()});
-            return group_mean<T>(g, weighted);
+                     TimesWeight<C>{g.channels, sums.ptr<C>(), weight.ptr<C>(), weighted.ptr<C>()});
+            return group_mean<C>(g, weighted);
           };
           const Tensor mean_g = mean_of_g(sum_dy), mean_g_xhat = mean_of_g(sum_dy_xhat);
           Tensor dx(x.shape(), x.dtype(), x.device());
-          for_each(x.device(), g.images * g.rows,
-                   NormalizeBackward<T>{g.rows, g.channels, xhat, weight.data<T>(), dy.data<T>(),
-                                        fixed ? nullptr : mean_g.data<T>(), mean_g_xhat.data<T>(), dx.data<T>()},
-                   g.channels);
+          for_each_row(x.device(), g.images * g.rows, g.channels,
+                       NormalizeBackward<T>{g.rows, g.channels, xhat, dy.ptr<T>(), weight.ptr<C>(),
+                                            fixed ? nullptr : mean_g.ptr<C>(), mean_g_xhat.ptr<C>(), dx.ptr<T>()});
           in[0].add_grad(dx);
         });
       });

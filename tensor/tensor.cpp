@@ -5,13 +5,17 @@
 #include <iomanip>
 #include <ostream>
 
+#include "tensor/device.h"
+#include "tensor/elements.h"
 #include "tensor/memory.h"
 
 namespace acinus {
 
-int64_t size_of(DType dtype) { return dtype == DType::f32 ? 4 : 8; }
-const char* name(DType dtype) { return dtype == DType::f32 ? "float32" : "float64"; }
-const char* name(Device) { return "cpu"; }
+int64_t size_of(DType dtype) { return dtype == DType::f32 ? 4 : dtype == DType::f64 ? 8 : 2; }
+const char* name(DType dtype) {
+  return dtype == DType::f32 ? "float32" : dtype == DType::f64 ? "float64" : "bfloat16";
+}
+const char* name(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
 
 // ---- Shape ----------------------------------------------------------------------------------------------------
 
@@ -43,14 +47,11 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape) {
 // ---- making tensors -------------------------------------------------------------------------------------------
 
 Tensor::Tensor(const Shape& shape, DType dtype, Device device)
-    : shape_(shape), dtype_(dtype), device_(device), storage_(memory::allocate(shape.elements() * size_of(dtype))) {}
+    : shape_(shape), dtype_(dtype), device_(device), storage_(memory::allocate(shape.elements() * size_of(dtype), device)) {}
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
   Tensor t(shape, dtype, device);
-  dispatch(dtype, [&](auto zero) {
-    using T = decltype(zero);
-    std::fill_n(t.data<T>(), t.elements(), T(value));
-  });
+  fill(t, value);
   return t;
 }
 
@@ -80,6 +81,7 @@ double Tensor::item() const {
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
+  if (device_ != Device::cpu) return to(Device::cpu).to_vector<T>();
   std::vector<T> values(static_cast<size_t>(elements()));
   dispatch(dtype_, [&](auto zero) {
     const auto* from = data<decltype(zero)>();
@@ -91,19 +93,26 @@ template std::vector<float> Tensor::to_vector() const;
 template std::vector<double> Tensor::to_vector() const;
 
 void Tensor::copy_from(const Tensor& source) {
+  check(bool(*this) && bool(source), "copy_from: a tensor is empty");
   check(shape_ == source.shape_, "copy_from: shapes differ: ", shape_, " vs ", source.shape_);
-  dispatch(dtype_, [&](auto to_zero) {
-    dispatch(source.dtype_, [&](auto from_zero) {
-      using To = decltype(to_zero);
-      const auto* from = source.data<decltype(from_zero)>();
-      std::transform(from, from + elements(), data<To>(), [](auto v) { return To(v); });
-    });
-  });
+  // Converted where it comes from, then moved.
+  const Tensor converted = source.device_ == device_ ? source : source.to(dtype_);
+  if (converted.dtype_ == dtype_)
+    cuda::copy(storage_.get(), device_, converted.storage_.get(), converted.device_, elements() * size_of(dtype_));
+  else
+    convert(converted, *this);
 }
 
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
   Tensor t(shape_, dtype, device_);
+  t.copy_from(*this);
+  return t;
+}
+
+Tensor Tensor::to(Device device) const {
+  if (device == device_) return *this;
+  Tensor t(shape_, dtype_, device);
   t.copy_from(*this);
   return t;
 }
@@ -129,6 +138,7 @@ Tensor Tensor::viewed_as(const Shape& shape) const {
 }
 
 Tensor Tensor::permuted(const std::vector<int>& axes) const {
+  if (device_ != Device::cpu) return to(Device::cpu).permuted(axes).to(device_);  // at the border to files only
   const int rank = shape_.rank();
   check(int(axes.size()) == rank, "permuted: ", axes.size(), " axes given for shape ", shape_);
   int64_t stride[Shape::max_rank], dims[Shape::max_rank], step[Shape::max_rank], index[Shape::max_rank] = {};
@@ -170,6 +180,18 @@ void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensor
           name(t->dtype()), " ", t->shape(), "; convert one with .to()");
     check(t->device() == first.device(), op, ": tensors on two devices: ", name(first.device()), " ", first.shape(),
           " vs ", name(t->device()), " ", t->shape(), "; move one with .to()");
+  }
+}
+
+void check_parameters(const char* op, const Tensor& x, std::initializer_list<const Tensor*> parameters) {
+  check(bool(x), op, ": an input is empty");
+  const DType dtype = x.dtype() == DType::bf16 ? DType::f32 : x.dtype();
+  for (const Tensor* p : parameters) {
+    check(bool(*p), op, ": a parameter is empty");
+    check(p->dtype() == dtype, op, ": x is ", name(x.dtype()), " ", x.shape(), ", a parameter ", name(p->dtype()), " ",
+          p->shape(), "; it must be ", name(dtype), ", convert one with .to()");
+    check(p->device() == x.device(), op, ": tensors on two devices: x ", name(x.device()), " ", x.shape(), " vs ",
+          name(p->device()), " ", p->shape(), "; move one with .to()");
   }
 }
 

@@ -17,12 +17,13 @@
 #include <memory>
 #include <vector>
 
+#include "tensor/bf16.h"
 #include "tensor/check.h"
 
 namespace acinus {
 
-enum class DType { f32, f64 };
-enum class Device { cpu };  // cuda comes with the kernels
+enum class DType { f32, f64, bf16 };
+enum class Device { cpu, cuda };  // cuda: the one GPU this process uses, see device.h
 
 int64_t size_of(DType dtype);  // bytes of one element
 const char* name(DType dtype);
@@ -37,11 +38,21 @@ template <>
 struct DTypeOf<double> {
   static constexpr DType value = DType::f64;
 };
+template <>
+struct DTypeOf<bf16> {
+  static constexpr DType value = DType::bf16;
+};
 
-// Calls f(T()) with the C++ type that holds dtype:  dispatch(x.dtype(), [&](auto zero) { using T = decltype(zero); ...
-// });
+// Calls f(T()) with the C++ type that holds dtype:
+//   dispatch(x.dtype(), [&](auto zero) { using T = decltype(zero); ... });
 template <class F>
 auto dispatch(DType dtype, F f) {
+  return dtype == DType::f32 ? f(float()) : dtype == DType::f64 ? f(double()) : f(bf16());
+}
+// The same for what must not lose digits: sums, losses, parameters. bfloat16 is an Error.
+template <class F>
+auto dispatch_precise(DType dtype, F f) {
+  check(dtype != DType::bf16, "bfloat16 has too few digits for this; convert with cast(x, DType::f32)");
   return dtype == DType::f32 ? f(float()) : f(double());
 }
 
@@ -85,7 +96,12 @@ class Tensor {
   Device device() const { return device_; }
 
   template <class T>
-  T* data() const {  // the elements themselves; T must be the tensor's type
+  T* data() const {  // the elements themselves, of a tensor on the CPU; T must be the tensor's type
+    check(device_ == Device::cpu, "data: the tensor ", shape_, " is on the GPU; get it with .to(Device::cpu)");
+    return ptr<T>();
+  }
+  template <class T>
+  T* ptr() const {  // the same on any device: for kernels, not to be followed here
     check(bool(*this), "data: this tensor is empty");
     check(DTypeOf<T>::value == dtype_, "data: the tensor holds ", name(dtype_), ", not ", name(DTypeOf<T>::value));
     return static_cast<T*>(storage_.get());
@@ -95,11 +111,12 @@ class Tensor {
   std::vector<T> to_vector() const;  // all elements, converted to T
 
   Tensor to(DType dtype) const;                // a converted copy; the tensor itself if there is nothing to convert
+  Tensor to(Device device) const;              // a copy over there; the tensor itself if it is there
   Tensor clone() const;                        // own elements, no gradient
   Tensor detach() const;                       // same elements, no gradient: what an op's closure should capture
   Tensor viewed_as(const Shape& shape) const;  // same elements under another shape, no gradient (see reshape in ops.h)
   Tensor permuted(const std::vector<int>& axes) const;  // a copy whose axis i is this tensor's axes[i], no gradient
-  // Overwrites the elements in place; same shape, any dtype. A backward() that still needs the old ones would compute
+  // Overwrites the elements in place; same shape, any dtype and device. A backward() that still needs the old ones would compute
   // wrong gradients without a word: change parameters between a backward() and the next forward pass.
   void copy_from(const Tensor& source);
   bool is_unique() const { return storage_.use_count() == 1; }  // does no other tensor share the elements?
@@ -126,5 +143,7 @@ std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 
 // Throws unless all tensors are of one type and on one device; `op` opens the message.
 void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensors);
+// Throws unless the parameters are on x's device and of the type that x is calculated in: float32 for bfloat16.
+void check_parameters(const char* op, const Tensor& x, std::initializer_list<const Tensor*> parameters);
 
 }  // namespace acinus

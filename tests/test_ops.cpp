@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "tensor/device.h"
 #include "tensor/ops.h"
 #include "tests/testing.h"
 
@@ -44,20 +45,35 @@ struct OpCase {
 const auto automatic = ConvAlgorithm::automatic, winograd = ConvAlgorithm::winograd, view = ConvAlgorithm::view,
            gather = ConvAlgorithm::gather;
 
+// The table names the CPU's algorithms. On the GPU they stand for its own.
+Device device = Device::cpu;
+ConvAlgorithm here(ConvAlgorithm a) {
+  if (device == Device::cpu || a == automatic || a == ConvAlgorithm::direct) return a;
+  return a == gather ? ConvAlgorithm::direct : ConvAlgorithm::tiled;
+}
+struct OnGpu {
+  OnGpu() { device = Device::cuda; }
+  ~OnGpu() { device = Device::cpu; }
+};
+
 // A convolution with weights and bias.
 OpCase conv(const char* name, const Shape& x, const Shape& w, Conv2dOptions options) {
   return {name, {{x}, {w, weight}, {{w[3]}, weight}}, [options](const Tensors& in) {
-            return conv2d(in[0], in[1], in[2], options);
+            Conv2dOptions o = options;
+            o.algorithm = here(o.algorithm);
+            return conv2d(in[0], in[1], in[2], o);
           }};
 }
 OpCase conv_transpose(const char* name, const Shape& x, const Shape& w, ConvTranspose2dOptions options) {
   return {name, {{x}, {w, weight}, {{w[2]}, weight}}, [options](const Tensors& in) {
-            return conv_transpose2d(in[0], in[1], in[2], options);
+            ConvTranspose2dOptions o = options;
+            o.algorithm = here(o.algorithm);
+            return conv_transpose2d(in[0], in[1], in[2], o);
           }};
 }
 
 FusedConv2dOptions fused(ConvAlgorithm algorithm, bool relu = true, bool pool = false) {
-  return {{1, 1, 1, algorithm}, relu, pool};
+  return {{1, 1, 1, here(algorithm)}, relu, pool};
 }
 Tensor pooled_and_more(const Tensor& y) {
   const Tensor more = scale(y, 3), both = add(y, more);
@@ -103,7 +119,7 @@ const OpCase cases[] = {
     conv("conv2d: view 3x3, H = 1", {3, 1, 9, 2}, {3, 3, 2, 3}, {1, 1, 1, view}),
     {"conv2d: view 3x3, unpadded",
      {{{1, 7, 6, 2}}, {{3, 3, 2, 1}, weight}},
-     OP(conv2d(x[0], x[1], {}, {1, 0, 1, view}))},
+     OP(conv2d(x[0], x[1], {}, {1, 0, 1, here(view)}))},
     conv("conv2d: view 5x5", {1, 6, 5, 3}, {5, 5, 3, 2}, {1, 2, 1, view}),
     conv("conv2d: view 2x2, even", {2, 4, 5, 1}, {2, 2, 1, 3}, {1, 1, 1, view}),
     conv("conv2d: view 1x1", {2, 3, 5, 7}, {1, 1, 7, 3}, {1, 0, 1, view}),
@@ -256,7 +272,7 @@ Tensors make_inputs(const OpCase& c, uint64_t seed, DType dtype = DType::f64, in
     }
     if (kind == distinct)
       for (size_t i = values.size(); i > 1; i--) std::swap(values[i - 1], values[size_t(random.below(int64_t(i)))]);
-    inputs.push_back(Tensor::from(shape, values).to(dtype));
+    inputs.push_back(Tensor::from(shape, values).to(dtype).to(device));
     if (has_gradient(kind)) inputs.back().requires_grad();
   }
   return inputs;
@@ -271,7 +287,7 @@ struct Result {
 Result run(const OpCase& c, const Tensors& inputs, uint64_t seed) {
   Result result;
   result.y = c.op(inputs);
-  const Tensor cotangent = random_tensor(result.y.shape(), seed + 1000, result.y.dtype());
+  const Tensor cotangent = random_tensor(result.y.shape(), seed + 1000, result.y.dtype()).to(device);
   sum(mul(result.y, cotangent)).backward();
   for (const Tensor& x : inputs) result.gradients.push_back(x.needs_grad() ? x.grad() : Tensor());
   return result;
@@ -368,6 +384,30 @@ TEST_CASE("ops: the same bits with any number of threads") {
         for (size_t k = 0; k < one.gradients.size(); k++)
           if (one.gradients[k]) CHECK(same_bits(more.gradients[k], one.gradients[k]));
       }
+    }
+}
+
+TEST_CASE("ops: the GPU agrees with the CPU, and with itself", "[cuda]") {
+  if (!cuda::available()) return;
+  const Poison poison;
+  for (const OpCase& c : cases)
+    for (DType dtype : {DType::f64, DType::f32}) {
+      INFO(c.name << ' ' << name(dtype));
+      const double allowed = dtype == DType::f64 ? 1e-12 : 1e-5;
+      const int64_t batch = c.inputs[0].shape.elements() > 5000 ? 1 : 3;
+      const Result cpu = run(c, make_inputs(c, 9, dtype, batch), 9);
+      const OnGpu on_gpu;
+      const Result gpu = run(c, make_inputs(c, 9, dtype, batch), 9), again = run(c, make_inputs(c, 9, dtype, batch), 9);
+      CHECK(gpu.y.device() == Device::cuda);
+      CHECK(relative_error(gpu.y, cpu.y) < allowed);
+      CHECK(same_bits(gpu.y, again.y));
+      for (size_t k = 0; k < cpu.gradients.size(); k++)
+        if (cpu.gradients[k]) {
+          INFO("input " << k);
+          CHECK(gpu.gradients[k].device() == Device::cuda);
+          CHECK(relative_error(gpu.gradients[k], cpu.gradients[k], 0.01) < allowed);
+          CHECK(same_bits(gpu.gradients[k], again.gradients[k]));
+        }
     }
 }
 

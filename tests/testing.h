@@ -82,9 +82,10 @@ inline double relative_error(const Tensor& actual, const Tensor& expected, doubl
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
+  const Tensor x = a.to(Device::cpu), y = b.to(Device::cpu);
   return dispatch(a.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    return std::memcmp(a.data<T>(), b.data<T>(), size_t(a.elements()) * sizeof(T)) == 0;
+    return std::memcmp(x.data<T>(), y.data<T>(), size_t(a.elements()) * sizeof(T)) == 0;
   });
 }
 

@@ -8,38 +8,38 @@
 namespace acinus {
 
 template <class T>
-struct AvgPool2dForward {  // one output pixel
+struct AvgPool2dForward {  // channels begin .. end-1 of one output pixel
   int64_t h, w, c, oh, ow, k, s, p;
   const T* x;
   T* y;
-  HD void operator()(int64_t pixel) const {
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (oh * ow), i = pixel / ow % oh, j = pixel % ow;
-    for (int64_t ch = 0; ch < c; ch++) {
-      T total = 0;
+    for (int64_t ch = begin; ch < end; ch++) {
+      Compute<T> total = 0;
       for (int64_t a = 0; a < k; a++)
         for (int64_t b = 0; b < k; b++) {
           const int64_t r = i * s - p + a, q = j * s - p + b;
           if (r >= 0 && r < h && q >= 0 && q < w) total += x[((n * h + r) * w + q) * c + ch];
         }
-      y[pixel * c + ch] = total / T(k * k);
+      y[pixel * c + ch] = T(total / Compute<T>(k * k));
     }
   }
 };
 
 template <class T>
-struct AvgPool2dBackward {  // one input pixel
+struct AvgPool2dBackward {  // the same of one input pixel
   int64_t h, w, c, oh, ow, k, s, p;
   const T* dy;
   T* dx;
-  HD void operator()(int64_t pixel) const {
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (h * w), r = pixel / w % h, q = pixel % w;
     // The windows with i*s-p <= r <= i*s-p+k-1, the same for j.
     const int64_t i0 = r + p < k ? 0 : (r + p - k) / s + 1, j0 = q + p < k ? 0 : (q + p - k) / s + 1;
-    for (int64_t ch = 0; ch < c; ch++) {
-      T gradient = 0;
+    for (int64_t ch = begin; ch < end; ch++) {
+      Compute<T> gradient = 0;
       for (int64_t i = i0; i < oh && i * s - p <= r; i++)
         for (int64_t j = j0; j < ow && j * s - p <= q; j++) gradient += dy[((n * oh + i) * ow + j) * c + ch];
-      dx[pixel * c + ch] = gradient / T(k * k);
+      dx[pixel * c + ch] = T(gradient / Compute<T>(k * k));
     }
   }
 };
@@ -49,19 +49,17 @@ Tensor avg_pool2d(const Tensor& x, Pool2dOptions o) {
   Tensor y(sy, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(
-        x.device(), sy[0] * sy[1] * sy[2],
-        AvgPool2dForward<T>{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding, x.data<T>(), y.data<T>()},
-        sx[3]);
+    for_each_row(
+        x.device(), sy[0] * sy[1] * sy[2], sx[3],
+        AvgPool2dForward<T>{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding, x.ptr<T>(), y.ptr<T>()});
   });
   return record("avg_pool2d", y, {x}, [sx, sy, o](const Tensor& dy, Inputs& in) {
     Tensor dx(sx, dy.dtype(), dy.device());
     dispatch(dy.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each(dy.device(), sx[0] * sx[1] * sx[2],
-               AvgPool2dBackward<T>{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding, dy.data<T>(),
-                                    dx.data<T>()},
-               sx[3]);
+      for_each_row(dy.device(), sx[0] * sx[1] * sx[2], sx[3],
+                   AvgPool2dBackward<T>{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding, dy.ptr<T>(),
+                                        dx.ptr<T>()});
     });
     in[0].add_grad(dx);
   });

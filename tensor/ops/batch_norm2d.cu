@@ -20,7 +20,7 @@ struct MovingAverage {
 
 Tensor batch_norm2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor running_mean, Tensor running_var,
                     BatchNormOptions options) {
-  check_same_kind("batch_norm2d", {&x, &weight, &bias});
+  check_parameters("batch_norm2d", x, {&weight, &bias});
   const Shape s = x.shape();
   check(s.rank() == 4 && x.elements() > 0, "batch_norm2d: needs (N,H,W,C), none of them 0, got ", s);
   const NormGeometry g{1, s[0] * s[1] * s[2], s[3], 1};

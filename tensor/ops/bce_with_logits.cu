@@ -29,9 +29,9 @@ Tensor bce_with_logits(const Tensor& x, const Tensor& t) {
   const double n = double(x.elements());
   return record("bce_with_logits", map(Scale{1 / n}, reduce(BceForward{}, x, t)), {x},
                 [n, x = x.detach(), t = t.detach()](const Tensor& dy, Inputs& in) {
-                  in[0].add_grad(dispatch(x.dtype(), [&](auto zero) {
+                  in[0].add_grad(dispatch_precise(x.dtype(), [&](auto zero) {
                     using T = decltype(zero);
-                    return map(BceBackward<T>{n, dy.data<T>()}, x, t);
+                    return map(BceBackward<T>{n, dy.ptr<T>()}, x, t);
                   }));
                 });
 }

@@ -6,26 +6,25 @@
 
 namespace acinus {
 
-// Copies `channels` channels of each pixel, from channel from_at of from_c to channel to_at of to_c.
+// Of a pixel with `from_c` channels in one image and to_c in the other: channel from_at + c becomes channel to_at + c.
 template <class T>
 struct CopyChannels {
   const T* from;
   int64_t from_c, from_at;
   T* to;
-  int64_t to_c, to_at, channels;
-  HD void operator()(int64_t pixel) const {
+  int64_t to_c, to_at;
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const T* source = from + pixel * from_c + from_at;
     T* target = to + pixel * to_c + to_at;
-    for (int64_t c = 0; c < channels; c++) target[c] = source[c];
+    for (int64_t c = begin; c < end; c++) target[c] = source[c];
   }
 };
 
 static void copy_channels(const Tensor& from, int64_t from_at, Tensor& to, int64_t to_at, int64_t channels) {
   dispatch(from.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(from.device(), from.elements() / std::max<int64_t>(from.shape()[-1], 1),
-             CopyChannels<T>{from.data<T>(), from.shape()[-1], from_at, to.data<T>(), to.shape()[-1], to_at, channels},
-             channels);
+    for_each_row(from.device(), from.elements() / std::max<int64_t>(from.shape()[-1], 1), channels,
+                 CopyChannels<T>{from.ptr<T>(), from.shape()[-1], from_at, to.ptr<T>(), to.shape()[-1], to_at});
   });
 }
 

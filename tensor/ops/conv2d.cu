@@ -15,15 +15,16 @@ Tensor bias_gradient(const Tensor& dy, const Tensor& y) {
   return dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const int64_t o = dy.shape()[-1], pixels = dy.elements() / std::max<int64_t>(o, 1);
-    const Tensor db = y ? reduce_columns<T>(dy.device(), 1, pixels, o, StopAndSum<T>{y.data<T>(), dy.data<T>()})
-                        : reduce_columns<T>(dy.device(), 1, pixels, o, Element<T>{dy.data<T>()});
+    using C = Compute<T>;
+    const Tensor db = y ? reduce_columns<C>(dy.device(), 1, pixels, o, StopAndSum<T>{y.ptr<T>(), dy.ptr<T>()})
+                        : reduce_columns<C>(dy.device(), 1, pixels, o, Element<T>{dy.ptr<T>()});
     return db.viewed_as({o});
   });
 }
 
 ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, const Tensor& w, const Tensor& b,
                              Conv2dOptions options) {
-  check_same_kind(op, {&x, &w, b ? &b : &x});
+  check_parameters(op, x, {&w, b ? &b : &w});
   const Shape sw = w.shape();
   check(sx.rank() == 4 && sw.rank() == 4, op, ": needs x (N,H,W,C) and w (KH,KW,C,O), got ", sx, " and ", sw);
   check(sx[3] == sw[2], op, ": x ", sx, " has ", sx[3], " channels, w ", sw, " expects ", sw[2]);
@@ -34,7 +35,7 @@ ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, c
   check(sw[0] >= 1 && sw[1] >= 1 && span_h >= 0 && span_w >= 0, op, ": kernel ", sw, " (dilation ", d,
         ") is larger than x ", sx, " with padding ", p);
   ConvGeometry g{sx[0], sx[1], sx[2], sx[3], span_h / s + 1, span_w / s + 1, sw[3], sw[0], sw[1], s, p, d};
-  g.algorithm = choose_algorithm(op, g, options.algorithm);
+  g.algorithm = choose_algorithm(op, g, options.algorithm, x);
   return g;
 }
 

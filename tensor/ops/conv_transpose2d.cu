@@ -11,7 +11,7 @@
 namespace acinus {
 
 Tensor conv_transpose2d(const Tensor& x, const Tensor& w, const Tensor& b, ConvTranspose2dOptions options) {
-  check_same_kind("conv_transpose2d", {&x, &w, b ? &b : &x});
+  check_parameters("conv_transpose2d", x, {&w, b ? &b : &w});
   const Shape sx = x.shape(), sw = w.shape();
   check(sx.rank() == 4 && sw.rank() == 4, "conv_transpose2d: needs x (N,H,W,C) and w (KH,KW,O,C), got ", sx, " and ",
         sw);
@@ -25,7 +25,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& w, const Tensor& b, ConvT
         " and padding ", p);
   // The conv2d from y to x.
   ConvGeometry g{sx[0], oh, ow, sw[2], sx[1], sx[2], sx[3], sw[0], sw[1], s, p, /*dilation=*/1};
-  g.algorithm = choose_algorithm("conv_transpose2d", g, options.algorithm);
+  g.algorithm = choose_algorithm("conv_transpose2d", g, options.algorithm, x);
 
   Tensor y({sx[0], oh, ow, sw[2]}, x.dtype(), x.device());
   conv_data_gradient(g, /*dy=*/x, w, b, /*dx=*/y);

@@ -59,18 +59,18 @@ Tensor cross_entropy(const Tensor& x, const Tensor& t) {
   const int64_t c = s[-1], rows = t.elements();
   const double wrong = reduce(IsNoClass{double(c)}, t).item();
   check(wrong == 0, "cross_entropy: ", wrong, " targets are not whole numbers from 0 to ", c - 1);
-  const Tensor total = dispatch(x.dtype(), [&](auto zero) {
+  const Tensor total = dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    return reduce_columns<T>(x.device(), 1, rows, 1, CrossEntropyForward<T>{{c, x.data<T>()}, t.data<T>()});
+    return reduce_columns<T>(x.device(), 1, rows, 1, CrossEntropyForward<T>{{c, x.ptr<T>()}, t.ptr<T>()});
   });
   return record(
       "cross_entropy", map(Scale{1.0 / double(rows)}, total.viewed_as({})), {x},
       [c, rows, x = x.detach(), t = t.detach()](const Tensor& dy, Inputs& in) {
         Tensor dx(x.shape(), x.dtype(), x.device());
-        dispatch(x.dtype(), [&](auto zero) {
+        dispatch_precise(x.dtype(), [&](auto zero) {
           using T = decltype(zero);
           for_each(x.device(), rows,
-                   CrossEntropyBackward<T>{{c, x.data<T>()}, double(rows), t.data<T>(), dy.data<T>(), dx.data<T>()}, c);
+                   CrossEntropyBackward<T>{{c, x.ptr<T>()}, double(rows), t.ptr<T>(), dy.ptr<T>(), dx.ptr<T>()}, c);
         });
         in[0].add_grad(dx);
       });

@@ -44,9 +44,9 @@ Tensor dice_loss(const Tensor& p, const Tensor& t, double smooth) {
   const Tensor overlap = reduce(DiceOverlap{}, p, t), total = reduce(DiceTotal{}, p, t);
   return record("dice_loss", map(DiceQuotient{smooth}, overlap, total), {p},
                 [smooth, overlap, total, t = t.detach()](const Tensor& dy, Inputs& in) {
-                  in[0].add_grad(dispatch(t.dtype(), [&](auto zero) {
+                  in[0].add_grad(dispatch_precise(t.dtype(), [&](auto zero) {
                     using T = decltype(zero);
-                    return map(DiceBackward<T>{smooth, dy.data<T>(), overlap.data<T>(), total.data<T>()}, t);
+                    return map(DiceBackward<T>{smooth, dy.ptr<T>(), overlap.ptr<T>(), total.ptr<T>()}, t);
                   }));
                 });
 }

@@ -15,14 +15,14 @@ struct DropoutBody {
   uint64_t seed;
   const T* x;
   T* y;
-  HD void operator()(int64_t i) const { y[i] = random_uniform(seed, uint64_t(i)) < p ? T(0) : x[i] * T(1 / (1 - p)); }
+  HD void operator()(int64_t i) const { y[i] = random_uniform(seed, uint64_t(i)) < p ? T(0) : T(x[i] * Compute<T>(1 / (1 - p))); }
 };
 
 static Tensor apply_dropout(const Tensor& x, double p, uint64_t seed) {
   Tensor y(x.shape(), x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(x.device(), x.elements(), DropoutBody<T>{p, seed, x.data<T>(), y.data<T>()});
+    for_each(x.device(), x.elements(), DropoutBody<T>{p, seed, x.ptr<T>(), y.ptr<T>()});
   });
   return y;
 }

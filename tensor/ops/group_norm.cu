@@ -9,7 +9,7 @@
 namespace acinus {
 
 Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tensor& bias, double eps, bool relu) {
-  check_same_kind("group_norm", {&x, &weight, &bias});
+  check_parameters("group_norm", x, {&weight, &bias});
   const Shape s = x.shape();
   check(s.rank() == 4 && x.elements() > 0, "group_norm: needs (N,H,W,C), none of them 0, got ", s);
   check(groups >= 1 && s[3] % groups == 0, "group_norm: ", groups, " groups do not divide the ", s[3],

@@ -7,7 +7,7 @@
 namespace acinus {
 
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& b) {
-  check_same_kind("linear", {&x, &w, b ? &b : &x});
+  check_parameters("linear", x, {&w, b ? &b : &w});
   const Shape sx = x.shape(), sw = w.shape();
   check(sx.rank() == 2 && sw.rank() == 2 && sx[1] == sw[0], "linear: needs x (N,C) and w (C,O), got ", sx, " and ", sw);
   check(!b || b.shape() == Shape{sw[1]}, "linear: bias ", b.shape(), " for ", sw[1], " outputs");

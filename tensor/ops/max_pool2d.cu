@@ -19,11 +19,11 @@ struct PoolGeometry {
 };
 
 template <class T>
-struct MaxPool2dForward {  // one output pixel
+struct MaxPool2dForward {  // channels begin .. end-1 of one output pixel
   PoolGeometry g;
   const T* x;
   T* y;
-  HD void operator()(int64_t pixel) const {
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (g.oh * g.ow), i = pixel / g.ow % g.oh, j = pixel % g.ow;
     T* out = y + pixel * g.c;
     bool first = true;
@@ -32,7 +32,7 @@ struct MaxPool2dForward {  // one output pixel
         const int64_t r = i * g.s - g.p + a, q = j * g.s - g.p + b;
         if (!g.inside(r, q)) continue;
         const T* in = x + ((n * g.h + r) * g.w + q) * g.c;
-        for (int64_t ch = 0; ch < g.c; ch++)  // in != in: NaN wins, and stays
+        for (int64_t ch = begin; ch < end; ch++)  // in != in: NaN wins, and stays
           out[ch] = first || in[ch] > out[ch] || in[ch] != in[ch] ? in[ch] : out[ch];
         first = false;
       }
@@ -40,29 +40,30 @@ struct MaxPool2dForward {  // one output pixel
 };
 
 template <class T>
-struct MaxPool2dBackward {  // one input pixel
+struct MaxPool2dBackward {  // the same of one input pixel
   PoolGeometry g;
   const T *x, *dy;
   T* dx;
   bool add;  // to what is in dx, instead of 0
-  HD void operator()(int64_t pixel) const {
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
     // The windows that hold (r,q): those with i*s-p <= r <= i*s-p+k-1, the same for j.
     const int64_t i0 = r + g.p < g.k ? 0 : (r + g.p - g.k) / g.s + 1;
     const int64_t j0 = q + g.p < g.k ? 0 : (q + g.p - g.k) / g.s + 1;
     if (!add)
-      for (int64_t ch = 0; ch < g.c; ch++) dx[pixel * g.c + ch] = 0;
+      for (int64_t ch = begin; ch < end; ch++) dx[pixel * g.c + ch] = T(0);
     for (int64_t i = i0; i < g.oh && i * g.s - g.p <= r; i++)
       for (int64_t j = j0; j < g.ow && j * g.s - g.p <= q; j++)
-        for (int64_t first = 0; first < g.c; first += 64) add_window(pixel, n, r, q, i, j, first);
+        for (int64_t first = begin; first < end; first += columns_at_once)
+          add_window(pixel, n, r, q, i, j, first, end - first < columns_at_once ? end - first : columns_at_once);
   }
 
-  // dx += dy of window (i,j) in those of up to 64 channels where pixel (r,q) is its maximum: larger than all before
+  // dx += dy of window (i,j) in those of some channels where pixel (r,q) is its maximum: larger than all before
   // it, and not smaller than any after it.
-  HD void add_window(int64_t pixel, int64_t n, int64_t r, int64_t q, int64_t i, int64_t j, int64_t first) const {
-    const int64_t channels = g.c - first < 64 ? g.c - first : 64;
+  HD void add_window(int64_t pixel, int64_t n, int64_t r, int64_t q, int64_t i, int64_t j, int64_t first,
+                     int64_t channels) const {
     const T *own = x + pixel * g.c + first, *upstream = dy + ((n * g.oh + i) * g.ow + j) * g.c + first;
-    T gradient[64];
+    T gradient[columns_at_once];
     for (int64_t ch = 0; ch < channels; ch++) gradient[ch] = upstream[ch];
     for (int64_t a = 0; a < g.k; a++)
       for (int64_t b = 0; b < g.k; b++) {
@@ -74,7 +75,10 @@ struct MaxPool2dBackward {  // one input pixel
         else
           for (int64_t ch = 0; ch < channels; ch++) gradient[ch] = other[ch] <= own[ch] ? gradient[ch] : T(0);
       }
-    for (int64_t ch = 0; ch < channels; ch++) dx[pixel * g.c + first + ch] += gradient[ch];
+    for (int64_t ch = 0; ch < channels; ch++) {
+      T& sum = dx[pixel * g.c + first + ch];
+      sum = T(Compute<T>(sum) + Compute<T>(gradient[ch]));
+    }
   }
 };
 
@@ -104,8 +108,8 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
     if (!add) dx = Tensor(x.shape(), x.dtype(), x.device());
     dispatch(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each(x.device(), x.shape()[0] * x.shape()[1] * x.shape()[2],
-               MaxPool2dBackward<T>{g, x.data<T>(), dy.data<T>(), dx.data<T>(), add}, g.c);
+      for_each_row(x.device(), x.shape()[0] * x.shape()[1] * x.shape()[2], g.c,
+                   MaxPool2dBackward<T>{g, x.ptr<T>(), dy.ptr<T>(), dx.ptr<T>(), add});
     });
     if (!add) in[0].add_grad(std::move(dx));
   });
@@ -117,7 +121,7 @@ Tensor max_pool2d(const Tensor& x, Pool2dOptions o) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const PoolGeometry g = pool_geometry(x, sy, o);
-    for_each(x.device(), sy[0] * sy[1] * sy[2], MaxPool2dForward<T>{g, x.data<T>(), y.data<T>()}, g.c);
+    for_each_row(x.device(), sy[0] * sy[1] * sy[2], g.c, MaxPool2dForward<T>{g, x.ptr<T>(), y.ptr<T>()});
   });
   return record_max_pool2d(x, y, o);
 }

@@ -25,9 +25,9 @@ Tensor mse_loss(const Tensor& x, const Tensor& t) {
   const double n = double(x.elements());
   return record("mse_loss", map(Scale{1 / n}, reduce(SquaredError{}, x, t)), {x},
                 [n, x = x.detach(), t = t.detach()](const Tensor& dy, Inputs& in) {
-                  in[0].add_grad(dispatch(x.dtype(), [&](auto zero) {
+                  in[0].add_grad(dispatch_precise(x.dtype(), [&](auto zero) {
                     using T = decltype(zero);
-                    return map(MseBackward<T>{n, dy.data<T>()}, x, t);
+                    return map(MseBackward<T>{n, dy.ptr<T>()}, x, t);
                   }));
                 });
 }

@@ -8,15 +8,15 @@
 namespace acinus {
 
 template <class T>
-struct Pad2dBody {  // one output pixel
+struct Pad2dBody {  // channels begin .. end-1 of one output pixel
   int64_t h, w, c, oh, ow, top, left;
   const T* x;
   T* y;
-  HD void operator()(int64_t pixel) const {
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (oh * ow), i = pixel / ow % oh - top, j = pixel % ow - left;
     const bool inside = i >= 0 && i < h && j >= 0 && j < w;
     const T* from = inside ? x + ((n * h + i) * w + j) * c : nullptr;
-    for (int64_t k = 0; k < c; k++) y[pixel * c + k] = inside ? from[k] : T(0);
+    for (int64_t k = begin; k < end; k++) y[pixel * c + k] = inside ? from[k] : T(0);
   }
 };
 
@@ -25,8 +25,8 @@ static Tensor padded(const Tensor& x, int64_t top, int64_t bottom, int64_t left,
   Tensor y({s[0], top + s[1] + bottom, left + s[2] + right, s[3]}, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(x.device(), y.shape()[0] * y.shape()[1] * y.shape()[2],
-             Pad2dBody<T>{s[1], s[2], s[3], y.shape()[1], y.shape()[2], top, left, x.data<T>(), y.data<T>()}, s[3]);
+    for_each_row(x.device(), y.shape()[0] * y.shape()[1] * y.shape()[2], s[3],
+                 Pad2dBody<T>{s[1], s[2], s[3], y.shape()[1], y.shape()[2], top, left, x.ptr<T>(), y.ptr<T>()});
   });
   return y;
 }

@@ -40,15 +40,15 @@ Tensor softmax(const Tensor& x) {
   check(x.shape().rank() >= 1 && x.shape()[-1] > 0, "softmax: needs a last axis to sum over, got ", x.shape());
   const int64_t c = x.shape()[-1], rows = x.elements() / c;
   Tensor y(x.shape(), x.dtype(), x.device());
-  dispatch(x.dtype(), [&](auto zero) {
+  dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(x.device(), rows, SoftmaxForward<T>{c, x.data<T>(), y.data<T>()}, c);
+    for_each(x.device(), rows, SoftmaxForward<T>{c, x.ptr<T>(), y.ptr<T>()}, c);
   });
   return record("softmax", y, {x}, [y, c, rows](const Tensor& dy, Inputs& in) {
     Tensor dx(y.shape(), y.dtype(), y.device());
-    dispatch(y.dtype(), [&](auto zero) {
+    dispatch_precise(y.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each(y.device(), rows, SoftmaxBackward<T>{c, dy.data<T>(), y.data<T>(), dx.data<T>()}, c);
+      for_each(y.device(), rows, SoftmaxBackward<T>{c, dy.ptr<T>(), y.ptr<T>(), dx.ptr<T>()}, c);
     });
     in[0].add_grad(dx);
   });

@@ -23,9 +23,9 @@ Tensor sum(const Tensor& x) {
   check_same_kind("sum", {&x});
   return record("sum", reduce(Identity{}, x), {x}, [shape = x.shape()](const Tensor& dy, Inputs& in) {
     Tensor dx(shape, dy.dtype(), dy.device());
-    dispatch(dy.dtype(), [&](auto zero) {
+    dispatch_precise(dy.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each(dy.device(), dx.elements(), FillWith<T>{dy.data<T>(), dx.data<T>()});
+      for_each(dy.device(), dx.elements(), FillWith<T>{dy.ptr<T>(), dx.ptr<T>()});
     });
     in[0].add_grad(dx);
   });

@@ -18,48 +18,54 @@ HD inline int64_t far_row(int64_t i, int64_t size) {
 }
 
 template <class T>
-struct Upsample2xForward {  // one output pixel
+struct Upsample2xForward {  // channels begin .. end-1 of one output pixel
   int64_t h, w, c;
-  T near_weight;
+  Compute<T> near_weight;
   const T* x;
   T* y;
-  HD void operator()(int64_t pixel) const {
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (4 * h * w), i = pixel / (2 * w) % (2 * h), j = pixel % (2 * w);
     const int64_t r0 = i / 2, r1 = far_row(i, h), q0 = j / 2, q1 = far_row(j, w);
-    const T a = near_weight, b = 1 - near_weight;
+    const Compute<T> a = near_weight, b = 1 - near_weight;
     if (b == 0) {  // nearest: one pixel, and no NaN of another times 0
       const T* near = x + ((n * h + r0) * w + q0) * c;
-      for (int64_t ch = 0; ch < c; ch++) y[pixel * c + ch] = near[ch];
+      for (int64_t ch = begin; ch < end; ch++) y[pixel * c + ch] = near[ch];
       return;
     }
-    for (int64_t ch = 0; ch < c; ch++) {
+    for (int64_t ch = begin; ch < end; ch++) {
       const T* image = x + n * h * w * c + ch;
-      y[pixel * c + ch] = a * (a * image[(r0 * w + q0) * c] + b * image[(r0 * w + q1) * c]) +
-                          b * (a * image[(r1 * w + q0) * c] + b * image[(r1 * w + q1) * c]);
+      y[pixel * c + ch] = T(a * (a * image[(r0 * w + q0) * c] + b * image[(r0 * w + q1) * c]) +
+                            b * (a * image[(r1 * w + q0) * c] + b * image[(r1 * w + q1) * c]));
     }
   }
 };
 
 template <class T>
-struct Upsample2xBackward {  // one input pixel
+struct Upsample2xBackward {  // the same of one input pixel
   int64_t h, w, c;
-  T near_weight;
+  Compute<T> near_weight;
   const T* dy;
   T* dx;
-  HD T weight(int64_t i, int64_t r, int64_t size) const {
-    return (i / 2 == r ? near_weight : T(0)) + (far_row(i, size) == r ? 1 - near_weight : T(0));
+  HD Compute<T> weight(int64_t i, int64_t r, int64_t size) const {
+    return (i / 2 == r ? near_weight : 0) + (far_row(i, size) == r ? 1 - near_weight : 0);
   }
-  HD void operator()(int64_t pixel) const {
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (h * w), r = pixel / w % h, q = pixel % w;
-    for (int64_t ch = 0; ch < c; ch++) dx[pixel * c + ch] = 0;
+    for (int64_t first = begin; first < end; first += columns_at_once)
+      sum_up(pixel, n, r, q, first, end - first < columns_at_once ? end - first : columns_at_once);
+  }
+  HD void sum_up(int64_t pixel, int64_t n, int64_t r, int64_t q, int64_t first, int64_t channels) const {
+    Compute<T> sum[columns_at_once];
+    for (int64_t ch = 0; ch < channels; ch++) sum[ch] = 0;
     for (int64_t i = 2 * r - 1; i <= 2 * r + 2; i++)
       for (int64_t j = 2 * q - 1; j <= 2 * q + 2; j++) {
         if (i < 0 || i >= 2 * h || j < 0 || j >= 2 * w) continue;
-        const T factor = weight(i, r, h) * weight(j, q, w);
+        const Compute<T> factor = weight(i, r, h) * weight(j, q, w);
         if (factor == 0) continue;
-        const T* from = dy + ((n * 2 * h + i) * 2 * w + j) * c;
-        for (int64_t ch = 0; ch < c; ch++) dx[pixel * c + ch] += factor * from[ch];
+        const T* from = dy + ((n * 2 * h + i) * 2 * w + j) * c + first;
+        for (int64_t ch = 0; ch < channels; ch++) sum[ch] += factor * from[ch];
       }
+    for (int64_t ch = 0; ch < channels; ch++) dx[pixel * c + first + ch] = T(sum[ch]);
   }
 };
 
@@ -71,15 +77,15 @@ Tensor upsample2x(const Tensor& x, Upsample mode) {
   Tensor y({s[0], 2 * s[1], 2 * s[2], s[3]}, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(x.device(), 4 * s[0] * s[1] * s[2],
-             Upsample2xForward<T>{s[1], s[2], s[3], T(near_weight), x.data<T>(), y.data<T>()}, s[3]);
+    for_each_row(x.device(), 4 * s[0] * s[1] * s[2], s[3],
+                 Upsample2xForward<T>{s[1], s[2], s[3], Compute<T>(near_weight), x.ptr<T>(), y.ptr<T>()});
   });
   return record("upsample2x", y, {x}, [s, near_weight](const Tensor& dy, Inputs& in) {
     Tensor dx(s, dy.dtype(), dy.device());
     dispatch(dy.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each(dy.device(), s[0] * s[1] * s[2],
-               Upsample2xBackward<T>{s[1], s[2], s[3], T(near_weight), dy.data<T>(), dx.data<T>()}, s[3]);
+      for_each_row(dy.device(), s[0] * s[1] * s[2], s[3],
+                   Upsample2xBackward<T>{s[1], s[2], s[3], Compute<T>(near_weight), dy.ptr<T>(), dx.ptr<T>()});
     });
     in[0].add_grad(dx);
   });

@@ -1,0 +1,40 @@
+// bfloat16: the upper half of a float32, sign, all 8 bits of the exponent and 7 of the 23 after the point. It holds the
+// same range of numbers with 2 to 3 digits; the tensor cores of a GPU multiply it at twice the rate of anything wider.
+// A number is rounded to it when it is stored; all arithmetic is done in float32.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+// What must compile for the CPU and for the GPU is marked HD (kernel.h).
+#ifdef __CUDACC__
+#define HD __host__ __device__
+#else
+#define HD
+#endif
+
+namespace acinus {
+
+struct bf16 {
+  uint16_t bits;
+
+  bf16() = default;
+  HD bf16(float value) {
+    uint32_t u;
+    memcpy(&u, &value, 4);
+    // To the nearest, of two equally near the even one; a NaN must not be rounded up to infinity.
+    bits = uint16_t(value != value ? (u >> 16) | 0x40 : (u + 0x7FFF + ((u >> 16) & 1)) >> 16);
+  }
+  HD operator float() const {
+    const uint32_t u = uint32_t(bits) << 16;
+    float value;
+    memcpy(&value, &u, 4);
+    return value;
+  }
+};
+
+// What a T is calculated in.
+template <class T>
+using Compute = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+
+}  // namespace acinus

@@ -1,0 +1,163 @@
+// CUDA without a GPU: what a kernel is written with, given a meaning on the CPU. So the same source runs in the tests of
+// any machine, under the address sanitizer, and step by step in a debugger (break in the kernel, print threadIdx).
+//
+// The blocks of a grid are shared out among the CPU's threads. The threads of a block run one at a time, each until it
+// comes to a barrier, in an order drawn anew after each: a kernel that needs a barrier and has none reads what is not
+// yet written, or has been written over, and its result is wrong. Each has a stack of its own (a *fiber*), from which
+// the emulation switches to the next one's at a barrier. What the emulation refuses, with an Error that names the
+// kernel and the line:
+//
+//   - a barrier that some threads of the block do not come to, or at which they wait in different places
+//   - a warp's collective step (a shuffle, a matrix product) that only some of its 32 threads take
+//
+// What it does not know: how fast anything is, and that a GPU's blocks run at the same time: two blocks that write to one
+// place are found by compute-sanitizer's racecheck on a real one (dev/gpu_check.sh).
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <type_traits>
+
+#include "tensor/bf16.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+namespace acinus {
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+};
+// Of the thread that runs at this moment. One axis is enough for us.
+inline thread_local dim3 gridDim, blockDim, blockIdx, threadIdx;
+
+namespace emulate {
+
+struct Launch {
+  const char* name;
+  int64_t blocks;
+  int threads;
+  size_t shared_bytes;
+  std::function<void()> thread;  // what each thread does
+};
+void run(const Launch& launch);
+
+inline thread_local unsigned char* shared_bytes;  // the block's, full of NaN when it begins
+void wait(bool whole_block, int line);            // for the threads of the block, or of the warp
+void collective();                                // a step that a warp takes together
+void* exchange_slot(int lane);                    // eight bytes of each lane of the warp, for shuffles
+
+}  // namespace emulate
+
+template <class T>
+T& shared_memory() {
+  return *reinterpret_cast<T*>(emulate::shared_bytes);
+}
+
+inline void __syncthreads(int line = __builtin_LINE()) { emulate::wait(true, line); }
+inline void __syncwarp(int line = __builtin_LINE()) { emulate::wait(false, line); }
+
+// The value of the lane `offset` further on, or one's own at the end of the warp.
+template <class T>
+T __shfl_down_sync(unsigned, T value, int offset, int line = __builtin_LINE()) {
+  static_assert(sizeof(T) <= 8);
+  const int lane = int(threadIdx.x % 32), from = lane + offset < 32 ? lane + offset : lane;
+  std::memcpy(emulate::exchange_slot(lane), &value, sizeof(T));
+  emulate::wait(false, line);
+  std::memcpy(&value, emulate::exchange_slot(from), sizeof(T));
+  emulate::wait(false, line);  // before the slots are written again
+  return value;
+}
+
+// ---- tensor cores ---------------------------------------------------------------------------------------------
+
+struct __nv_bfloat16 {
+  bf16 value;
+};
+
+// A fragment is a piece of a matrix that the 32 threads of a warp hold together; which thread holds what is the GPU's
+// own business. Here lane 0 holds and does all. (Other lanes see what it stored after a __syncwarp, as on a GPU.)
+namespace nvcuda::wmma {
+
+struct matrix_a;
+struct matrix_b;
+struct accumulator;
+struct row_major;
+struct col_major;
+enum layout_t { mem_row_major, mem_col_major };
+namespace precision {
+struct tf32;
+}
+
+template <class T>
+struct Held {
+  using type = T;
+};
+template <>
+struct Held<precision::tf32> {
+  using type = float;
+};
+
+template <class Use, int M, int N, int K, class T, class Layout = void>
+struct fragment {
+  static constexpr int rows = std::is_same_v<Use, matrix_b> ? K : M, cols = std::is_same_v<Use, matrix_a> ? K : N;
+  static constexpr int num_elements = rows * cols;
+  typename Held<T>::type x[num_elements];
+};
+
+// 10 bits after the point instead of 23, to the nearest.
+inline float __float_to_tf32(float v) {
+  uint32_t u;
+  std::memcpy(&u, &v, 4);
+  if (v == v) u = (u + 0xFFF + ((u >> 13) & 1)) & ~0x1FFFu;
+  std::memcpy(&v, &u, 4);
+  return v;
+}
+
+inline bool takes_part() {
+  emulate::collective();
+  return threadIdx.x % 32 == 0;
+}
+
+template <class F, class V>
+void fill_fragment(F& f, V value) {
+  if (!takes_part()) return;
+  for (auto& x : f.x) x = value;
+}
+
+template <class Use, int M, int N, int K, class T, class Layout, class P>
+void load_matrix_sync(fragment<Use, M, N, K, T, Layout>& f, const P* from, unsigned stride) {
+  if (!takes_part()) return;
+  using F = fragment<Use, M, N, K, T, Layout>;
+  for (int i = 0; i < F::rows; i++)
+    for (int j = 0; j < F::cols; j++)
+      f.x[i * F::cols + j] = std::is_same_v<Layout, col_major> ? from[j * stride + i] : from[i * stride + j];
+}
+
+inline float value_of(float x) { return x; }
+inline float value_of(__nv_bfloat16 x) { return x.value; }
+
+template <int M, int N, int K, class T, class LA, class LB>
+void mma_sync(fragment<accumulator, M, N, K, float>& d, const fragment<matrix_a, M, N, K, T, LA>& a,
+              const fragment<matrix_b, M, N, K, T, LB>& b, const fragment<accumulator, M, N, K, float>& c) {
+  if (!takes_part()) return;
+  for (int i = 0; i < M; i++)
+    for (int j = 0; j < N; j++) {
+      float sum = c.x[i * N + j];
+      for (int k = 0; k < K; k++) sum += value_of(a.x[i * K + k]) * value_of(b.x[k * N + j]);
+      d.x[i * N + j] = sum;
+    }
+}
+
+template <int M, int N, int K>
+void store_matrix_sync(float* to, const fragment<accumulator, M, N, K, float>& f, unsigned stride, layout_t layout) {
+  if (!takes_part()) return;
+  for (int i = 0; i < M; i++)
+    for (int j = 0; j < N; j++) (layout == mem_row_major ? to[i * stride + j] : to[j * stride + i]) = f.x[i * N + j];
+}
+
+}  // namespace nvcuda::wmma
+}  // namespace acinus

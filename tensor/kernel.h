@@ -1,0 +1,69 @@
+// What kernels are written with. A kernel is a function that the GPU runs in many threads at once, a grid of blocks of
+// threads; it finds out by threadIdx and blockIdx which of them it is. for_each.h has the simplest one.
+//
+//   template <class T>
+//   __global__ void add_one(int64_t n, T* x) {
+//     const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+//     if (i < n) x[i] += 1;
+//   }
+//   launch("add_one", add_one<float>, /*blocks*/ (n + 255) / 256, /*threads of each*/ 256, /*shared bytes*/ 0, n, x);
+//
+// The threads of a block may share memory, which is on the processor itself and fast:
+//
+//   struct Tiles { float a[16][16]; };
+//   auto& tiles = shared_memory<Tiles>();     // launched with sizeof(Tiles) shared bytes; not initialised
+//   tiles.a[..][..] = ...;
+//   __syncthreads();                          // no thread goes on before all of the block have come here
+//
+// Without CUDA's compiler the same words mean what emulate.h says.
+#pragma once
+#include "tensor/device.h"
+
+#ifdef ACINUS_CUDA
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#include <mma.h>
+#define ACINUS_UNROLL _Pragma("unroll")
+#else
+#define ACINUS_UNROLL
+#include "tensor/emulate.h"
+#endif
+
+namespace acinus {
+
+#ifdef __CUDACC__
+template <class T>
+__device__ T& shared_memory() {
+  extern __shared__ __align__(128) unsigned char acinus_shared_memory[];
+  return *reinterpret_cast<T*>(acinus_shared_memory);
+}
+#endif
+
+namespace cuda {
+#ifdef __CUDACC__
+cudaStream_t stream();
+void check_result(cudaError_t result, const char* what);  // Error unless it is a success
+void check_launch(const char* kernel);                    // the same after the launch of a kernel
+#else
+void launch(emulate::Launch launch);  // runs it, or keeps it for the Graph that is recorded
+#endif
+}  // namespace cuda
+
+// Asks the GPU to run a kernel; `name` is for messages.
+template <class... P, class... A>
+void launch(const char* name, void (*kernel)(P...), int64_t blocks, int threads, size_t shared_bytes, const A&... args) {
+  if (blocks == 0) return;
+  check(blocks < (int64_t(1) << 31), name, ": ", blocks, " blocks are more than a GPU takes; use a smaller batch");
+#ifdef __CUDACC__
+  if (shared_bytes > 48 << 10)
+    cuda::check_result(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)), name);
+  kernel<<<unsigned(blocks), unsigned(threads), shared_bytes, cuda::stream()>>>(P(args)...);
+  cuda::check_launch(name);
+#else
+  cuda::launch({name, blocks, threads, shared_bytes, [=] { kernel(args...); }});
+#endif
+}
+
+}  // namespace acinus
+#endif
