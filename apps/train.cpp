@@ -295,7 +295,7 @@ void train(Config& c, const Settings& settings, const std::string& command) {
           return loss.item();
         };
         const double loss = forward_backward();
-        const double norm = clip_grad_norm(net.parameters(), c.train.clip > 0 ? c.train.clip : INFINITY);
+        const double norm = clip_grad_norm(net.parameters(), c.train.clip > 0 ? c.train.clip : INFINITY).item();
         if (!std::isfinite(loss) || !std::isfinite(norm))
           fail("step ", step + 1, ": the loss is ", loss, " and the gradient's norm ", norm,
                "; the first number that is not finite: ",

@@ -45,11 +45,16 @@ void Module::train(bool on) {
   for (Module* module : children_) module->train(on);
 }
 
+template <class To>
+static void replace(const auto& entry, To to) {
+  *entry.tensor = entry.tensor->detach().to(to);
+  if (entry.is_parameter) entry.tensor->requires_grad();
+}
 void Module::to(DType dtype) {
-  visit("", [&](const std::string&, const Entry& entry) {
-    *entry.tensor = entry.tensor->detach().to(dtype);
-    if (entry.is_parameter) entry.tensor->requires_grad();
-  });
+  visit("", [&](const std::string&, const Entry& entry) { replace(entry, dtype); });
+}
+void Module::to(Device device) {
+  visit("", [&](const std::string&, const Entry& entry) { replace(entry, device); });
 }
 
 void Module::zero_grad() {

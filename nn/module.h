@@ -33,8 +33,9 @@ class Module {
   void eval() { train(false); }  // ... and at inference
   bool training() const { return training_; }
   const std::string& name() const { return name_; }  // in its parent
-  void to(DType dtype);  // converts all parameters and buffers; make the optimiser after this
-  void zero_grad();      // forgets all gradients
+  void to(DType dtype);    // converts all parameters and buffers; make the optimiser after this
+  void to(Device device);  // moves them; the same
+  void zero_grad();        // forgets all gradients
 
   // For constructors: what belongs to this module, by name.
   void parameter(const std::string& name, Tensor& tensor);  // requires_grad() is called on it

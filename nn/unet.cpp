@@ -123,7 +123,9 @@ Tensor UNet::operator()(const Tensor& image) {
   const int64_t right = (multiple - image.shape()[2] % multiple) % multiple;
   const bool ragged = bottom > 0 || right > 0;
 
-  Tensor x = ragged ? pad2d(image, 0, bottom, 0, right) : image;
+  // A network that was converted to float64 calculates in that.
+  const DType inside = image.dtype() == DType::f32 ? activations_ : image.dtype();
+  Tensor x = cast(ragged ? pad2d(image, 0, bottom, 0, right) : image, inside);
   std::vector<Tensor> skips;
   for (auto& block : encoder_) {
     const bool last = block == encoder_.back();
@@ -135,7 +137,7 @@ Tensor UNet::operator()(const Tensor& image) {
     x = decode(*block, x, skips.back());
     skips.pop_back();
   }
-  x = (*head_)(x);
+  x = cast((*head_)(x), image.dtype());
   return ragged ? pad2d(x, 0, -bottom, 0, -right) : x;
 }
 

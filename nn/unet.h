@@ -48,6 +48,9 @@ class UNet : public Module {
   // Keep the blocks' inputs and compute the rest once more in backward(): less memory, one more forward pass.
   // The network must then live until backward() has run.
   void set_recompute(bool on) { recompute_ = on; }
+  // What activations are held in: bfloat16 takes half the memory, and is what tensor cores multiply fastest. Parameters
+  // stay float32, and so do image and logits. On a GPU; see --precision.
+  void set_activations(DType dtype) { activations_ = dtype; }
   const UNetOptions& options() const { return options_; }
 
  private:
@@ -63,6 +66,7 @@ class UNet : public Module {
 
   UNetOptions options_;
   bool recompute_ = false;
+  DType activations_ = DType::f32;
   std::vector<std::unique_ptr<Block>> encoder_, decoder_;
   std::unique_ptr<Conv2d> head_;
 };

@@ -14,11 +14,12 @@ namespace acinus {
 
 template <class T>
 struct AdamStep {
-  T step_size, correction2, beta1, beta2, eps, l2,
-      shrink;  // step_size = lr / (1-beta1^t), correction2 = sqrt(1-beta2^t)
+  const double* rates;  // lr / (1-beta1^t), sqrt(1-beta2^t), and what p shrinks to
+  T beta1, beta2, eps, l2;
   const T* gradient;
   T *p, *m, *v;
   HD void operator()(int64_t i) const {
+    const T step_size = T(rates[0]), correction2 = T(rates[1]), shrink = T(rates[2]);
     const T g = gradient[i] + l2 * p[i];
     m[i] = beta1 * m[i] + (1 - beta1) * g;
     v[i] = beta2 * v[i] + (1 - beta2) * g * g;
@@ -33,11 +34,17 @@ Adam::Adam(NamedTensors parameters, AdamOptions options) : Optimizer(std::move(p
   }
 }
 
-void Adam::step(double lr) {
-  const Work work("adam");
+void Adam::prepare(double lr) {
   const AdamOptions& o = options_;
   steps_++;
   const double correction1 = 1 - std::pow(o.beta1, double(steps_)), correction2 = 1 - std::pow(o.beta2, double(steps_));
+  const double shrink = o.decoupled ? 1 - lr * o.weight_decay : 1;
+  rates_.copy_from(Tensor::from({3}, std::vector<double>{lr / correction1, std::sqrt(correction2), shrink}));
+}
+
+void Adam::apply() {
+  const Work work("adam");
+  const AdamOptions& o = options_;
   for (size_t k = 0; k < parameters_.size(); k++) {
     const Tensor& p = parameters_[k].second;
     const Tensor gradient = p.grad();
@@ -45,8 +52,7 @@ void Adam::step(double lr) {
     dispatch_precise(p.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(p.device(), p.elements(),
-               AdamStep<T>{T(lr / correction1), T(std::sqrt(correction2)), T(o.beta1), T(o.beta2), T(o.eps),
-                           T(o.decoupled ? 0 : o.weight_decay), T(o.decoupled ? 1 - lr * o.weight_decay : 1),
+               AdamStep<T>{rates_.ptr<double>(), T(o.beta1), T(o.beta2), T(o.eps), T(o.decoupled ? 0 : o.weight_decay),
                            gradient.ptr<T>(), p.ptr<T>(), m_[k].ptr<T>(), v_[k].ptr<T>()});
     });
   }

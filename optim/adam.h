@@ -14,7 +14,8 @@ struct AdamOptions {
 class Adam : public Optimizer {
  public:
   Adam(NamedTensors parameters, AdamOptions options = {});
-  void step(double lr) override;
+  void prepare(double lr) override;
+  void apply() override;
   NamedTensors state() const override;
   void load(const SafeTensors& state) override;
 

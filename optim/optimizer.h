@@ -6,21 +6,29 @@ namespace acinus {
 
 class Optimizer {
  public:
-  explicit Optimizer(NamedTensors parameters) : parameters_(std::move(parameters)) {}
   virtual ~Optimizer() = default;
   // One step with learning rate lr, on every parameter that has a gradient.
-  virtual void step(double lr) = 0;
+  void step(double lr) {
+    prepare(lr);
+    apply();
+  }
+  // Its two parts: what changes from step to step is put where apply(), which may be part of a cuda::Graph, reads it.
+  virtual void prepare(double lr) = 0;
+  virtual void apply() = 0;
   // All that a resumed run needs beside the parameters, as tensors: adam.m.<name>, adam.v.<name>, adam.step
   virtual NamedTensors state() const = 0;
   // Puts back what state() returned. Error if a tensor is missing or of another shape.
   virtual void load(const SafeTensors& state) = 0;
 
  protected:
+  explicit Optimizer(NamedTensors parameters);
+
   NamedTensors parameters_;
+  Tensor rates_;  // three numbers, for prepare() and apply()
 };
 
 // Scales all gradients so that their common norm, sqrt of the sum of all squares, is at most max_norm. Returns
-// the norm before. (Pascanu et al. 2013) Where it is infinite or NaN, nothing is changed.
-double clip_grad_norm(const NamedTensors& parameters, double max_norm);
+// the norm before, a float64 scalar. (Pascanu et al. 2013) Where it is infinite or NaN, nothing is changed.
+Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm);
 
 }  // namespace acinus

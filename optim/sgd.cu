@@ -12,14 +12,15 @@ namespace acinus {
 
 template <class T>
 struct SgdStep {
-  T lr, momentum, weight_decay;
+  const double* lr;
+  T momentum, weight_decay;
   bool nesterov;
   const T* gradient;
   T *p, *v;
   HD void operator()(int64_t i) const {
     const T g = gradient[i] + weight_decay * p[i];
     v[i] = momentum * v[i] + g;
-    p[i] -= lr * (nesterov ? g + momentum * v[i] : v[i]);
+    p[i] -= T(*lr) * (nesterov ? g + momentum * v[i] : v[i]);
   }
 };
 
@@ -28,7 +29,9 @@ Sgd::Sgd(NamedTensors parameters, SgdOptions options) : Optimizer(std::move(para
   for (const auto& [name, p] : parameters_) velocity_.push_back(Tensor::zeros(p.shape(), p.dtype(), p.device()));
 }
 
-void Sgd::step(double lr) {
+void Sgd::prepare(double lr) { rates_.copy_from(Tensor::from({3}, std::vector<double>{lr, 0, 0})); }
+
+void Sgd::apply() {
   const Work work("sgd");
   for (size_t k = 0; k < parameters_.size(); k++) {
     const Tensor& p = parameters_[k].second;
@@ -37,8 +40,8 @@ void Sgd::step(double lr) {
     dispatch_precise(p.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(p.device(), p.elements(),
-               SgdStep<T>{T(lr), T(options_.momentum), T(options_.weight_decay), options_.nesterov, gradient.ptr<T>(),
-                          p.ptr<T>(), velocity_[k].ptr<T>()});
+               SgdStep<T>{rates_.ptr<double>(), T(options_.momentum), T(options_.weight_decay), options_.nesterov,
+                          gradient.ptr<T>(), p.ptr<T>(), velocity_[k].ptr<T>()});
     });
   }
 }

@@ -12,7 +12,8 @@ struct SgdOptions {
 class Sgd : public Optimizer {
  public:
   Sgd(NamedTensors parameters, SgdOptions options = {});
-  void step(double lr) override;
+  void prepare(double lr) override;
+  void apply() override;
   NamedTensors state() const override;
   void load(const SafeTensors& state) override;
 

@@ -12,9 +12,9 @@
 //   tiled    in the type the numbers have; bfloat16 in float32
 //   tensor   on tensor cores, which multiply bfloat16, or float32 rounded to 10 digits after the point ("TF32")
 //
-// On the CPU 3x3 kernels with stride 1 go by Winograd's algorithm, which needs a quarter of the multiplications (winograd.cpp),
-// unless channels or pixels are few (choose_algorithm).
-// All others are matrix products once the image is seen as a matrix with one row a pixel; two ways to do so:
+// On the CPU 3x3 kernels with stride 1 go by Winograd's algorithm, which needs a quarter of the multiplications
+// (winograd.cpp), unless channels or pixels are few (choose_algorithm). All others are matrix products once the image
+// is seen as a matrix with one row a pixel; two ways to do so:
 //
 //   gather   copies, for every output pixel, the KH*KW input pixels it sees into a row. Any stride and dilation;
 //            in pieces of a few image rows, so that the copy stays in the cache.

@@ -1,5 +1,5 @@
-// The convolution engine on the GPU; conv.h says what is computed, product.h how a product is. Each of the three sums is
-// one matrix product:
+// The convolution engine on the GPU; conv.h says what is computed, product.h how a product is. Each of the three sums
+// is one matrix product:
 //
 //                      rows m          columns n       sum over k          A                B
 //   forward            output pixels   o               taps (a,b), c       patches of x     w
@@ -36,8 +36,8 @@ struct PixelOrder {
 
 // ---- operands -------------------------------------------------------------------------------------------------
 
-// Line m: what pixel m of a picture sees in an image: tap (a,b) is at row i * stride + origin_row + a * step_row, and the
-// columns alike. The image is concat(upsample2x(below), beside), read where they are.
+// Line m: what pixel m of a picture sees in an image: tap (a,b) is at row i * stride + origin_row + a * step_row, and
+// the columns alike. The image is concat(upsample2x(below), beside), read where they are.
 template <class T, bool Along_k, bool Vector>
 struct Patches {
   static constexpr bool along_k = Along_k, vector = Vector;
@@ -273,8 +273,8 @@ struct Taps {
 
 // Forward, output pixel i sees row i*s - p + a*d through tap a. So row r of x was seen through tap a by output pixel
 // (r + p - a*d) / s, if that is a whole number; which taps a can be depends on r mod s alone. For the rows of one such
-// phase, r = r' * s + phase, with taps a = first + t * every:  pixel r' + (phase + p - first*d) / s - t * (every*d / s).
-// That is a patch again, of dy: one product a phase.
+// phase, r = r' * s + phase, with taps a = first + t * every:  pixel r' + (phase + p - first*d) / s - t * (every*d /
+// s). That is a patch again, of dy: one product a phase.
 template <class T>
 void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx,
                    const Tensor& dbelow) {
@@ -300,22 +300,24 @@ void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, con
         a.step_row = -int(down.every * g.dilation / g.stride), a.step_col = -int(across.every * g.dilation / g.stride);
         a.taps_in_row = int(std::max<int64_t>(across.count, 1));
         a.lines = pixels, a.length = k;
-        const TurnedWeights<C, v> b{w.ptr<C>(),      int(g.kw),          int(g.c),      int(g.o), int(down.first),
-                                    int(down.every), int(across.first), int(across.every), a.taps_in_row, g.c, k};
-        return parts(a, b,
-                     DataGradientEpilogue<T>{order, pixels, int(g.h), int(g.w), int(g.c), below, int(g.stride),
-                                             int(phase_row), int(phase_col), optional<C>(bias), dx.ptr<T>(),
-                                             optional<T>(dbelow)});
+        const TurnedWeights<C, v> b{
+            w.ptr<C>(),        int(g.kw),     int(g.c), int(g.o), int(down.first), int(down.every), int(across.first),
+            int(across.every), a.taps_in_row, g.c,      k};
+        return parts(
+            a, b,
+            DataGradientEpilogue<T>{order, pixels, int(g.h), int(g.w), int(g.c), below, int(g.stride), int(phase_row),
+                                    int(phase_col), optional<C>(bias), dx.ptr<T>(), optional<T>(dbelow)});
       });
     }
 }
 
-// Few rows and columns, a long sum: split it, until there are some hundred tiles for the GPU's processors. Into how many
-// parts depends on the shapes alone, and they are added in order.
+// Few rows and columns, a long sum: split it, until there are some hundred tiles for the GPU's processors. Into how
+// many parts depends on the shapes alone, and they are added in order.
 template <class T>
 void weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw, const Tensor& below) {
   using C = Compute<T>;
-  const int64_t rows = g.kh * g.kw * g.c, pixels = g.n * g.oh * g.ow, tiles = ((rows + 127) / 128) * ((g.o + 127) / 128);
+  const int64_t rows = g.kh * g.kw * g.c, pixels = g.n * g.oh * g.ow,
+                tiles = ((rows + 127) / 128) * ((g.o + 127) / 128);
   const int64_t wanted = std::clamp<int64_t>(std::min(512 / std::max<int64_t>(tiles, 1), pixels / 512), 1, 256);
   const int64_t k_each = std::max<int64_t>((pixels / wanted + 31) / 32 * 32, 32);
   const ProductSize size{rows, g.o, pixels, k_each};
@@ -326,8 +328,7 @@ void weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, T
     return parts(patches_of_x<T, false, v>(g, x, below, /*by_fours=*/false), Rows<T, v>{dy.ptr<T>(), pixels, g.o},
                  WeightGradientEpilogue<C>{rows, g.o, sums.ptr<C>()});
   });
-  if (split)
-    for_each(dw.device(), rows * g.o, SumOfParts<C>{rows * g.o, size.splits(), sums.ptr<C>(), dw.ptr<C>()});
+  if (split) for_each(dw.device(), rows * g.o, SumOfParts<C>{rows * g.o, size.splits(), sums.ptr<C>(), dw.ptr<C>()});
 }
 
 }  // namespace

@@ -64,8 +64,8 @@ std::string description() {
   check_result(cudaGetDeviceProperties(&properties, chosen), "cudaGetDeviceProperties");
   int runtime = 0;
   cudaRuntimeGetVersion(&runtime);
-  return text(properties.name, " (cuda:", chosen, "), ", properties.totalGlobalMem >> 30, " GB, CUDA ", runtime / 1000, ".",
-              runtime % 1000 / 10);
+  return text(properties.name, " (cuda:", chosen, "), ", properties.totalGlobalMem >> 30, " GB, CUDA ", runtime / 1000,
+              ".", runtime % 1000 / 10);
 }
 
 void use(int index) {
@@ -241,8 +241,9 @@ bool emulated() { return false; }
 bool has_tensor_cores() { return false; }
 std::string description() { return "built without CUDA"; }
 static void need_gpu() {
-  fail("there is no GPU to use: this program was built without CUDA. Install NVIDIA's CUDA Toolkit (nvcc) and run make "
-       "again, or use --device cpu");
+  fail(
+      "there is no GPU to use: this program was built without CUDA. Install NVIDIA's CUDA Toolkit (nvcc) and run make "
+      "again, or use --device cpu");
 }
 #endif
 
@@ -252,7 +253,7 @@ void use(int index) {
 }
 void synchronize() {}
 
-static std::vector<std::function<void()>>* recording = nullptr;
+static std::vector<std::function<void()> >* recording = nullptr;
 bool recording_graph() { return recording != nullptr; }
 
 // At once, or when the graph that is being recorded runs.
@@ -291,7 +292,7 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
 struct Graph::State {
   memory::Pool pool = memory::make_pool(Device::cuda);
   int runs = 0;
-  std::vector<std::function<void()>> recorded;
+  std::vector<std::function<void()> > recorded;
 
   void record(const std::function<void()>& work) {
     recorded.clear();

@@ -65,8 +65,7 @@ struct Machine {  // runs one block at a time, on one thread of the CPU
 
   void run_block(const Launch& launch, int64_t block);
   void shuffle() {
-    for (size_t i = order.size(); i > 1; i--)
-      std::swap(order[i - 1], order[size_t(random_bits(seed, draws++) % i)]);
+    for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[size_t(random_bits(seed, draws++) % i)]);
   }
   void set_thread(int t) {
     running = t;
@@ -81,7 +80,8 @@ struct Machine {  // runs one block at a time, on one thread of the CPU
 thread_local Machine machine;
 
 void fiber_main() {
-  ACINUS_TELL_SANITIZER(__sanitizer_finish_switch_fiber(nullptr, &machine.scheduler_stack, &machine.scheduler_stack_bytes));
+  ACINUS_TELL_SANITIZER(
+      __sanitizer_finish_switch_fiber(nullptr, &machine.scheduler_stack, &machine.scheduler_stack_bytes));
   machine.threads_from_here();
   machine.leave(/*for_good=*/true);
 }
@@ -117,7 +117,8 @@ void Machine::enter(Fiber* f) {
 void Machine::leave(bool for_good) {
   Fiber* f = fiber;
   if (for_good) f->begun = false;
-  ACINUS_TELL_SANITIZER(__sanitizer_start_switch_fiber(for_good ? nullptr : &f->fake_stack, scheduler_stack, scheduler_stack_bytes));
+  ACINUS_TELL_SANITIZER(
+      __sanitizer_start_switch_fiber(for_good ? nullptr : &f->fake_stack, scheduler_stack, scheduler_stack_bytes));
   swapcontext(&f->context, &scheduler);
   ACINUS_TELL_SANITIZER(__sanitizer_finish_switch_fiber(f->fake_stack, &scheduler_stack, &scheduler_stack_bytes));
 }
@@ -125,7 +126,8 @@ void Machine::leave(bool for_good) {
 // All threads wait or have ended. Lets those go on whose barrier is complete; says what is wrong if there are none.
 std::string Machine::check_barriers() {
   const auto count = [&](size_t begin, size_t end, Where where) {
-    return std::count_if(threads.begin() + int64_t(begin), threads.begin() + int64_t(end), [&](const Thread& t) { return t.where == where; });
+    return std::count_if(threads.begin() + int64_t(begin), threads.begin() + int64_t(end),
+                         [&](const Thread& t) { return t.where == where; });
   };
   const auto release = [&](size_t begin, size_t end, Where where, const char* whom) -> std::string {
     const auto waiting = count(begin, end, where);
@@ -216,7 +218,8 @@ void collective() { machine.threads[size_t(machine.running)].collectives++; }
 void* exchange_slot(int lane) { return &machine.slots[size_t(machine.running / 32 * 32 + lane)]; }
 
 void run(const Launch& launch) {
-  parallel(launch.blocks, launch.blocks * launch.threads > 1 << 12, [&](int64_t block) { machine.run_block(launch, block); });
+  parallel(launch.blocks, launch.blocks * launch.threads > 1 << 12,
+           [&](int64_t block) { machine.run_block(launch, block); });
 }
 
 }  // namespace acinus::emulate

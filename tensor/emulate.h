@@ -1,5 +1,5 @@
-// CUDA without a GPU: what a kernel is written with, given a meaning on the CPU. So the same source runs in the tests of
-// any machine, under the address sanitizer, and step by step in a debugger (break in the kernel, print threadIdx).
+// CUDA without a GPU: what a kernel is written with, given a meaning on the CPU. So the same source runs in the tests
+// of any machine, under the address sanitizer, and step by step in a debugger (break in the kernel, print threadIdx).
 //
 // The blocks of a grid are shared out among the CPU's threads. The threads of a block run one at a time, each until it
 // comes to a barrier, in an order drawn anew after each: a kernel that needs a barrier and has none reads what is not
@@ -10,8 +10,8 @@
 //   - a barrier that some threads of the block do not come to, or at which they wait in different places
 //   - a warp's collective step (a shuffle, a matrix product) that only some of its 32 threads take
 //
-// What it does not know: how fast anything is, and that a GPU's blocks run at the same time: two blocks that write to one
-// place are found by compute-sanitizer's racecheck on a real one (dev/gpu_check.sh).
+// What it does not know: how fast anything is, and that a GPU's blocks run at the same time: two blocks that write to
+// one place are found by compute-sanitizer's racecheck on a real one (dev/gpu_check.sh).
 #pragma once
 #include <cstdint>
 #include <cstring>

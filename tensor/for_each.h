@@ -6,14 +6,14 @@
 //
 //   map(SigmoidForward{}, x)                    y[i] = f(x[i]),      for tensors of one shape
 //   for_each(device, n, body)                   body(i) for i = 0 .. n-1, in any order, none depending on another
-//   for_each_row(device, rows, columns, body)   the same for the columns of rows: body(row, begin, end) does some of them
-//   reduce(f, x, ...)                           sum over i of f(x[i], ...), a scalar tensor
+//   for_each_row(device, rows, columns, body)   the same for the columns of rows: body(row, begin, end) does some of
+//   them reduce(f, x, ...)                           sum over i of f(x[i], ...), a scalar tensor
 //   reduce_columns<T>(device, groups, rows, columns, f)     sums over the rows of each (rows x columns) group
 //
-// On the CPU these are loops shared by all threads and vectorised by the compiler. On the GPU the same functor runs in a
-// kernel, an element a thread. HD marks what must compile for both. (Functors have names because they must: nvcc turns
-// a lambda for both sides into a call through a pointer on the CPU's.) A functor of map or reduce is given what T is
-// calculated in, float for bfloat16.
+// On the CPU these are loops shared by all threads and vectorised by the compiler. On the GPU the same functor runs in
+// a kernel, an element a thread. HD marks what must compile for both. (Functors have names because they must: nvcc
+// turns a lambda for both sides into a call through a pointer on the CPU's.) A functor of map or reduce is given what T
+// is calculated in, float for bfloat16.
 //
 // Sums are made over blocks of a *fixed* size, and the blocks' sums are then added in order. The blocks do
 // not depend on the number of threads, so neither do the results, to the last bit.
@@ -175,7 +175,8 @@ template <class F>
 Tensor sum_on_gpu(int64_t n, const F& f) {
   const int64_t blocks = std::clamp<int64_t>(n / (16 * threads_a_block), 1, 1024);
   Tensor sums({blocks}, DType::f64, Device::cuda);
-  launch(typeid(F).name(), sum_kernel<F>, blocks, threads_a_block, sizeof(double[threads_a_block]), n, f, sums.ptr<double>());
+  launch(typeid(F).name(), sum_kernel<F>, blocks, threads_a_block, sizeof(double[threads_a_block]), n, f,
+         sums.ptr<double>());
   return sums;
 }
 #endif

@@ -51,13 +51,14 @@ void launch(emulate::Launch launch);  // runs it, or keeps it for the Graph that
 
 // Asks the GPU to run a kernel; `name` is for messages.
 template <class... P, class... A>
-void launch(const char* name, void (*kernel)(P...), int64_t blocks, int threads, size_t shared_bytes, const A&... args) {
+void launch(const char* name, void (*kernel)(P...), int64_t blocks, int threads, size_t shared_bytes,
+            const A&... args) {
   if (blocks == 0) return;
   check(blocks < (int64_t(1) << 31), name, ": ", blocks, " blocks are more than a GPU takes; use a smaller batch");
 #ifdef __CUDACC__
   if (shared_bytes > 48 << 10)
-    cuda::check_result(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)), name);
+    cuda::check_result(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)),
+                       name);
   kernel<<<unsigned(blocks), unsigned(threads), shared_bytes, cuda::stream()>>>(P(args)...);
   cuda::check_launch(name);
 #else

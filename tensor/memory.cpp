@@ -182,7 +182,8 @@ std::shared_ptr<void> allocate(int64_t bytes, Device device) {
   void* block = take(*cache, size);
   std::shared_ptr<void> owner(block, [size, cache](void* block) { keep(*cache, block, size); });
   // All bits set is a NaN in every type of float.
-  if (poisoning) device == Device::cpu ? void(std::memset(block, 0xFF, size_t(size))) : cuda::fill_bytes(block, 0xFF, size);
+  if (poisoning)
+    device == Device::cpu ? void(std::memset(block, 0xFF, size_t(size))) : cuda::fill_bytes(block, 0xFF, size);
   return owner;
 }
 

@@ -114,8 +114,7 @@ NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
     // Two passes: the mean first, then deviations from it. sum(x^2) - mean^2 would cancel in float32.
     Tensor sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, Element<T>{x.ptr<T>()});
     Tensor mean = group_mean<C>(g, sums);
-    sums =
-        reduce_columns<C>(x.device(), g.images, g.rows, g.channels, SquaredDeviation<T>{x.ptr<T>(), mean.ptr<C>()});
+    sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, SquaredDeviation<T>{x.ptr<T>(), mean.ptr<C>()});
     return NormStatistics{mean, group_mean<C>(g, sums)};
   });
 }

@@ -2,7 +2,8 @@
 //
 // Letters, the same everywhere: N images, H rows, W columns, C channels in, O channels out, K kernel side;
 // OH, OW rows and columns out. dx is the gradient of the loss with respect to x, of x's shape.
-// Ops take float32 or float64, not mixed. Every op throws Error on shapes that do not fit.
+// Ops take float32 or float64, not mixed, on one device. Those that a network is made of also take bfloat16, with
+// weights in float32 (sums, losses and softmax do not). Every op throws Error on shapes that do not fit.
 #pragma once
 #include "tensor/autograd.h"
 #include "tensor/conv.h"
@@ -20,6 +21,8 @@ Tensor leaky_relu(const Tensor& x, double slope = 0.01);  // y = x > 0 ? x : slo
 Tensor sigmoid(const Tensor& x);                          // y = 1 / (1 + exp(-x))
 // y = x / (1-p) with probability 1-p, else 0: the expected value stays. Which elements fall is a function of seed.
 Tensor dropout(const Tensor& x, double p, uint64_t seed);
+
+Tensor cast(const Tensor& x, DType dtype);  // y = x in another type; the gradient goes back in x's
 
 // ---- reductions -----------------------------------------------------------------------------------------------
 

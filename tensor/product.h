@@ -2,8 +2,8 @@
 // *operand* computes where in memory each element is (conv_cuda.cu), and an *epilogue* takes what has been computed.
 // docs/kernels.md leads up to this page step by step.
 //
-// A block of threads computes a tile of C. It goes along K in short steps; at each, the threads bring a tile of A and one
-// of B into shared memory, each number once, and then use it as often as the tile of C is wide:
+// A block of threads computes a tile of C. It goes along K in short steps; at each, the threads bring a tile of A and
+// one of B into shared memory, each number once, and then use it as often as the tile of C is wide:
 //
 //                  B     +------+
 //                        | step |          for each step:   tiles of A and B -> shared memory
@@ -22,9 +22,9 @@
 //   const Value* place(Line, int64_t j) const    where elements j, j+1, ... lie together (null: they are 0), if the
 //                                      operand is `vector`: then up to 16 bytes' worth do, from any multiple of that on
 //
-// and an epilogue is called with four numbers of C, one below the other:   epilogue(split, m, n, values),   m a multiple
-// of 4; some of the rows may be beyond M, which it knows. With k_each < K the sum is split: `split` s is the sum from k =
-// s * k_each on, and somebody has to add them up.
+// and an epilogue is called with four numbers of C, one below the other:   epilogue(split, m, n, values),   m a
+// multiple of 4; some of the rows may be beyond M, which it knows. With k_each < K the sum is split: `split` s is the
+// sum from k = s * k_each on, and somebody has to add them up.
 #pragma once
 #include "tensor/kernel.h"
 
@@ -41,8 +41,8 @@ HD T zero_or(const T* place) {
   return place ? *place : T(0);
 }
 
-// Which of the threads' work on a tile of `Width` lines-or-elements x `Depth` steps of k is this thread's: runs of `Run`
-// elements that lie together, `runs` of them.
+// Which of the threads' work on a tile of `Width` lines-or-elements x `Depth` steps of k is this thread's: runs of
+// `Run` elements that lie together, `runs` of them.
 template <class Operand, int Width, int Depth, int Run, int Threads>
 struct Share {
   static constexpr int length = Operand::along_k ? Depth : Width, lines = Operand::along_k ? Width : Depth;
@@ -59,13 +59,13 @@ struct Carrier {
   using Mine = Share<Operand, Width, Depth, Run, Threads>;
   using Line = typename Operand::Line;
   const Operand& operand;
-  int64_t first;            // line or element of the operand where the tile begins, across k
+  int64_t first;             // line or element of the operand where the tile begins, across k
   Line lines[Mine::runs]{};  // where they are the same at every step
   Stage values[Mine::runs][Run];
 
   __device__ Carrier(const Operand& operand, int64_t first) : operand(operand), first(first) {
     if constexpr (Operand::along_k) {
-ACINUS_UNROLL
+      ACINUS_UNROLL
       for (int r = 0; r < Mine::runs; r++) {
         const int64_t i = first + Mine::line(r);
         if (i < operand.lines) lines[r] = operand.line(i);
@@ -74,13 +74,13 @@ ACINUS_UNROLL
   }
 
   __device__ void fetch(int64_t k) {
-ACINUS_UNROLL
+    ACINUS_UNROLL
     for (int r = 0; r < Mine::runs; r++) {
       const int64_t line = (Operand::along_k ? first : k) + Mine::line(r);
       const int64_t element = (Operand::along_k ? k : first) + Mine::element(r);
       if (!Mine::is_there(r)) continue;
       if (line >= operand.lines || element >= operand.length) {
-ACINUS_UNROLL
+        ACINUS_UNROLL
         for (int e = 0; e < Run; e++) values[r][e] = Stage(0);
         continue;
       }
@@ -88,7 +88,7 @@ ACINUS_UNROLL
       if constexpr (Operand::vector) {
         take_together(operand.place(where, element), values[r]);
       } else {
-ACINUS_UNROLL
+        ACINUS_UNROLL
         for (int e = 0; e < Run; e++)
           values[r][e] = element + e < operand.length ? Convert::stage(operand.at(where, element + e)) : Stage(0);
       }
@@ -98,20 +98,20 @@ ACINUS_UNROLL
   template <class Value>
   __device__ static void take_together(const Value* place, Stage (&to)[Run]) {
     constexpr int sixteens = Run * int(sizeof(Value)) / 16, each = 16 / int(sizeof(Value));
-ACINUS_UNROLL
+    ACINUS_UNROLL
     for (int s = 0; s < sixteens; s++) {
       Sixteen bytes{};
       if (place) bytes = reinterpret_cast<const Sixteen*>(place)[s];
       Value some[each];
       memcpy(some, &bytes, 16);
-ACINUS_UNROLL
+      ACINUS_UNROLL
       for (int e = 0; e < each; e++) to[s * each + e] = Convert::stage(some[e]);
     }
   }
 
   // tile[line][element], rows `stride` long
   __device__ void put(Stage* tile, int stride) const {
-ACINUS_UNROLL
+    ACINUS_UNROLL
     for (int r = 0; r < Mine::runs; r++) {
       if (!Mine::is_there(r)) continue;
       Sixteen bytes;
@@ -123,13 +123,12 @@ ACINUS_UNROLL
 
   // tile[k][across], whichever way the operand lies
   __device__ void put_by_k(Stage* tile, int stride) const {
-ACINUS_UNROLL
-    for (int r = 0; r < Mine::runs; r++)
-ACINUS_UNROLL
-      for (int e = 0; e < Run; e++)
-        if (Mine::is_there(r))
-          tile[Operand::along_k ? (Mine::element(r) + e) * stride + Mine::line(r)
-                                : Mine::line(r) * stride + Mine::element(r) + e] = values[r][e];
+    ACINUS_UNROLL
+    for (int r = 0; r < Mine::runs; r++) ACINUS_UNROLL
+    for (int e = 0; e < Run; e++)
+      if (Mine::is_there(r))
+        tile[Operand::along_k ? (Mine::element(r) + e) * stride + Mine::line(r)
+                              : Mine::line(r) * stride + Mine::element(r) + e] = values[r][e];
   }
 };
 
@@ -137,7 +136,8 @@ ACINUS_UNROLL
 struct TileOf {
   int64_t m, n, split;
   __device__ TileOf(int64_t rows, int64_t columns, int64_t tiles_m, int64_t tiles_n)
-      : m(blockIdx.x / tiles_n % tiles_m * rows), n(blockIdx.x % tiles_n * columns),
+      : m(blockIdx.x / tiles_n % tiles_m * rows),
+        n(blockIdx.x % tiles_n * columns),
         split(blockIdx.x / tiles_n / tiles_m) {}
 };
 
@@ -166,7 +166,8 @@ struct Tiled {
 };
 
 template <class C, class A, class B, class Epilogue>
-__global__ void __launch_bounds__(Tiled::threads) tiled_product(ProductSize size, int64_t tiles_m, int64_t tiles_n, A a, B b, Epilogue epilogue) {
+__global__ void __launch_bounds__(Tiled::threads)
+    tiled_product(ProductSize size, int64_t tiles_m, int64_t tiles_n, A a, B b, Epilogue epilogue) {
   constexpr int depth = Tiled::depth, stride = Tiled::stride;
   auto& tiles = shared_memory<Tiled::Tiles<C>>();
   const TileOf tile(Tiled::width, Tiled::width, tiles_m, tiles_n);
@@ -188,12 +189,10 @@ __global__ void __launch_bounds__(Tiled::threads) tiled_product(ProductSize size
       carry_b.fetch(k + depth);
     }
     const C *at = tiles.a[now] + row, *bt = tiles.b[now] + column;
-ACINUS_UNROLL
-    for (int kk = 0; kk < depth; kk++)
-ACINUS_UNROLL
-      for (int i = 0; i < 4; i++)
-ACINUS_UNROLL
-        for (int j = 0; j < 4; j++) sum[i][j] += at[kk * stride + i] * bt[kk * stride + j];
+    ACINUS_UNROLL
+    for (int kk = 0; kk < depth; kk++) ACINUS_UNROLL
+    for (int i = 0; i < 4; i++) ACINUS_UNROLL
+    for (int j = 0; j < 4; j++) sum[i][j] += at[kk * stride + i] * bt[kk * stride + j];
   }
   for (int j = 0; j < 4; j++) {
     const C values[4] = {sum[0][j], sum[1][j], sum[2][j], sum[3][j]};
@@ -204,7 +203,8 @@ ACINUS_UNROLL
 
 template <class C, class A, class B, class Epilogue>
 void launch_tiled(const char* name, const ProductSize& size, const A& a, const B& b, const Epilogue& epilogue) {
-  const int64_t tiles_m = (size.m + Tiled::width - 1) / Tiled::width, tiles_n = (size.n + Tiled::width - 1) / Tiled::width;
+  const int64_t tiles_m = (size.m + Tiled::width - 1) / Tiled::width,
+                tiles_n = (size.n + Tiled::width - 1) / Tiled::width;
   launch(name, tiled_product<C, A, B, Epilogue>, size.splits() * tiles_m * tiles_n, Tiled::threads,
          sizeof(Tiled::Tiles<C>), size, tiles_m, tiles_n, a, b, epilogue);
 }
@@ -236,9 +236,9 @@ struct Tf32 {
   }
 };
 
-// 128 threads, four warps, a tile of 128 x Columns: each warp takes a quarter of it, half the rows and half the columns.
-// (pad: rows of shared memory are a little longer, or numbers below each other would lie in the same of its 32 banks,
-// which answer one request at a time.)
+// 128 threads, four warps, a tile of 128 x Columns: each warp takes a quarter of it, half the rows and half the
+// columns. (pad: rows of shared memory are a little longer, or numbers below each other would lie in the same of its 32
+// banks, which answer one request at a time.)
 template <class Type, int Columns, bool A_along_k, bool B_along_k>
 struct TensorTiles {
   using Stage = typename Type::Stage;
@@ -259,7 +259,8 @@ struct TensorTiles {
 };
 
 template <class Type, int Columns, class A, class B, class Epilogue>
-__global__ void __launch_bounds__(128) tensor_product(ProductSize size, int64_t tiles_m, int64_t tiles_n, A a, B b, Epilogue epilogue) {
+__global__ void __launch_bounds__(128)
+    tensor_product(ProductSize size, int64_t tiles_m, int64_t tiles_n, A a, B b, Epilogue epilogue) {
   // Older GPUs have no such tensor cores. The kernel is compiled for them too, and never launched (choose_algorithm).
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   namespace wmma = nvcuda::wmma;
@@ -275,10 +276,9 @@ __global__ void __launch_bounds__(128) tensor_product(ProductSize size, int64_t 
   Carrier<A, Stage, Type, Tiles::rows, depth, Type::run, Tiles::threads> carry_a(a, tile.m);
   Carrier<B, Stage, Type, Columns, depth, Type::run, Tiles::threads> carry_b(b, tile.n);
   wmma::fragment<wmma::accumulator, 16, 16, Type::fragment_k, float> sum[high][wide];
-ACINUS_UNROLL
-  for (int i = 0; i < high; i++)
-ACINUS_UNROLL
-    for (int j = 0; j < wide; j++) wmma::fill_fragment(sum[i][j], 0.0f);
+  ACINUS_UNROLL
+  for (int i = 0; i < high; i++) ACINUS_UNROLL
+  for (int j = 0; j < wide; j++) wmma::fill_fragment(sum[i][j], 0.0f);
 
   const int64_t begin = tile.split * size.k_each;
   const int64_t end = begin + size.k_each < size.k ? begin + size.k_each : size.k;
@@ -298,21 +298,22 @@ ACINUS_UNROLL
     wmma::fragment<wmma::matrix_a, 16, 16, Type::fragment_k, typename Type::Fragment, LayoutA> left[high];
     wmma::fragment<wmma::matrix_b, 16, 16, Type::fragment_k, typename Type::Fragment, LayoutB> right;
     using Pointer = const std::conditional_t<std::is_same_v<Stage, bf16>, __nv_bfloat16, float>*;
-    const auto at = reinterpret_cast<Pointer>(tiles.factors.a[now]), bt = reinterpret_cast<Pointer>(tiles.factors.b[now]);
-ACINUS_UNROLL
+    const auto at = reinterpret_cast<Pointer>(tiles.factors.a[now]),
+               bt = reinterpret_cast<Pointer>(tiles.factors.b[now]);
+    ACINUS_UNROLL
     for (int kk = 0; kk < depth; kk += Type::fragment_k) {
-ACINUS_UNROLL
+      ACINUS_UNROLL
       for (int i = 0; i < high; i++) {
         const int m = row + 16 * i;
         wmma::load_matrix_sync(left[i], at + (A::along_k ? m * Tiles::stride_a + kk : kk * Tiles::stride_a + m),
                                Tiles::stride_a);
       }
-ACINUS_UNROLL
+      ACINUS_UNROLL
       for (int j = 0; j < wide; j++) {
         const int n = column + 16 * j;
         wmma::load_matrix_sync(right, bt + (B::along_k ? n * Tiles::stride_b + kk : kk * Tiles::stride_b + n),
                                Tiles::stride_b);
-ACINUS_UNROLL
+        ACINUS_UNROLL
         for (int i = 0; i < high; i++) wmma::mma_sync(sum[i][j], left[i], right, sum[i][j]);
       }
     }
@@ -322,22 +323,21 @@ ACINUS_UNROLL
   // were, a fragment at a time. Each thread takes two columns of four numbers.
   __syncthreads();
   float* patch = tiles.patch[warp];
-ACINUS_UNROLL
-  for (int i = 0; i < high; i++)
-ACINUS_UNROLL
-    for (int j = 0; j < wide; j++) {
-      wmma::store_matrix_sync(patch, sum[i][j], Tiles::patch_stride, wmma::mem_row_major);
-      __syncwarp();
-ACINUS_UNROLL
-      for (int part = lane; part < 64; part += 32) {
-        const int64_t m = tile.m + row + 16 * i + part / 16 * 4, n = tile.n + column + 16 * j + part % 16;
-        const float* from = patch + part / 16 * 4 * Tiles::patch_stride + part % 16;
-        const float values[4] = {from[0], from[Tiles::patch_stride], from[2 * Tiles::patch_stride],
-                                 from[3 * Tiles::patch_stride]};
-        if (m < size.m && n < size.n) epilogue(tile.split, m, n, values);
-      }
-      __syncwarp();
+  ACINUS_UNROLL
+  for (int i = 0; i < high; i++) ACINUS_UNROLL
+  for (int j = 0; j < wide; j++) {
+    wmma::store_matrix_sync(patch, sum[i][j], Tiles::patch_stride, wmma::mem_row_major);
+    __syncwarp();
+    ACINUS_UNROLL
+    for (int part = lane; part < 64; part += 32) {
+      const int64_t m = tile.m + row + 16 * i + part / 16 * 4, n = tile.n + column + 16 * j + part % 16;
+      const float* from = patch + part / 16 * 4 * Tiles::patch_stride + part % 16;
+      const float values[4] = {from[0], from[Tiles::patch_stride], from[2 * Tiles::patch_stride],
+                               from[3 * Tiles::patch_stride]};
+      if (m < size.m && n < size.n) epilogue(tile.split, m, n, values);
     }
+    __syncwarp();
+  }
 #endif
 }
 

@@ -12,9 +12,7 @@
 namespace acinus {
 
 int64_t size_of(DType dtype) { return dtype == DType::f32 ? 4 : dtype == DType::f64 ? 8 : 2; }
-const char* name(DType dtype) {
-  return dtype == DType::f32 ? "float32" : dtype == DType::f64 ? "float64" : "bfloat16";
-}
+const char* name(DType dtype) { return dtype == DType::f32 ? "float32" : dtype == DType::f64 ? "float64" : "bfloat16"; }
 const char* name(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
 
 // ---- Shape ----------------------------------------------------------------------------------------------------
@@ -47,7 +45,10 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape) {
 // ---- making tensors -------------------------------------------------------------------------------------------
 
 Tensor::Tensor(const Shape& shape, DType dtype, Device device)
-    : shape_(shape), dtype_(dtype), device_(device), storage_(memory::allocate(shape.elements() * size_of(dtype), device)) {}
+    : shape_(shape),
+      dtype_(dtype),
+      device_(device),
+      storage_(memory::allocate(shape.elements() * size_of(dtype), device)) {}
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
   Tensor t(shape, dtype, device);

@@ -116,8 +116,8 @@ class Tensor {
   Tensor detach() const;                       // same elements, no gradient: what an op's closure should capture
   Tensor viewed_as(const Shape& shape) const;  // same elements under another shape, no gradient (see reshape in ops.h)
   Tensor permuted(const std::vector<int>& axes) const;  // a copy whose axis i is this tensor's axes[i], no gradient
-  // Overwrites the elements in place; same shape, any dtype and device. A backward() that still needs the old ones would compute
-  // wrong gradients without a word: change parameters between a backward() and the next forward pass.
+  // Overwrites the elements in place; same shape, any dtype and device. A backward() that still needs the old ones
+  // would compute wrong gradients without a word: change parameters between a backward() and the next forward pass.
   void copy_from(const Tensor& source);
   bool is_unique() const { return storage_.use_count() == 1; }  // does no other tensor share the elements?
 

@@ -1,4 +1,5 @@
-// check_reference DIR: runs every .safetensors case of a folder, as PyTorch computed it, in float64 and float32.
+// check_reference DIR [cpu|cuda]: runs every .safetensors case of a folder, as PyTorch computed it, in float64 and
+// float32.
 // One line a case with the largest relative error of all results and gradients; exit code 1 on a mismatch, an op
 // we do not know, or an empty folder, 2 on bad usage.
 //
@@ -26,6 +27,8 @@ struct Tolerance {
 };
 constexpr Tolerance tolerances[] = {{DType::f64, 1e-9, 1e-7}, {DType::f32, 1e-4, 1e-4}};
 
+Device device = Device::cpu;
+
 struct Case {
   SafeTensors file;
   json attrs{};
@@ -37,7 +40,7 @@ struct Case {
   double worst = 0;                                // the largest error so far
   std::string worst_name{};
 
-  Tensor get(const std::string& name) const { return file[name].to(dtype); }
+  Tensor get(const std::string& name) const { return file[name].to(dtype).to(device); }
   void compare(const std::string& name, const Tensor& ours) {  // ours already in PyTorch's layout
     const std::vector<double> a = ours.to_vector<double>(), b = file[name].to_vector<double>();
     // A scalar is stored with shape (1).
@@ -161,7 +164,9 @@ void run_optimizer(Case& c, const std::string& op) {
   const std::vector<double> g = gradients.to_vector<double>();
   std::vector<double> path;
   for (int64_t step = 0; step < steps; step++) {
-    p.set_grad(Tensor::from({n}, std::vector<double>(g.begin() + step * n, g.begin() + (step + 1) * n)).to(c.dtype));
+    p.set_grad(Tensor::from({n}, std::vector<double>(g.begin() + step * n, g.begin() + (step + 1) * n))
+                   .to(c.dtype)
+                   .to(device));
     optimizer->step(lr);
     for (double v : p.to_vector<double>()) path.push_back(v);
   }
@@ -201,6 +206,7 @@ void train_unet(Case& c, uint64_t disturbance = 0) {
   options.norm_groups = c.attrs.at("norm_groups");
   UNet net(options, /*seed=*/1);
   net.to(c.dtype);
+  net.to(device);
   SafeTensors start;
   for (const auto& [name, tensor] : c.file.tensors)
     if (name.rfind("param.", 0) == 0) start.tensors.emplace_back(name.substr(6), tensor);
@@ -245,7 +251,9 @@ void run_unet(Case& c) {
     train_unet(trial);
     trial.dtype = DType::f64;
     trial.measuring = true;
+    const Device before = std::exchange(device, Device::cpu);
     for (uint64_t seed = 1; seed <= 12; seed++) train_unet(trial, seed);
+    device = before;
     c.sensitivity = trial.sensitivity;
   }
   train_unet(c);
@@ -287,10 +295,12 @@ bool run(const std::filesystem::path& path) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: check_reference DIR\n");
+  const std::string where = argc == 3 ? argv[2] : "cpu";
+  if (argc < 2 || argc > 3 || (where != "cpu" && where != "cuda")) {
+    std::fprintf(stderr, "usage: check_reference DIR [cpu|cuda]\n");
     return 2;
   }
+  device = where == "cpu" ? Device::cpu : Device::cuda;
   if (!std::filesystem::is_directory(argv[1])) fail(argv[1], " is not a folder");
   std::vector<std::filesystem::path> paths;
   for (const auto& entry : std::filesystem::directory_iterator(argv[1]))

@@ -15,7 +15,9 @@ struct DropoutBody {
   uint64_t seed;
   const T* x;
   T* y;
-  HD void operator()(int64_t i) const { y[i] = random_uniform(seed, uint64_t(i)) < p ? T(0) : T(x[i] * Compute<T>(1 / (1 - p))); }
+  HD void operator()(int64_t i) const {
+    y[i] = random_uniform(seed, uint64_t(i)) < p ? T(0) : T(x[i] * Compute<T>(1 / (1 - p)));
+  }
 };
 
 static Tensor apply_dropout(const Tensor& x, double p, uint64_t seed) {
