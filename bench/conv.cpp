@@ -74,7 +74,7 @@ Line time_layer(const Layer& layer, int64_t batch, int64_t repeat) {
   const Tensor x = random_values({batch, size, size, layer.in}, 1), w = random_values({k, k, layer.in, layer.out}, 2),
                bias = random_values({layer.out}, 3), dy = random_values({batch, size, size, layer.out}, 4);
   Tensor y(dy.shape()), dx(x.shape()), dw(w.shape());
-  const ConvAlgorithm chosen = choose_algorithm("conv", g, ConvAlgorithm::automatic);
+  const ConvAlgorithm chosen = choose_algorithm("conv", g, ConvAlgorithm::automatic, x);
 
   const ConvAlgorithm algorithms[] = {ConvAlgorithm::winograd, ConvAlgorithm::view, ConvAlgorithm::gather};
   const auto can = [&](size_t a) { return k == 3 || algorithms[a] != ConvAlgorithm::winograd; };
