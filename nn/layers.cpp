@@ -1,5 +1,7 @@
 #include "nn/layers.h"
 
+#include "tensor/device.h"
+
 namespace acinus {
 
 static Tensor initial(Init init, const Shape& shape, int64_t fan_in, int64_t fan_out, Random& random) {
@@ -57,6 +59,7 @@ Tensor Linear::operator()(const Tensor& x) {
 Tensor Dropout::operator()(const Tensor& x) {
   const bool drops = training() && p_ > 0;
   check(!drops || !recomputing(), "Dropout: within recompute() other elements would fall the second time");
+  check(!drops || !cuda::recording_graph(), "Dropout: in a cuda::Graph the same elements would fall every time");
   Scope scope(name());
   return drops ? dropout(x, p_, random_bits(seed_, calls_++)) : x;
 }

@@ -320,11 +320,11 @@ static ConvAlgorithm choose_on_gpu(const char* op, ConvAlgorithm wanted, DType d
 
 ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x) {
   if (x.device() == Device::cuda) return choose_on_gpu(op, wanted, x.dtype());
-  if (wanted == ConvAlgorithm::direct) return wanted;
+  if (wanted == ConvAlgorithm::direct || (x.dtype() == DType::bf16 && wanted == ConvAlgorithm::automatic))
+    return ConvAlgorithm::direct;
   check(wanted != ConvAlgorithm::tiled && wanted != ConvAlgorithm::tensor, op,
         ": the tiled and tensor algorithms are the GPU's");
-  check(x.dtype() != DType::bf16, op, ": on the CPU bfloat16 goes by the direct algorithm only; convert x ", x.shape(),
-        " with .to(DType::f32)");
+  check(x.dtype() != DType::bf16, op, ": on the CPU bfloat16 goes by the direct algorithm only");
   const bool can_view = g.stride == 1 && g.dilation == 1 && g.kh == g.kw && g.padding < g.kh;
   const bool can_winograd = can_view && g.kh == 3 && g.c > 0 && g.o > 0;
   const auto check_can = [&](bool can, const char* name, const char* kernel) {

@@ -184,7 +184,7 @@ Tensor sum_on_gpu(int64_t n, const F& f) {
 // sum over i of f(x[i], more[i]...), in float64, a scalar on x's device.
 template <class F, class... More>
 Tensor reduce_precisely(F f, const Tensor& x, const More&... more) {
-  check_same_kind("reduce", {&x, &more...});
+  check_precise("reduce", {&x, &more...});
   for (const Tensor* t : {&x, &more...})
     check(t->shape() == x.shape(), "reduce: shapes differ: ", x.shape(), " vs ", t->shape());
   const int64_t n = x.elements();

@@ -184,6 +184,12 @@ void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensor
   }
 }
 
+void check_precise(const char* op, std::initializer_list<const Tensor*> tensors) {
+  check_same_kind(op, tensors);
+  check((*tensors.begin())->dtype() != DType::bf16, op,
+        ": bfloat16 has too few digits for this; convert it with cast(x, DType::f32)");
+}
+
 void check_parameters(const char* op, const Tensor& x, std::initializer_list<const Tensor*> parameters) {
   check(bool(x), op, ": an input is empty");
   const DType dtype = x.dtype() == DType::bf16 ? DType::f32 : x.dtype();

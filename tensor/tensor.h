@@ -52,7 +52,7 @@ auto dispatch(DType dtype, F f) {
 // The same for what must not lose digits: sums, losses, parameters. bfloat16 is an Error.
 template <class F>
 auto dispatch_precise(DType dtype, F f) {
-  check(dtype != DType::bf16, "bfloat16 has too few digits for this; convert with cast(x, DType::f32)");
+  check(dtype != DType::bf16, "bfloat16 has too few digits for this");
   return dtype == DType::f32 ? f(float()) : f(double());
 }
 
@@ -143,6 +143,8 @@ std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 
 // Throws unless all tensors are of one type and on one device; `op` opens the message.
 void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensors);
+// ... and precise: not bfloat16.
+void check_precise(const char* op, std::initializer_list<const Tensor*> tensors);
 // Throws unless the parameters are on x's device and of the type that x is calculated in: float32 for bfloat16.
 void check_parameters(const char* op, const Tensor& x, std::initializer_list<const Tensor*> parameters);
 

@@ -47,7 +47,9 @@ const auto automatic = ConvAlgorithm::automatic, winograd = ConvAlgorithm::winog
 
 // The table names the CPU's algorithms. On the GPU they stand for its own.
 Device device = Device::cpu;
+bool short_on_cpu = false;  // bfloat16
 ConvAlgorithm here(ConvAlgorithm a) {
+  if (short_on_cpu) return ConvAlgorithm::direct;
   if (device == Device::cpu || a == automatic || a == ConvAlgorithm::direct) return a;
   return a == gather ? ConvAlgorithm::direct : ConvAlgorithm::tiled;
 }
@@ -409,6 +411,52 @@ TEST_CASE("ops: the GPU agrees with the CPU, and with itself", "[cuda]") {
           CHECK(same_bits(gpu.gradients[k], again.gradients[k]));
         }
     }
+}
+
+// On the CPU bfloat16 is for this test: each number is rounded where it is stored, as on the GPU, which may calculate
+// in another order between. What two roundings apart may be, in the worst case of a sum, is far more than what a wrong
+// index would let through.
+TEST_CASE("ops: bfloat16 on the GPU agrees with the CPU's, and with float64") {
+  const Poison poison;
+  int refused = 0;
+  for (const OpCase& c : cases) {
+    INFO(c.name);
+    const auto run_in = [&](DType dtype) {  // from the same numbers, which bfloat16 can hold
+      Tensors inputs = make_inputs(c, 10);
+      for (size_t i = 0; i < inputs.size(); i++) {
+        const Kind kind = c.inputs[i].kind;
+        const bool parameter = kind == weight || kind == constant || kind == positive;
+        const DType of_parameters = dtype == DType::bf16 ? DType::f32 : dtype;
+        inputs[i] = inputs[i].detach().to(DType::bf16).to(parameter ? of_parameters : dtype);
+        if (has_gradient(kind)) inputs[i].requires_grad();
+      }
+      OpCase precise = c;
+      precise.op = [&](const Tensors& x) { return cast(c.op(x), dtype == DType::bf16 ? DType::f32 : dtype); };
+      return run(precise, inputs, 10);
+    };
+    short_on_cpu = true;
+    Result cpu;
+    const std::string problem = error_of([&] { cpu = run_in(DType::bf16); });
+    short_on_cpu = false;
+    if (problem != "no error") {
+      CHECK_THAT(problem, Catch::Contains("bfloat16"));
+      refused++;
+      continue;
+    }
+    const Result exact = run_in(DType::f64);
+    CHECK(relative_error(cpu.y, exact.y) < 0.02);
+    // Of two pixels that rounding has made equal, the first is the maximum; of many pixels there are such.
+    const bool ties = c.name == std::string("conv2d_fused: large");
+    for (size_t k = 0; k < exact.gradients.size() && !ties; k++)
+      if (exact.gradients[k]) CHECK(relative_error(cpu.gradients[k], exact.gradients[k], 0.1) < 0.03);
+    if (!cuda::available()) continue;
+    const OnGpu on_gpu;
+    const Result gpu = run_in(DType::bf16);
+    CHECK(relative_error(gpu.y, cpu.y) < 0.01);
+    for (size_t k = 0; k < cpu.gradients.size(); k++)
+      if (cpu.gradients[k]) CHECK(relative_error(gpu.gradients[k], cpu.gradients[k], 0.1) < 0.02);
+  }
+  CHECK(refused == 10);  // sums, softmax, losses
 }
 
 // ---- against loops written down naively -------------------------------------------------------------------------

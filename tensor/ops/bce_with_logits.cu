@@ -23,7 +23,7 @@ struct BceBackward {
 };
 
 Tensor bce_with_logits(const Tensor& x, const Tensor& t) {
-  check_same_kind("bce_with_logits", {&x, &t});
+  check_precise("bce_with_logits", {&x, &t});
   check(x.shape() == t.shape(), "bce_with_logits: shapes differ: x ", x.shape(), " vs t ", t.shape());
   check(x.elements() > 0, "bce_with_logits: of no elements, shape ", x.shape());
   const double n = double(x.elements());

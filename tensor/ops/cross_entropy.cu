@@ -52,7 +52,7 @@ struct IsNoClass {
 };
 
 Tensor cross_entropy(const Tensor& x, const Tensor& t) {
-  check_same_kind("cross_entropy", {&x, &t});
+  check_precise("cross_entropy", {&x, &t});
   const Shape s = x.shape();
   check(s.rank() >= 1 && x.elements() > 0 && t.shape() == Shape(s.begin(), s.rank() - 1), "cross_entropy: x ", s,
         " needs targets of its shape without the last axis, got ", t.shape());

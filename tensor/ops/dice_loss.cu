@@ -39,7 +39,7 @@ struct DiceBackward {
 };
 
 Tensor dice_loss(const Tensor& p, const Tensor& t, double smooth) {
-  check_same_kind("dice_loss", {&p, &t});
+  check_precise("dice_loss", {&p, &t});
   check(p.shape() == t.shape(), "dice_loss: shapes differ: p ", p.shape(), " vs t ", t.shape());
   const Tensor overlap = reduce(DiceOverlap{}, p, t), total = reduce(DiceTotal{}, p, t);
   return record("dice_loss", map(DiceQuotient{smooth}, overlap, total), {p},

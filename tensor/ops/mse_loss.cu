@@ -19,7 +19,7 @@ struct MseBackward {
 };
 
 Tensor mse_loss(const Tensor& x, const Tensor& t) {
-  check_same_kind("mse_loss", {&x, &t});
+  check_precise("mse_loss", {&x, &t});
   check(x.shape() == t.shape(), "mse_loss: shapes differ: x ", x.shape(), " vs t ", t.shape());
   check(x.elements() > 0, "mse_loss: of no elements, shape ", x.shape());
   const double n = double(x.elements());

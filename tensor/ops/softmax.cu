@@ -36,7 +36,7 @@ struct SoftmaxBackward {  // one row
 };
 
 Tensor softmax(const Tensor& x) {
-  check_same_kind("softmax", {&x});
+  check_precise("softmax", {&x});
   check(x.shape().rank() >= 1 && x.shape()[-1] > 0, "softmax: needs a last axis to sum over, got ", x.shape());
   const int64_t c = x.shape()[-1], rows = x.elements() / c;
   Tensor y(x.shape(), x.dtype(), x.device());

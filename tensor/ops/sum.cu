@@ -20,7 +20,7 @@ struct FillWith {
 };
 
 Tensor sum(const Tensor& x) {
-  check_same_kind("sum", {&x});
+  check_precise("sum", {&x});
   return record("sum", reduce(Identity{}, x), {x}, [shape = x.shape()](const Tensor& dy, Inputs& in) {
     Tensor dx(shape, dy.dtype(), dy.device());
     dispatch_precise(dy.dtype(), [&](auto zero) {
