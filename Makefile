@@ -147,10 +147,13 @@ $(CHECKS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/%.cpp.o $(LIBRARY)
 $(BUILD)/run_tests: $(UNIT_TESTS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
 
+# The reference cases run on the CPU, and on the GPU if there is one, or one that is emulated.
+DEVICES = cpu $(if $(filter 1,$(EMULATE))$(if $(NVCC),$(shell nvidia-smi -L 2>/dev/null | grep GPU)),cuda)
 test: all tests
 	$(BUILD)/run_tests
-	@for cases in tests/cases $(REFERENCE); do \
-	  if [ -d $$cases ]; then echo "$(BUILD)/check_reference $$cases"; $(BUILD)/check_reference $$cases || exit 1; fi; done
+	@for cases in tests/cases $(REFERENCE); do for device in $(DEVICES); do \
+	  if [ -d $$cases ]; then echo "$(BUILD)/check_reference $$cases $$device"; $(BUILD)/check_reference $$cases $$device || exit 1; fi; \
+	done; done
 	@if [ -d $(METAIMAGE) ]; then echo "$(BUILD)/check_metaimage $(METAIMAGE)"; $(BUILD)/check_metaimage $(METAIMAGE); fi
 	@if [ -f tests/test_programs.sh ]; then echo "tests/test_programs.sh"; bash tests/test_programs.sh $(or $(BIN),.); fi
 
@@ -165,14 +168,14 @@ bench-read: $(BUILD)/bench_read
 
 # Tests at -O0 are compiled in half the time. g++'s -Wmaybe-uninitialized is wrong where it instruments code (its manual).
 asan:
-	@$(MAKE) test BUILD=$(BUILD)/asan OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
+	@$(MAKE) test BUILD=$(BUILD)/asan CUDA=0 OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
 	  SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -Wno-maybe-uninitialized"
 
 # Fuzzing, see tests/fuzz/fuzz.h. What libFuzzer keeps stays in build/fuzz/corpus, a finding in build/fuzz/found.
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.cpp,%,$(wildcard tests/fuzz/fuzz_*.cpp))
 FUZZ_SECONDS ?= 60
 fuzz:
-	@$(MAKE) fuzzers BUILD=$(BUILD)/fuzz CXX=clang++ OPENMP=0 OPT="-O1 -g1" \
+	@$(MAKE) fuzzers BUILD=$(BUILD)/fuzz CUDA=0 CXX=clang++ OPENMP=0 OPT="-O1 -g1" \
 	  SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined"
 	@for name in $(FUZZERS); do sh tests/fuzz/run.sh $(BUILD)/fuzz $$name $(FUZZ_SECONDS) || exit 1; done
 

@@ -13,7 +13,8 @@
 #include <omp.h>
 #endif
 
-#include "tensor/check.h"
+#include "tensor/conv.h"
+#include "tensor/device.h"
 #include "tensor/file.h"
 #include "tensor/profile.h"
 
@@ -133,6 +134,7 @@ int run_program(char** argv, const std::function<void()>& body) {
   wait_without_a_loop(argv);
   const std::string wanted = std::getenv("ACINUS_PROFILE") ? std::getenv("ACINUS_PROFILE") : "";
   if (wanted.empty() || wanted == "0") return run(argv, body);
+  cuda::synchronize_each(true);  // or the GPU would still be at an op when the next ones are asked for
   Profile profile;
   const int code = run(argv, body);
   std::fflush(stdout);  // the program's last lines first, where both go to one file
@@ -269,6 +271,39 @@ int use_threads([[maybe_unused]] int64_t threads) {
 #else
   return 1;
 #endif
+}
+
+void Machine::add_settings(Settings& s) {
+  s.add("device", device, "cpu, cuda, cuda:1 (the second GPU), or auto: a GPU if there is one");
+  s.add("precision", precision, "on a GPU: what is multiplied; bf16 is fastest, and halves the memory")
+      .one_of({"fp32", "tf32", "bf16"});
+  s.add("threads", threads, "0: all cores").between(0, 1024);
+}
+
+Device Machine::use() const {
+  use_threads(threads);
+  int64_t index = 0;
+  const bool numbered = device.starts_with("cuda:");
+  if (numbered && (!parse(device.substr(5), index) || index < 0 || index > 1023))
+    throw UsageError{"--device " + device + ": the GPUs are cuda:0, cuda:1, ..."};
+  if (!numbered && device != "auto" && device != "cpu" && device != "cuda")
+    throw UsageError{"--device " + device + ": it must be auto, cpu, cuda, or cuda:1"};
+  const bool gpu = device == "auto" ? cuda::available() && !cuda::emulated() : device != "cpu";
+  if (gpu) cuda::use(int(index));
+  if (precision != "fp32" && !gpu)
+    throw UsageError{"--precision " + precision + " is for a GPU; there is none in use (" + description() + ")"};
+  if (precision != "fp32" && !cuda::has_tensor_cores())
+    throw UsageError{"--precision " + precision + " needs a GPU of compute capability 8.0 (2020) or later; this is " +
+                     cuda::description()};
+  allow_tf32(precision == "tf32");
+  return gpu ? Device::cuda : Device::cpu;
+}
+
+std::string Machine::description() const {
+  const bool gpu = device == "auto" ? cuda::available() && !cuda::emulated() : device != "cpu";
+  if (gpu) return text("GPU: ", cuda::description(), ", ", precision);
+  const int n = use_threads(threads);
+  return text("CPU, ", n, n == 1 ? " thread" : " threads", device == "cpu" ? "" : "; " + cuda::description());
 }
 
 std::string fresh_folder(const std::string& name) {

@@ -20,6 +20,8 @@
 #include <variant>
 #include <vector>
 
+#include "tensor/tensor.h"
+
 namespace acinus {
 
 // Calls body; returns the exit code: 0, 1 if it threw (the error is printed as one line on stderr), 2 if the command
@@ -94,6 +96,18 @@ std::string minutes(double seconds);  // 75 -> "1:15"
 double seconds_now();                 // of a clock that only goes forward
 
 int use_threads(int64_t threads);  // 0: all cores; returns how many
+
+// Where and in what a network is run: --device, --precision and --threads.
+struct Machine {
+  std::string device = "auto", precision = "fp32";
+  int64_t threads = 0;
+
+  void add_settings(Settings& settings);
+  // What was asked for, or a UsageError; `auto` is the GPU if there is one.
+  Device use() const;
+  DType activations() const { return precision == "bf16" ? DType::bf16 : DType::f32; }
+  std::string description() const;  // "cuda: NVIDIA H100 80GB HBM3 (cuda:0), ..., bf16", or why it is the CPU
+};
 
 // `name` if there is nothing of that name, or only the config.json of a run that was stopped before its first epoch;
 // else name-2, name-3, ...

@@ -34,7 +34,8 @@ std::vector<int64_t> fullest_slices(const Volume<uint8_t>& mask, size_t most, in
 int main(int argc, char** argv) {
   return run_program(argv, [&] {
     std::string scan, model, out = "predictions";
-    int64_t pictures = 6, threads = 0;
+    int64_t pictures = 6;
+    Machine machine;
     double threshold = 0;
     Settings settings("predict",
                       "Finds nodules in a CT scan: writes <uid>_mask.mhd, on the scan's grid, and overlays.");
@@ -45,14 +46,16 @@ int main(int argc, char** argv) {
         .between(0, 1);
     settings.add("pictures", pictures, "at most this many overlays, of the slices with most nodule in them")
         .between(0, 1000);
-    settings.add("threads", threads, "0: all cores").between(0, 1024);
+    machine.add_settings(settings);
     if (!settings.parse(argc, argv)) return;
     if (model.empty())
       throw UsageError{"--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors"};
 
-    use_threads(threads);
+    const Device device = machine.use();
     if (!std::filesystem::exists(model)) fail("cannot read ", model, ": there is no such network; ./train makes one");
     const LoadedUNet loaded = load_unet(model);
+    loaded.net->to(device);
+    loaded.net->set_activations(machine.activations());
     InputFormat format = input_format(loaded.metadata, model);
     if (threshold > 0) format.threshold = threshold;
     const auto ct = read_volume<int16_t>(scan);

@@ -39,6 +39,7 @@ Volume<float> segment(UNet& net, const Volume<int16_t>& ct, const InputFormat& f
         " channels and gives ", net.options().out, "; the input format has ", format.planes, " planes");
   NoGrad no_grad;
   const Evaluating evaluating(net);
+  const Device device = net.parameters()[0].second.device();
   const int64_t cols = ct.grid.size[0], rows = ct.grid.size[1], slices = ct.grid.size[2];
   Volume<float> probability(ct.grid);
   for (int64_t z = 0; z < slices; z++) {
@@ -47,7 +48,7 @@ Volume<float> segment(UNet& net, const Volume<int16_t>& ct, const InputFormat& f
       const Work work("copy_planes");
       copy_planes(ct, z, format.planes, format.window, 0, 0, cols, rows, x.data<float>());
     }
-    const Tensor p = sigmoid(net(x));
+    const Tensor p = sigmoid(net(x.to(device))).to(Device::cpu);
     std::copy_n(p.data<float>(), p.elements(), probability.slice(z));
     if (progress) progress(z + 1, slices);
   }

@@ -15,6 +15,7 @@
 #include "optim/adam.h"
 #include "optim/schedule.h"
 #include "optim/sgd.h"
+#include "tensor/device.h"
 #include "tensor/file.h"
 #include "tensor/memory.h"
 
@@ -24,7 +25,8 @@ namespace {
 
 struct Config {
   std::string preset = "laptop", out;
-  int64_t seed = 1, threads = 0;
+  int64_t seed = 1;
+  Machine machine;
   std::string data, masks = "auto", held_out;
   double validation = 0.2, memory_gb = 8;
   bool recompute = false;
@@ -65,7 +67,7 @@ void add_settings(Settings& s, Config& c) {
       .one_of({"laptop", "seed"});
   s.add("out", c.out, "folder for the run; empty: runs/<preset>");
   s.add("seed", c.seed, "the same seed on the same machine gives the same numbers");
-  s.add("threads", c.threads, "0: all cores").between(0, 1024);
+  c.machine.add_settings(s);
   s.add("data", c.data, "scans in LUNA16 form; empty: synthetic scans are made");
   s.add("masks", c.masks, "spheres (from annotations.csv), readers (outlines), auto: outlines where there are any")
       .one_of({"auto", "spheres", "readers"});
@@ -180,6 +182,54 @@ Tensor loss_of(const Config& c, const Tensor& logits, const Tensor& t) {
   return c.train.loss == "dice" ? dice : add(dice, bce_with_logits(logits, t));
 }
 
+// Training, step by step. On the GPU a step is recorded as a graph, in two parts: between them the CPU looks at the
+// loss.
+class Training {
+ public:
+  Training(const Config& config, UNet& net, Device device)
+      : config_(config),
+        net_(net),
+        device_(device),
+        optimizer_(make_optimizer(config, net)),
+        in_graphs_(device == Device::cuda && !Observing::anybody()) {}
+
+  // Asks for the loss of a batch and its gradients. The GPU is at it when this returns.
+  void begin(const Tensor& x, const Tensor& t) {
+    if (!x_ || x_.shape() != x.shape())
+      x_ = Tensor(x.shape(), x.dtype(), device_), t_ = Tensor(t.shape(), t.dtype(), device_);
+    x_.copy_from(x);
+    t_.copy_from(t);
+    run(loss_graph_, [&] { forward_backward(); });
+  }
+  double loss() const { return loss_.item(); }
+  double gradient_norm() const { return norm_.item(); }
+  void update(double lr) {
+    optimizer_->prepare(lr);
+    run(update_graph_, [&] { optimizer_->apply(); });
+  }
+  std::string find_not_finite() {
+    return first_not_finite(net_, [&] { forward_backward(); });
+  }
+  const Optimizer& optimizer() const { return *optimizer_; }
+
+ private:
+  void forward_backward() {
+    net_.zero_grad();
+    loss_ = loss_of(config_, net_(x_), t_);
+    loss_.backward();
+    norm_ = clip_grad_norm(net_.parameters(), config_.train.clip > 0 ? config_.train.clip : INFINITY);
+  }
+  void run(cuda::Graph& graph, const std::function<void()>& work) { in_graphs_ ? graph.run(work) : work(); }
+
+  const Config& config_;
+  UNet& net_;
+  Device device_;
+  std::unique_ptr<Optimizer> optimizer_;
+  bool in_graphs_;
+  Tensor x_, t_, loss_, norm_;
+  cuda::Graph loss_graph_, update_graph_;
+};
+
 struct Validation {
   double dice = 0;  // mean over the patients that have nodules
   std::vector<std::pair<const Patient*, double>> patients;
@@ -225,7 +275,7 @@ Picture overlay_of(const Validation& v) {
 }
 
 void train(Config& c, const Settings& settings, const std::string& command) {
-  const int threads = use_threads(c.threads);
+  const Device device = c.machine.use();
   const double start = seconds_now();
   InputFormat format{c.input.planes, c.input.window, c.input.threshold};
   UNetOptions net_options;
@@ -238,7 +288,9 @@ void train(Config& c, const Settings& settings, const std::string& command) {
   net_options.init = init_named(c.net.init);
   UNet net(net_options, uint64_t(c.seed));
   net.set_recompute(c.recompute);
-  const auto optimizer = make_optimizer(c, net);
+  net.set_activations(c.machine.activations());
+  net.to(device);
+  Training training(c, net, device);
 
   const std::string folder = c.data.empty() ? phantom_folder(c) : c.data;
   const Dataset data = load(c, folder);
@@ -258,56 +310,48 @@ void train(Config& c, const Settings& settings, const std::string& command) {
 
   std::printf("settings\n");
   settings.print();
-  std::printf("\nnetwork\n%s", summary(net, [&] {
-                                 net(Tensor::zeros({1, c.train.size, c.train.size, c.input.planes}));
-                               }).c_str());
+  std::printf("\nnetwork\n%s",
+              summary(net, [&] {
+                net(Tensor::zeros({1, c.train.size, c.train.size, c.input.planes}, DType::f32, device));
+              }).c_str());
   std::printf("\ndata: %s\n  %zu patients to train on, %zu held out\n", folder.c_str(), split.train.size(),
               split.validation.size());
   for (const std::string& warning : data.warnings) std::printf("  warning: %s\n", warning.c_str());
   const int64_t steps =
       c.train.steps > 0 ? c.train.steps : (sampler.nodule_slices() + c.train.batch - 1) / c.train.batch;
-  std::printf("  %lld steps an epoch, %d thread%s, run folder %s\n\n", static_cast<long long>(steps), threads,
-              threads == 1 ? "" : "s", c.out.c_str());
+  std::printf("  %lld steps an epoch, run folder %s\n%s\n\n", static_cast<long long>(steps), c.out.c_str(),
+              c.machine.description().c_str());
   std::fflush(stdout);
 
   const Schedule schedule = make_schedule(c, c.train.epochs * steps);
+  Tensor x, t;
+  const auto draw = [&](int64_t step) {
+    const Work work("draw a batch");
+    sampler.draw(step * c.train.batch, c.train.batch, x, t);
+  };
+  draw(0);
   std::vector<EpochRow> rows;
   std::vector<std::string> overlays;
   double best = -1;
   Validation validation;
   for (int64_t epoch = 1; epoch <= c.train.epochs; epoch++) {
-    memory::reset_peak();
+    memory::reset_peak(device);
     const double epoch_start = seconds_now();
     double loss_sum = 0, lr = 0;
     {
       Progress progress(text("epoch ", epoch, "/", c.train.epochs), steps);
       for (int64_t i = 0; i < steps; i++) {
         const int64_t step = (epoch - 1) * steps + i;
-        Tensor x, t;
-        {
-          const Work work("draw a batch");
-          sampler.draw(step * c.train.batch, c.train.batch, x, t);
-        }
-        net.zero_grad();
-        const auto forward_backward = [&] {
-          const Tensor loss = loss_of(c, net(x), t);
-          loss.backward();
-          return loss.item();
-        };
-        const double loss = forward_backward();
-        const double norm = clip_grad_norm(net.parameters(), c.train.clip > 0 ? c.train.clip : INFINITY).item();
+        training.begin(x, t);
+        if (step + 1 < c.train.epochs * steps) draw(step + 1);  // while the GPU works
+        const double loss = training.loss(), norm = training.gradient_norm();
         if (!std::isfinite(loss) || !std::isfinite(norm))
           fail("step ", step + 1, ": the loss is ", loss, " and the gradient's norm ", norm,
-               "; the first number that is not finite: ",
-               first_not_finite(net,
-                                [&] {
-                                  net.zero_grad();
-                                  forward_backward();
-                                }),
+               "; the first number that is not finite: ", training.find_not_finite(),
                ". A lower --train.lr or --train.clip 1 may help. ",
                rows.empty() ? "Nothing was saved" : "The last good state is in " + c.out + "/last.safetensors");
         lr = schedule.at(step);
-        optimizer->step(lr);
+        training.update(lr);
         loss_sum += loss;
         const double rate = double((i + 1) * c.train.batch) / (seconds_now() - epoch_start);
         char note[96];
@@ -319,7 +363,7 @@ void train(Config& c, const Settings& settings, const std::string& command) {
     validation = validate(net, data, split.validation, format, text("epoch ", epoch, " validation"));
 
     rows.push_back({epoch, epoch * steps, loss_sum / double(steps), validation.dice, lr, seconds,
-                    double(steps * c.train.batch) / seconds, double(memory::stats().peak >> 20)});
+                    double(steps * c.train.batch) / seconds, double(memory::stats(device).peak >> 20)});
     const EpochRow& row = rows.back();
     auto metadata = to_metadata(format);
     metadata["format"] = "pt";
@@ -329,7 +373,7 @@ void train(Config& c, const Settings& settings, const std::string& command) {
     metadata["val_dice"] = shortest(validation.dice);
     const NamedTensors state = state_dict(net);
     NamedTensors all = state;
-    for (const auto& [name, tensor] : optimizer->state()) all.emplace_back("optimizer." + name, tensor);
+    for (const auto& [name, tensor] : training.optimizer().state()) all.emplace_back("optimizer." + name, tensor);
     write_safetensors(c.out + "/last.safetensors", all, metadata);
     const bool is_best = validation.dice > best;
     if (is_best) write_safetensors(c.out + "/best.safetensors", state, metadata), best = validation.dice;
@@ -347,6 +391,8 @@ void train(Config& c, const Settings& settings, const std::string& command) {
   }
 
   LoadedUNet loaded = load_unet(c.out + "/best.safetensors");
+  loaded.net->to(device);
+  loaded.net->set_activations(c.machine.activations());
   validation = validate(*loaded.net, data, split.validation, format, "best network");
   std::printf("\nheld-out patients, best network (hard Dice over the whole scan)\n");
   for (const auto& [patient, value] : validation.patients)

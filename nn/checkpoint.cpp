@@ -16,7 +16,7 @@ Tensor from_pytorch_layout(const Tensor& p) {
 
 NamedTensors state_dict(const Module& module) {
   NamedTensors state = module.state();
-  for (auto& [name, tensor] : state) tensor = to_pytorch_layout(tensor);
+  for (auto& [name, tensor] : state) tensor = to_pytorch_layout(tensor.to(Device::cpu));
   return state;
 }
 

@@ -9,10 +9,11 @@
 namespace acinus {
 namespace {
 
-bool all_finite(const Tensor& t) {
+bool all_finite(const Tensor& tensor) {
+  const Tensor t = tensor.to(Device::cpu);
   return dispatch(t.dtype(), [&](auto zero) {
     const auto* data = t.data<decltype(zero)>();
-    return std::all_of(data, data + t.elements(), [](auto v) { return std::isfinite(v); });
+    return std::all_of(data, data + t.elements(), [](auto v) { return std::isfinite(Compute<decltype(zero)>(v)); });
   });
 }
 

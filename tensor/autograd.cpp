@@ -137,6 +137,7 @@ const std::string& Scope::current() { return scope_name; }
 Observing::Observing(Observer observer) : observer_(std::move(observer)), before_(newest_observing) {
   newest_observing = this;
 }
+bool Observing::anybody() { return newest_observing != nullptr; }
 Observing::~Observing() { newest_observing = before_; }
 
 Work::Work(const char* name) : name_(name) { notify({When::begins, name, scope_name, Tensor()}); }

@@ -104,6 +104,7 @@ class Observing {
  public:
   explicit Observing(Observer observer);
   ~Observing();
+  static bool anybody();  // does an observer live in this thread?
   Observing(const Observing&) = delete;
   Observing& operator=(const Observing&) = delete;
 

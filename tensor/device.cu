@@ -233,7 +233,7 @@ void Graph::State::record(const std::function<void()>& work) {
 bool available() { return true; }
 bool emulated() { return true; }
 bool has_tensor_cores() { return true; }
-std::string description() { return "no GPU: CUDA emulated on the CPU, which is slow and for tests"; }
+std::string description() { return "emulated on the CPU, which is slow and for tests"; }
 static void need_gpu() {}
 #else
 bool available() { return false; }

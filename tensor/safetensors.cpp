@@ -188,7 +188,9 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   for (const auto& [name, t] : sorted) {
     check(!header.contains(name), "write_safetensors: the name \"", name, "\" comes twice");
     const int64_t bytes = t.elements() * size_of(t.dtype());
-    header[name] = {{"dtype", t.dtype() == DType::f32 ? "F32" : "F64"},
+    header[name] = {{"dtype", t.dtype() == DType::f32   ? "F32"
+                              : t.dtype() == DType::f64 ? "F64"
+                                                        : "BF16"},
                     {"shape", std::vector<int64_t>(t.shape().begin(), t.shape().end())},
                     {"data_offsets", {at, at + bytes}}};
     at += bytes;
@@ -200,7 +202,7 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   file.write(&length, 8);
   file.write(text);
   for (const auto& entry : sorted) {
-    const Tensor& t = entry.second;
+    const Tensor t = entry.second.to(Device::cpu);
     dispatch(t.dtype(), [&](auto zero) { file.write(t.data<decltype(zero)>(), t.elements() * int64_t(sizeof zero)); });
   }
   file.commit();
