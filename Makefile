@@ -47,18 +47,17 @@ try = $(shell t=$$(mktemp) && echo 'int main() {}' | $(CXX) $(1) -x c++ - -o $$t
 ifeq ($(origin OPENMP),undefined)
 OPENMP := $(call try,-fopenmp -include omp.h)
 endif
-ifneq ($(EMULATE),1)
-ifneq ($(CUDA),0)
+ifneq ($(filter 1,$(EMULATE))$(filter 0,$(CUDA)),)
+override NVCC :=
+else
 NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc /opt/cuda/bin/nvcc 2>/dev/null | head -n 1)
-endif
 endif
 ifneq ($(NVCC),)
 NVCC_VERSION := $(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
 CUDA_ARCH ?= $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo native || echo all-major)
 CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
-# The nvcc that is found may be a script elsewhere; it tells where its libraries are.
-CUDA_LIB := $(firstword $(dir $(wildcard $(CUDA_HOME)/lib64/libcudart_static.a $(CUDA_HOME)/targets/*/lib/libcudart_static.a \
-              /usr/lib/*/libcudart_static.a)))
+CUDA_LIB := $(firstword $(dir $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib \
+              $(CUDA_HOME)/targets/*/lib /usr/lib/*))))
 endif
 ifeq ($(origin ARCH),undefined)
 ARCH := $(if $(filter 1,$(call try,-march=native)),-march=native)
@@ -83,10 +82,9 @@ FLAGS += $(CXXFLAGS)
 LIBS := $(ZLIB) -lpthread $(if $(NVCC),-L$(CUDA_LIB) -lcudart_static -ldl -lrt)
 
 comma := ,
-empty :=
 # What nvcc hands on to $(CXX), which compiles what is not for the GPU.
 NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) -arch=$(CUDA_ARCH) --threads 0 -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
-             $(addprefix -Xcompiler ,$(filter-out -I. -isystem third_party/% /usr/%,$(FLAGS))) -DACINUS_CUDA
+             $(addprefix -Xcompiler ,$(filter-out -I. -isystem third_party/% /usr/%,$(FLAGS)))
 
 # ---- files
 

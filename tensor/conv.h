@@ -7,7 +7,7 @@
 //
 // There is one direct way to compute them, on any device (conv_direct.cu), and faster ones.
 //
-// On the GPU all are one matrix product, of which neither factor is ever written down (product.h, conv_cuda.cu):
+// On the GPU all are one matrix product, of which neither factor is ever written down (product.h, conv_cuda.h):
 //
 //   tiled    in the type the numbers have; bfloat16 in float32
 //   tensor   on tensor cores, which multiply bfloat16, or float32 rounded to 10 digits after the point ("TF32")
@@ -70,7 +70,7 @@ void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w
 void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw,
                           const Tensor& below = {});
 
-// ---- the ways themselves: in conv_direct.cu, conv_cpu.cpp, conv_cuda.cu
+// ---- the ways themselves: in conv_direct.cu, conv_cpu.cpp, conv_cuda.h
 
 void direct_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, Tensor& y);
 void direct_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx);

@@ -35,7 +35,7 @@ struct Thread {  // of the block
   Fiber* fiber = nullptr;   // on which it waits
 };
 
-constexpr size_t stack_bytes = memory::under_address_sanitizer ? 512 << 10 : 128 << 10;
+constexpr size_t stack_bytes = 128 << 10;
 
 // A stack, and where on it things stand. A thread that ends without having waited leaves its fiber to the next one: a
 // kernel without barriers runs on a single fiber, as a plain loop.

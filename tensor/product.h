@@ -1,5 +1,5 @@
 // The matrix product on the GPU, C (M x N) = A (M x K) B (K x N), of factors that need not lie anywhere as matrices: an
-// *operand* computes where in memory each element is (conv_cuda.cu), and an *epilogue* takes what has been computed.
+// *operand* computes where in memory each element is (conv_cuda.h), and an *epilogue* takes what has been computed.
 // docs/kernels.md leads up to this page step by step.
 //
 // A block of threads computes a tile of C. It goes along K in short steps; at each, the threads bring a tile of A and
@@ -194,6 +194,7 @@ __global__ void __launch_bounds__(Tiled::threads)
     for (int i = 0; i < 4; i++) ACINUS_UNROLL
     for (int j = 0; j < 4; j++) sum[i][j] += at[kk * stride + i] * bt[kk * stride + j];
   }
+  ACINUS_UNROLL
   for (int j = 0; j < 4; j++) {
     const C values[4] = {sum[0][j], sum[1][j], sum[2][j], sum[3][j]};
     if (tile.m + row < size.m && tile.n + column + j < size.n)

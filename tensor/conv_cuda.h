@@ -1,0 +1,161 @@
+// The convolution engine on the GPU: what its three files, conv_cuda_*.cu, share. conv.h says what is computed,
+// product.h how a product is. Each of the three sums is one matrix product:
+//
+//                      rows m          columns n       sum over k          A                B
+//   forward            output pixels   o               taps (a,b), c       patches of x     w
+//   data gradient      input pixels    c               taps (a,b), o       patches of dy    w, seen from the other side
+//   weight gradient    taps (a,b), c   o               output pixels       patches of x     dy
+//
+// A row of patches is what one pixel sees, (KH,KW,C) numbers. As a matrix they would take nine times an image's memory
+// for a 3x3 kernel; here the kernel computes where in the image each of them is when it needs it ("implicit GEMM",
+// Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning").
+#pragma once
+#include <algorithm>
+
+#include "tensor/conv.h"
+#include "tensor/for_each.h"
+#include "tensor/product.h"
+
+#ifdef ACINUS_CUDA
+namespace acinus::on_gpu {
+
+// Which pixel is number m? Row by row, or `by_fours`: the four of each 2x2 one after the other, so that one thread has
+// all four in its hands, for pooling and for the gradient of upsample2x.
+struct PixelOrder {
+  int rows, cols;
+  bool by_fours;
+  HD void find(int64_t m, int& n, int& i, int& j) const {
+    const unsigned number = unsigned(m), r = unsigned(rows), c = unsigned(cols);
+    if (!by_fours) {
+      n = int(number / (r * c)), i = int(number / c % r), j = int(number % c);
+      return;
+    }
+    const unsigned four = number / 4;
+    n = int(four / (r * c / 4)), i = int(four / (c / 2) % (r / 2) * 2 + number % 4 / 2),
+    j = int(four % (c / 2) * 2 + number % 2);
+  }
+};
+
+// ---- operands -------------------------------------------------------------------------------------------------
+
+// Line m: what pixel m of a picture sees in an image: tap (a,b) is at row i * stride + origin_row + a * step_row, and
+// the columns alike. The image is concat(upsample2x(below), beside), read where they are.
+template <class T, bool Along_k, bool Vector>
+struct Patches {
+  static constexpr bool along_k = Along_k, vector = Vector;
+  const T *beside, *below;
+  int height, width, channels, below_channels;
+  PixelOrder order;
+  int stride, origin_row, origin_col, step_row, step_col, taps_in_row;
+  int64_t lines, length;  // pixels; taps * channels
+
+  struct Line {
+    int n, row, col;
+  };
+  HD Line line(int64_t m) const {
+    int n, i, j;
+    order.find(m, n, i, j);
+    return {n, i * stride + origin_row, j * stride + origin_col};
+  }
+  HD const T* place(const Line& line, int64_t element) const {
+    const int tap = int(element) / channels, c = int(element) % channels;
+    const int row = line.row + tap / taps_in_row * step_row, col = line.col + tap % taps_in_row * step_col;
+    if (row < 0 || row >= height || col < 0 || col >= width) return nullptr;
+    if (c < below_channels)
+      return below + ((int64_t(line.n) * (height / 2) + row / 2) * (width / 2) + col / 2) * below_channels + c;
+    const int own = channels - below_channels;
+    return beside + ((int64_t(line.n) * height + row) * width + col) * own + c - below_channels;
+  }
+  HD T at(const Line& line, int64_t element) const { return zero_or(place(line, element)); }
+};
+
+// A matrix in memory; its lines are its rows.
+template <class T, bool Vector>
+struct Rows {
+  static constexpr bool along_k = false, vector = Vector;
+  const T* data;
+  int64_t lines, length;
+  using Line = const T*;
+  HD Line line(int64_t i) const { return data + i * length; }
+  HD const T* place(Line line, int64_t element) const { return line + element; }
+  HD T at(Line line, int64_t element) const { return line[element]; }
+};
+
+// ---- which kernel ---------------------------------------------------------------------------------------------
+
+template <class T>
+T* optional(const Tensor& t) {
+  return t ? t.ptr<T>() : nullptr;
+}
+
+// How many columns a tile of C should have on tensor cores.
+template <class F>
+void with_columns(int64_t n, F f) {
+  if (n <= 32)
+    f(std::integral_constant<int, 32>());
+  else if (n <= 64)
+    f(std::integral_constant<int, 64>());
+  else
+    f(std::integral_constant<int, 128>());
+}
+
+// Calls make(vector) for the operands and epilogue, and launches the product that g's algorithm wants. `together`: do
+// all runs of channels begin at multiples of `together`?
+template <class T, class Make>
+void product(const char* name, const ConvGeometry& g, const ProductSize& size, int64_t together, Make make) {
+  check(size.m < (int64_t(1) << 31) - 256 && size.n < (1 << 30) && size.k < (int64_t(1) << 31) - 256, name,
+        ": more than 2^31 pixels at once; use a smaller batch");
+  using C = Compute<T>;
+  if (g.algorithm != ConvAlgorithm::tensor) {
+    const auto [a, b, epilogue] = make(std::false_type());
+    return launch_tiled<C>(name, size, a, b, epilogue);
+  }
+  if constexpr (!std::is_same_v<T, double>) {
+    using Type = std::conditional_t<std::is_same_v<T, bf16>, Bfloat16, Tf32>;
+    if (together % Type::run == 0) {
+      const auto [a, b, epilogue] = make(std::true_type());
+      with_columns(size.n, [&, &a = a, &b = b, &epilogue = epilogue](auto columns) {
+        launch_tensor<Type, decltype(columns)::value>(name, size, a, b, epilogue);
+      });
+    } else {
+      const auto [a, b, epilogue] = make(std::false_type());
+      launch_tensor<Type, 64>(name, size, a, b, epilogue);
+    }
+  }
+}
+
+// The greatest power of two that divides all of them.
+inline int64_t common_run(std::initializer_list<int64_t> numbers) {
+  int64_t run = 16;
+  for (int64_t n : numbers)
+    while (n % run) run /= 2;
+  return run;
+}
+
+template <class A, class B, class E>
+struct Parts {
+  A a;
+  B b;
+  E epilogue;
+};
+template <class A, class B, class E>
+Parts<A, B, E> parts(const A& a, const B& b, const E& epilogue) {
+  return {a, b, epilogue};
+}
+
+template <class T, bool Along_k, bool Vector>
+Patches<T, Along_k, Vector> patches_of_x(const ConvGeometry& g, const Tensor& x, const Tensor& below, bool by_fours) {
+  Patches<T, Along_k, Vector> p;
+  p.beside = x.ptr<T>();
+  p.below = optional<T>(below);
+  p.height = int(g.h), p.width = int(g.w), p.channels = int(g.c);
+  p.below_channels = below ? int(below.shape()[3]) : 0;
+  p.order = {int(g.oh), int(g.ow), by_fours};
+  p.stride = int(g.stride), p.origin_row = p.origin_col = -int(g.padding);
+  p.step_row = p.step_col = int(g.dilation), p.taps_in_row = int(g.kw);
+  p.lines = g.n * g.oh * g.ow, p.length = g.kh * g.kw * g.c;
+  return p;
+}
+
+}  // namespace acinus::on_gpu
+#endif

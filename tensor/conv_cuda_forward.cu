@@ -1,0 +1,54 @@
+// y = relu(bias + patches of x * w) on the GPU, and the largest of each 2x2; conv_cuda.h.
+#include "tensor/conv_cuda.h"
+
+#ifdef ACINUS_CUDA
+namespace acinus::on_gpu {
+namespace {
+
+// y = relu(bias + sum), and the largest of each 2x2.
+template <class T, class C = Compute<T>>
+struct ForwardEpilogue {
+  PixelOrder order;
+  int64_t pixels;
+  int o;
+  const C* bias;
+  bool relu;
+  T *y, *pooled;
+  HD void operator()(int64_t, int64_t m, int64_t channel, const C (&sums)[4]) const {
+    T largest = T(0);
+    for (int r = 0; r < 4 && m + r < pixels; r++) {
+      C value = sums[r] + (bias ? bias[channel] : C(0));
+      if (relu && value <= 0) value = 0;  // NaN stays NaN
+      const T stored = T(value);
+      int n, i, j;
+      order.find(m + r, n, i, j);
+      y[((int64_t(n) * order.rows + i) * order.cols + j) * o + channel] = stored;
+      if (r == 0 || stored > largest || stored != stored) largest = stored;  // as max_pool2d does
+    }
+    if (pooled) pooled[m / 4 * o + channel] = largest;
+  }
+};
+
+template <class T>
+void forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
+             const ConvFusion& fusion) {
+  using C = Compute<T>;
+  const int64_t pixels = g.n * g.oh * g.ow, k = g.kh * g.kw * g.c, below = fusion.below ? fusion.below.shape()[3] : 0;
+  product<T>("conv_forward", g, {pixels, g.o, k, k}, common_run({g.c, below, g.o}), [&](auto vector) {
+    constexpr bool v = decltype(vector)::value;
+    const auto a = patches_of_x<T, true, v>(g, x, fusion.below, bool(fusion.pooled));
+    return parts(a, Rows<C, v>{w.ptr<C>(), k, g.o},
+                 ForwardEpilogue<T>{a.order, pixels, int(g.o), optional<C>(bias), fusion.relu, y.ptr<T>(),
+                                    optional<T>(fusion.pooled)});
+  });
+}
+
+}  // namespace
+
+void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
+                  const ConvFusion& fusion) {
+  dispatch(x.dtype(), [&](auto zero) { forward<decltype(zero)>(g, x, w, bias, y, fusion); });
+}
+
+}  // namespace acinus::on_gpu
+#endif
