@@ -83,7 +83,7 @@ LIBS := $(ZLIB) -lpthread $(if $(NVCC),-L$(CUDA_LIB) -lcudart_static -ldl -lrt)
 
 comma := ,
 # What nvcc hands on to $(CXX), which compiles what is not for the GPU.
-NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) -arch=$(CUDA_ARCH) --threads 0 -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
+NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) -arch=$(CUDA_ARCH) --threads 0 -Wno-deprecated-gpu-targets -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
              $(addprefix -Xcompiler ,$(filter-out -I. -isystem third_party/% /usr/%,$(FLAGS)))
 
 # ---- files

@@ -303,7 +303,10 @@ std::string Machine::description() const {
   const bool gpu = device == "auto" ? cuda::available() && !cuda::emulated() : device != "cpu";
   if (gpu) return text("GPU: ", cuda::description(), ", ", precision);
   const int n = use_threads(threads);
-  return text("CPU, ", n, n == 1 ? " thread" : " threads", device == "cpu" ? "" : "; " + cuda::description());
+  return text("CPU, ", n, n == 1 ? " thread" : " threads",
+              device == "cpu"
+                  ? ""
+                  : "; no GPU: " + (cuda::emulated() ? "one is only emulated (--device cuda)" : cuda::description()));
 }
 
 std::string fresh_folder(const std::string& name) {

@@ -217,6 +217,11 @@ void collective() { machine.threads[size_t(machine.running)].collectives++; }
 
 void* exchange_slot(int lane) { return &machine.slots[size_t(machine.running / 32 * 32 + lane)]; }
 
+void check_aligned(const void* fragment, size_t row_bytes) {
+  check(uintptr_t(fragment) % 32 == 0 && row_bytes % 16 == 0, "kernel ", machine.launch->name,
+        ": a fragment must begin at a multiple of 32 bytes, its rows lie multiples of 16 bytes apart, not ", row_bytes);
+}
+
 void run(const Launch& launch) {
   parallel(launch.blocks, launch.blocks * launch.threads > 1 << 12,
            [&](int64_t block) { machine.run_block(launch, block); });

@@ -9,6 +9,7 @@
 //
 //   - a barrier that some threads of the block do not come to, or at which they wait in different places
 //   - a warp's collective step (a shuffle, a matrix product) that only some of its 32 threads take
+//   - a fragment of a matrix that is not aligned as a GPU demands
 //
 // What it does not know: how fast anything is, and that a GPU's blocks run at the same time: two blocks that write to
 // one place are found by compute-sanitizer's racecheck on a real one (dev/gpu_check.sh).
@@ -45,10 +46,11 @@ struct Launch {
 };
 void run(const Launch& launch);
 
-inline thread_local unsigned char* shared_bytes;  // the block's, full of NaN when it begins
-void wait(bool whole_block, int line);            // for the threads of the block, or of the warp
-void collective();                                // a step that a warp takes together
-void* exchange_slot(int lane);                    // eight bytes of each lane of the warp, for shuffles
+inline thread_local unsigned char* shared_bytes;             // the block's, full of NaN when it begins
+void wait(bool whole_block, int line);                       // for the threads of the block, or of the warp
+void collective();                                           // a step that a warp takes together
+void* exchange_slot(int lane);                               // eight bytes of each lane of the warp, for shuffles
+void check_aligned(const void* fragment, size_t row_bytes);  // as wmma demands: to 32 bytes, rows to 16
 
 }  // namespace emulate
 
@@ -131,6 +133,7 @@ void fill_fragment(F& f, V value) {
 template <class Use, int M, int N, int K, class T, class Layout, class P>
 void load_matrix_sync(fragment<Use, M, N, K, T, Layout>& f, const P* from, unsigned stride) {
   if (!takes_part()) return;
+  emulate::check_aligned(from, stride * sizeof(P));
   using F = fragment<Use, M, N, K, T, Layout>;
   for (int i = 0; i < F::rows; i++)
     for (int j = 0; j < F::cols; j++)
@@ -155,6 +158,7 @@ void mma_sync(fragment<accumulator, M, N, K, float>& d, const fragment<matrix_a,
 template <int M, int N, int K>
 void store_matrix_sync(float* to, const fragment<accumulator, M, N, K, float>& f, unsigned stride, layout_t layout) {
   if (!takes_part()) return;
+  emulate::check_aligned(to, stride * sizeof(float));
   for (int i = 0; i < M; i++)
     for (int j = 0; j < N; j++) (layout == mem_row_major ? to[i * stride + j] : to[j * stride + i]) = f.x[i * N + j];
 }

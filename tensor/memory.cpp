@@ -31,7 +31,10 @@ struct Cache {
   std::set<std::pair<int64_t, char*>> free_large;  // size and address
   std::map<char*, int64_t> regions;                // what large blocks are parts of: address and size
 
-  explicit Cache(Place& place) : place(place) {}
+  // A pool keeps what it has until it goes: a graph uses it whenever it runs, also what nobody owns just now.
+  const bool is_pool;
+
+  Cache(Place& place, bool is_pool) : place(place), is_pool(is_pool) {}
   ~Cache();  // of a pool, when its last block has come back
 };
 
@@ -47,8 +50,8 @@ Place& place_of(Device device) {
 }
 
 const Pool& common_cache(Device device) {
-  static Pool* cpu = new Pool(new Cache(place_of(Device::cpu)));
-  static Pool* cuda = new Pool(new Cache(place_of(Device::cuda)));
+  static Pool* cpu = new Pool(new Cache(place_of(Device::cpu), false));
+  static Pool* cuda = new Pool(new Cache(place_of(Device::cuda), false));
   return device == Device::cpu ? *cpu : *cuda;
 }
 
@@ -92,11 +95,14 @@ void* from_system(Cache& c, int64_t size) {
   Stats& stats = c.place.stats;
   // Where sizes change, as from scan to scan, old blocks pile up that no request fits. Once they are as much as was
   // ever needed at a time, they go.
-  if (stats.reserved + size > 2 * std::max(c.place.most, stats.in_use + size)) give_back_all(c);
+  // (Not while a graph is recorded: then the GPU's memory cannot be given back.)
+  Cache& common = *common_cache(device);
+  const bool may_give_back = !(device == Device::cuda && cuda::recording_graph());
+  if (may_give_back && !c.is_pool && stats.reserved + size > 2 * std::max(c.place.most, stats.in_use + size))
+    give_back_all(common);
   void* block = from_device(device, size);
-  if (!block) {
-    give_back_all(c);
-    give_back_all(*common_cache(device));
+  if (!block && may_give_back) {
+    give_back_all(common);
     block = from_device(device, size);
   }
   if (!block)
@@ -203,7 +209,7 @@ void release_cache(Device device) {
   place_of(device).most = place_of(device).stats.in_use;
 }
 
-Pool make_pool(Device device) { return std::make_shared<Cache>(place_of(device)); }
+Pool make_pool(Device device) { return std::make_shared<Cache>(place_of(device), /*is_pool=*/true); }
 UsingPool::UsingPool(Pool pool) : before_(std::exchange(current_pool, std::move(pool))) {}
 UsingPool::~UsingPool() { current_pool = std::move(before_); }
 

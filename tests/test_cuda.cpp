@@ -301,6 +301,15 @@ TEST_CASE("cuda: a graph's memory is its own, and goes with it", "[cuda]") {
       graph.run([&] { y = scale(relu(x), 3); });
       CHECK(y.to_vector<float>()[77] == 3.0f * float(i));
     }
+    // Sizes that cannot use each other's blocks: outside a graph, what piles up is given back at some time.
+    cuda::Graph many;
+    Tensor last;
+    for (int i = 0; i < 3; i++)
+      many.run([&] {
+        for (int64_t k = 1; k <= 20; k++) last = Tensor::full({k * 9000}, double(k), DType::f32, Device::cuda);
+      });
+    CHECK(memory::stats(Device::cuda).reserved - before > 9000 * 4 * 210);
+    CHECK(last.to_vector<float>() == std::vector<float>(180'000, 20));
     // What asks for a result has none yet while the graph is recorded.
     cuda::Graph asks;
     const auto work = [&] { y = scale(x, sum(x).item()); };
@@ -392,6 +401,12 @@ __global__ void warp_sum(const float* x, float* y) {
   for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_down_sync(0xFFFFFFFF, sum, offset);
   if (threadIdx.x % 32 == 0) y[threadIdx.x / 32] = sum;
 }
+__global__ void crooked(int) {
+  auto& shared = shared_memory<float[512]>();
+  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> f;
+  nvcuda::wmma::fill_fragment(f, 0.0f);
+  nvcuda::wmma::store_matrix_sync(shared + 4, f, 20, nvcuda::wmma::mem_row_major);
+}
 __global__ void throws(int) { fail("from within"); }
 
 }  // namespace
@@ -413,12 +428,13 @@ TEST_CASE("emulation: barriers, and what goes wrong without", "[cuda]") {
     CHECK(sums[warp] == Approx(std::accumulate(values.begin() + 32 * warp, values.begin() + 32 * warp + 32, 0.0f)));
 
   const auto problem = [&](void (*kernel)(int)) {
-    return error_of([&] { launch("the_kernel", kernel, 3, 64, 0, 0); });
+    return error_of([&] { launch("the_kernel", kernel, 3, 64, 2048, 0); });
   };
   CHECK_THAT(problem(half_at_barrier), Catch::Contains("the_kernel") && Catch::Contains("32 of 64"));
   CHECK_THAT(problem(two_barriers), Catch::Contains("barriers in lines"));
   CHECK_THAT(problem(half_a_warp), Catch::Contains("of a warp"));
   CHECK_THAT(problem(lone_fragment), Catch::Contains("together with its warp"));
+  CHECK_THAT(problem(crooked), Catch::Contains("32 bytes"));
   CHECK_THAT(problem(throws), Catch::Contains("from within"));
   CHECK(run(turn_round) == turned);  // afterwards all is well
 }
