@@ -138,7 +138,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=20, help="timed steps of each way in a round")
     parser.add_argument("--between", default="", help="a bash command to run before each round")
-    parser.add_argument("--compile-seconds", type=int, default=60, help="a way whose compilation takes longer is left out")
+    parser.add_argument("--compile-seconds", type=int, default=60, help="a way that compiles for longer is left out")
     parser.add_argument("--seconds", type=float, default=1e9, help="no round begins after so many")
     a = parser.parse_args()
     begin = time.monotonic()
