@@ -18,7 +18,7 @@ BUILD     ?= $(if $(filter 1,$(EMULATE)),build/emulate,build)
 PREFIX    ?= /usr/local
 PROGRAMS  := train predict phantom
 CHECKS    := check_reference check_metaimage
-BENCHES   := step conv read
+BENCHES   := step conv read gpu
 # Cases of the same kind that lie beside the project on some machines; tested where they are there.
 REFERENCE ?= ../shared/reference
 METAIMAGE ?= ../shared/metaimage

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "apps/cli.h"
+#include "bench/bench.h"
 #include "tensor/conv.h"
 #include "tensor/parallel.h"
-#include "tensor/random.h"
 #include "tensor/simd.h"
 
 using namespace acinus;
@@ -49,18 +49,6 @@ struct Layer {
   std::string name;
   int64_t size, in, out, kernel;
 };
-
-Tensor random_values(const Shape& shape, uint64_t seed) {
-  Tensor t(shape);
-  Random random(seed);
-  for (int64_t i = 0; i < t.elements(); i++) t.data<float>()[i] = float(random.uniform(-1, 1));
-  return t;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
-}
 
 struct Line {
   std::string begin;                // the line without its share of the peak

@@ -1,6 +1,6 @@
 // step: times training steps, or forward passes, of a U-Net on random data. bench/run.sh runs it in turn with
-// torch_step.py, which does the same with PyTorch. Prints one "ms <number>" a repetition, then "mb <number>": by how
-// much the process grew at most.
+// torch_step.py, which does the same with PyTorch; dev/gpu_check.sh with torch_gpu.py. Prints one "ms <number>" a
+// repetition, then "mb <number>": by how much the process grew at most, or on the GPU, what memory it took from there.
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -8,7 +8,10 @@
 #include "apps/cli.h"
 #include "nn/unet.h"
 #include "optim/adam.h"
+#include "tensor/conv.h"
+#include "tensor/device.h"
 #include "tensor/file.h"
+#include "tensor/memory.h"
 
 using namespace acinus;
 
@@ -26,8 +29,8 @@ int main(int argc, char** argv) {
   return run_program(argv, [&] {
     UNetOptions net_options{.width = 32, .depth = 4};
     int64_t size = 512, batch = 2, repeat = 3, threads = 0, norm_groups = 8;
-    bool train = true, recompute = false;
-    std::string norm = "none";
+    bool train = true, recompute = false, graph = true;
+    std::string norm = "none", device = "cpu", precision = "fp32";
     Settings settings("step", "Times training steps or forward passes of a U-Net on random data.");
     settings.add("in", net_options.in, "channels of the image");
     settings.add("width", net_options.width, "");
@@ -37,32 +40,56 @@ int main(int argc, char** argv) {
     settings.add("batch", batch, "images a step");
     settings.add("train", train, "true: a training step (Dice, Adam); false: forward only");
     settings.add("recompute", recompute, "activations are computed again instead of kept");
-    settings.add("repeat", repeat, "timed repetitions, after one that is not");
+    settings.add("device", device, "").one_of({"cpu", "cuda"});
+    settings.add("precision", precision, "of the activations, and how they are multiplied; on the GPU")
+        .one_of({"fp32", "tf32", "bf16"});
+    settings.add("graph", graph, "on the GPU: the step is recorded once and then replayed");
+    settings.add("repeat", repeat, "timed repetitions, after one that is not; on the GPU after three");
     settings.add("threads", threads, "0: all cores");
+    settings.on_defaults([&] {
+      if (device == "cuda") repeat = 20;
+    });
     if (!settings.parse(argc, argv)) return;
+    const bool gpu = device == "cuda";
+    if (!gpu && precision != "fp32") throw UsageError{"--precision " + precision + " needs --device cuda"};
     use_threads(threads);
     net_options.norm = norm_named(norm);
     net_options.norm_groups = int(norm_groups);
     const double before = peak_mb();
     UNet net(net_options, /*seed=*/1);
     net.set_recompute(recompute);
+    if (gpu) net.to(Device::cuda);
+    allow_tf32(precision == "tf32");
+    if (precision == "bf16") net.set_activations(DType::bf16);
     Adam adam(net.parameters());
     Random random(2);
     Tensor x({batch, size, size, net_options.in}), t({batch, size, size, 1});
     for (int64_t i = 0; i < x.elements(); i++) x.data<float>()[i] = float(random.normal());
     for (int64_t i = 0; i < t.elements(); i++) t.data<float>()[i] = random.uniform() < 0.05;
-    for (int64_t i = 0; i <= repeat; i++) {
-      const double start = seconds_now();
+    if (gpu) x = x.to(Device::cuda), t = t.to(Device::cuda);
+    const auto work = [&] {
       if (train) {
         net.zero_grad();
         dice_loss(sigmoid(net(x)), t).backward();
-        adam.step(1e-5);
+        adam.apply();
       } else {
         NoGrad no_grad;
         sigmoid(net(x));
       }
-      if (i > 0) std::printf("ms %.2f\n", (seconds_now() - start) * 1e3);
+    };
+    cuda::Graph recorded;
+    // A Graph only begins to replay at its second run, and a GPU takes a moment to come up to speed.
+    for (int64_t i = gpu ? -3 : -1; i < repeat; i++) {
+      const double start = seconds_now();
+      if (train) adam.prepare(1e-5);
+      if (gpu && graph)
+        recorded.run(work);
+      else
+        work();
+      cuda::synchronize();
+      if (i >= 0) std::printf("ms %.*f\n", /*digits=*/gpu ? 4 : 2, (seconds_now() - start) * 1e3);
     }
-    std::printf("mb %.0f\n", peak_mb() - before);
+    const double gpu_mb = double(memory::stats(Device::cuda).reserved) / (1 << 20);
+    std::printf("mb %.0f\n", gpu ? gpu_mb : peak_mb() - before);
   });
 }

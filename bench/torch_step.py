@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The twin of step.cpp in PyTorch: the same U-Net, data, loss and optimiser; prints the same lines. Where PyTorch has
-several ways, the faster one is meant: fused Adam, ReLU in place, inference_mode; run.sh tries both layouts."""
+several ways, the faster one is meant: fused Adam, ReLU in place, inference_mode; run.sh tries both layouts. torch_gpu.py
+does it on the GPU."""
 import argparse
 import resource
 import sys
@@ -44,6 +45,10 @@ class UNet(nn.Module):
         return self.head(x)
 
 
+def dice_loss(p, t):
+    return -(2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+
+
 def prepare(a, width, depth, batch, size):
     layout = torch.channels_last if a.layout == "channels_last" else torch.contiguous_format
     net = UNet(a.channels, width, depth, a.norm).to(memory_format=layout)
@@ -63,9 +68,7 @@ def run(net, adam, x, t):
             torch.sigmoid(net(x))
         return
     adam.zero_grad()
-    p = torch.sigmoid(net(x))
-    loss = -(2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
-    loss.backward()
+    dice_loss(torch.sigmoid(net(x)), t).backward()
     adam.step()
 
 
@@ -97,4 +100,5 @@ def main():
     print(f"mb {peak_mb() - before:.0f}")
 
 
-main()
+if __name__ == "__main__":
+    main()
