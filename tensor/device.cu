@@ -272,7 +272,8 @@ void launch(emulate::Launch launch) {
 
 void* allocate(int64_t bytes) {
   need_gpu();
-  return std::aligned_alloc(64, size_t(bytes));
+  void* block = nullptr;
+  return posix_memalign(&block, 256, size_t(bytes)) == 0 ? block : nullptr;  // as cudaMalloc aligns
 }
 void release(void* block) { std::free(block); }
 void fill_bytes(void* block, int value, int64_t bytes) {

@@ -56,7 +56,9 @@ const Pool& common_cache(Device device) {
 }
 
 void* from_device(Device device, int64_t size) {
-  return device == Device::cpu ? std::aligned_alloc(64, size_t(size)) : cuda::allocate(size);
+  if (device == Device::cuda) return cuda::allocate(size);
+  void* block = nullptr;
+  return posix_memalign(&block, 64, size_t(size)) == 0 ? block : nullptr;
 }
 void to_device(Device device, void* block) { device == Device::cpu ? std::free(block) : cuda::release(block); }
 
@@ -126,12 +128,9 @@ void* take_whole(Cache& c, int64_t& size) {
 // Large blocks are a buddy system (Knowlton 1965): a block may be cut in halves, its halves again, and two free halves
 // are one block again. A network's activations halve from level to level, and different levels need memory at different
 // times: so they share it, and a training step takes little more than it has in use at its worst.
-// Not under the address sanitizer, which sees a write past a block's end only where nothing of ours follows.
-constexpr bool may_cut = !under_address_sanitizer;
-
 void* take_large(Cache& c, int64_t size) {
   const auto it = c.free_large.lower_bound({size, nullptr});  // the smallest that is large enough
-  if (it == c.free_large.end() || (!may_cut && it->first > size)) {
+  if (it == c.free_large.end()) {
     void* region = from_system(c, size);
     c.regions[static_cast<char*>(region)] = size;
     return region;
@@ -156,9 +155,17 @@ void keep_large(Cache& c, char* place, int64_t size) {
   c.free_large.insert({size, place});
 }
 
+// A tool that looks for accesses beyond a block's end, or after its end of life, sees them only if blocks are exactly
+// as large as was asked for, and go back to the system. So it is under the address sanitizer, and for compute-sanitizer
+// with ACINUS_EXACT_MEMORY=1 in the environment.
+bool is_exact(const Cache& c) {
+  static const bool wanted = under_address_sanitizer || std::getenv("ACINUS_EXACT_MEMORY");
+  return wanted && !c.is_pool;
+}
+
 void* take(Cache& c, int64_t& size) {
   std::lock_guard lock(c.place.mutex);
-  void* block = is_large(size) ? take_large(c, size) : take_whole(c, size);
+  void* block = is_exact(c) ? from_system(c, size) : is_large(size) ? take_large(c, size) : take_whole(c, size);
   Stats& stats = c.place.stats;
   stats.in_use += size;
   stats.peak = std::max(stats.peak, stats.in_use);
@@ -168,7 +175,10 @@ void* take(Cache& c, int64_t& size) {
 void keep(Cache& c, void* block, int64_t size) {
   std::lock_guard lock(c.place.mutex);
   c.place.stats.in_use -= size;
-  if (is_large(size))
+  if (is_exact(c)) {
+    to_device(c.place.device, block);
+    c.place.stats.reserved -= size;
+  } else if (is_large(size))
     keep_large(c, static_cast<char*>(block), size);
   else
     c.free.emplace(size, block);
@@ -184,7 +194,7 @@ Cache::~Cache() {
 std::shared_ptr<void> allocate(int64_t bytes, Device device) {
   check(bytes >= 0 && bytes < (int64_t(1) << 46), "allocate: ", bytes, " bytes is no sensible size for a tensor");
   const Pool cache = current_pool && current_pool->place.device == device ? current_pool : common_cache(device);
-  int64_t size = round_up(bytes);
+  int64_t size = is_exact(*cache) ? std::max<int64_t>(bytes, 1) : round_up(bytes);
   void* block = take(*cache, size);
   std::shared_ptr<void> owner(block, [size, cache](void* block) { keep(*cache, block, size); });
   // All bits set is a NaN in every type of float.

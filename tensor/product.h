@@ -212,11 +212,19 @@ void launch_tiled(const char* name, const ProductSize& size, const A& a, const B
 
 // ---- on tensor cores --------------------------------------------------------------------------------------------
 
+// Older GPUs have no such tensor cores. The kernels are compiled for them too, empty, and never launched
+// (choose_algorithm).
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define ACINUS_TENSOR_CORES
+#endif
+
 // A tensor core multiplies small matrices, *fragments*, which the 32 threads of a warp hold together: 16 x 16 times
 // 16 x 16 of bfloat16 in one go, the sum in float32. (CUDA Programming Guide, "Warp matrix functions")
 struct Bfloat16 {
   using Stage = bf16;
+#ifdef ACINUS_TENSOR_CORES
   using Fragment = __nv_bfloat16;
+#endif
   static constexpr int fragment_k = 16, depth = 32, run = 8, pad = 8;
   template <class Value>
   __device__ static Stage stage(Value v) {
@@ -226,10 +234,12 @@ struct Bfloat16 {
 };
 struct Tf32 {
   using Stage = float;
+#ifdef ACINUS_TENSOR_CORES
   using Fragment = nvcuda::wmma::precision::tf32;
+#endif
   static constexpr int fragment_k = 8, depth = 16, run = 4, pad = 4;
   __device__ static Stage stage(float v) {
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#ifdef ACINUS_TENSOR_CORES
     return nvcuda::wmma::__float_to_tf32(v);
 #else
     return v;
@@ -262,8 +272,8 @@ struct TensorTiles {
 template <class Type, int Columns, class A, class B, class Epilogue>
 __global__ void __launch_bounds__(128)
     tensor_product(ProductSize size, int64_t tiles_m, int64_t tiles_n, A a, B b, Epilogue epilogue) {
-  // Older GPUs have no such tensor cores. The kernel is compiled for them too, and never launched (choose_algorithm).
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+  static_assert(A::vector == B::vector);
+#ifdef ACINUS_TENSOR_CORES
   namespace wmma = nvcuda::wmma;
   using Tiles = TensorTiles<Type, Columns, A::along_k, B::along_k>;
   using Stage = typename Type::Stage;

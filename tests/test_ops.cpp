@@ -416,7 +416,7 @@ TEST_CASE("ops: the GPU agrees with the CPU, and with itself", "[cuda]") {
 // On the CPU bfloat16 is for this test: each number is rounded where it is stored, as on the GPU, which may calculate
 // in another order between. What two roundings apart may be, in the worst case of a sum, is far more than what a wrong
 // index would let through.
-TEST_CASE("ops: bfloat16 on the GPU agrees with the CPU's, and with float64") {
+TEST_CASE("ops: bfloat16 on the GPU agrees with the CPU's, and with float64", "[cuda]") {
   const Poison poison;
   int refused = 0;
   for (const OpCase& c : cases) {
