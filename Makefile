@@ -192,7 +192,8 @@ install: all
 	@for p in $(PROGRAMS); do cp $(BIN)$$p $(TO)/bin/acinus-$$p || exit 1; done
 	@cp $(LIBRARY) $(TO)/lib/ $(if $(filter %.a,$(ZLIB)),&& cp $(ZLIB) $(TO)/lib/acinus/)
 	@echo "installed. A program of yours:" $(CXX) -std=c++20 $(filter -fopenmp,$(FLAGS)) -I$(PREFIX)/include/acinus \
-	  app.cpp $(PREFIX)/lib/libacinus.a $(if $(filter %.a,$(ZLIB)),$(PREFIX)/lib/acinus/libz.a,-lz)
+	  app.cpp $(PREFIX)/lib/libacinus.a $(if $(filter %.a,$(ZLIB)),$(PREFIX)/lib/acinus/libz.a,-lz) \
+	  $(if $(NVCC),-L$(CUDA_LIB) -lcudart_static -ldl -lrt)
 
 lines:
 	@printf '%-10s %8s %8s\n' folder headers sources

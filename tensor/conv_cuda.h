@@ -16,7 +16,7 @@
 #include "tensor/for_each.h"
 #include "tensor/product.h"
 
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
 // Which pixel is number m? Row by row, or `by_fours`: the four of each 2x2 one after the other, so that one thread has

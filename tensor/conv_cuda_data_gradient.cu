@@ -1,7 +1,7 @@
 // dx = bias + patches of dy * w, on the GPU, by phases; conv_cuda.h.
 #include "tensor/conv_cuda.h"
 
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 namespace {
 

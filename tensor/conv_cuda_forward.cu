@@ -1,7 +1,7 @@
 // y = relu(bias + patches of x * w) on the GPU, and the largest of each 2x2; conv_cuda.h.
 #include "tensor/conv_cuda.h"
 
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 namespace {
 

@@ -1,7 +1,7 @@
 // dw = patches of x, transposed, * dy, on the GPU; conv_cuda.h.
 #include "tensor/conv_cuda.h"
 
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 namespace {
 

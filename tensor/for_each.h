@@ -31,7 +31,7 @@ namespace acinus {
 
 // ---- for_each -------------------------------------------------------------------------------------------------
 
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
 constexpr int threads_a_block = 256;
 
 template <class F>
@@ -47,7 +47,7 @@ void for_each_on_gpu(int64_t n, const F& f) {
 #else
 template <class F>
 void for_each_on_gpu(int64_t, const F&) {
-  fail("this file was compiled without CUDA");  // never: no tensor can be there
+  fail("an op on the GPU must stand in a .cu file, in a build with CUDA");
 }
 #endif
 
@@ -149,7 +149,7 @@ struct ReduceBody {
   }
 };
 
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
 // sums[block] = the block's share of the sum over i of f(i). Each thread sums every so-manieth term; then half of the
 // threads add the other half's sums to theirs, a quarter those of the other quarter, and so on.
 template <class F>
@@ -191,7 +191,7 @@ Tensor reduce_precisely(F f, const Tensor& x, const More&... more) {
   return dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const ReduceBody<F, T, 1 + sizeof...(More)> body{f, {x.ptr<T>(), more.template ptr<T>()...}};
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
     if (x.device() == Device::cuda) {
       const Tensor sums = sum_on_gpu(n, body);
       return (sums.elements() == 1 ? sums : sum_on_gpu(sums.elements(), BlockSum{sums.ptr<double>()})).viewed_as({});
@@ -219,7 +219,7 @@ Tensor reduce(F f, const Tensor& x, const More&... more) {
   return reduce_precisely(f, x, more...).to(x.dtype());
 }
 
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
 // sums (groups, blocks, columns): a block of threads takes `block` rows of a group and `width` columns, and has
 // threads_a_block / width threads for each column.
 template <class T, class F>
@@ -273,7 +273,7 @@ void sum_columns_on_gpu(int64_t groups, int64_t rows, int64_t columns, const F& 
 template <class T, class F>
 Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t columns, F f) {
   Tensor y(Shape{groups, columns}, DTypeOf<T>::value, device);
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
   if (device == Device::cuda) {
     sum_columns_on_gpu<T>(groups, rows, columns, f, y);
     return y;

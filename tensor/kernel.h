@@ -19,7 +19,8 @@
 #pragma once
 #include "tensor/device.h"
 
-#ifdef ACINUS_CUDA
+#if defined(__CUDACC__) || defined(ACINUS_EMULATE)
+#define ACINUS_KERNELS  // there can be kernels in this file: not where a C++ compiler takes it in a build for the GPU
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 #include <mma.h>

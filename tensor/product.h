@@ -28,7 +28,7 @@
 #pragma once
 #include "tensor/kernel.h"
 
-#ifdef ACINUS_CUDA
+#ifdef ACINUS_KERNELS
 namespace acinus {
 
 // Sixteen bytes: the most that one instruction moves.
