@@ -49,15 +49,30 @@ OPENMP := $(call try,-fopenmp -include omp.h)
 endif
 ifneq ($(filter 1,$(EMULATE))$(filter 0,$(CUDA)),)
 override NVCC :=
-else
-NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc /opt/cuda/bin/nvcc 2>/dev/null | head -n 1)
+else ifeq ($(origin NVCC),undefined)
+NVCC := $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc /opt/cuda/bin/nvcc 2>/dev/null | head -n 1)
 endif
 ifneq ($(NVCC),)
 NVCC_VERSION := $(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
-CUDA_ARCH ?= $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo native || echo all-major)
 CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
 CUDA_LIB := $(firstword $(dir $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib \
               $(CUDA_HOME)/targets/*/lib /usr/lib/*))))
+CUDA_LINK := -L$(or $(CUDA_LIB),.) -lcudart_static -lpthread -ldl -lrt
+# Does it work, with this C++ compiler? (Each CUDA takes C++ compilers up to some version.) Asked once, and kept.
+NVCC_PROBLEM := $(shell mkdir -p $(BUILD) && k='$(NVCC) $(NVCC_VERSION) $(VERSION) $(CUDA_LINK)' && f=$(BUILD)/nvcc_tried && \
+  { [ "$$(head -n 1 $$f 2>/dev/null)" = "$$k" ] || { t=$$(mktemp -d) && echo 'int main() { return cudaSetDevice(0); }' >$$t/try.cu && \
+    { $(NVCC) -std=c++17 -ccbin $(CXX) -c $$t/try.cu -o $$t/try.o && $(CXX) $$t/try.o $(CUDA_LINK) -o $$t/try; } >$$t/log 2>&1; \
+    code=$$?; { echo "$$k"; [ $$code = 0 ] || { grep -m 1 -i error $$t/log || echo failed; }; } >$$f; rm -rf $$t; }; }; \
+  tail -n +2 $$f)
+ifneq ($(NVCC_PROBLEM),)
+override NVCC :=
+endif
+endif
+ifneq ($(NVCC),)
+GPUS := $(shell nvidia-smi --query-gpu=name,compute_cap --format=csv,noheader 2>/dev/null)
+ifeq ($(origin CUDA_ARCH),undefined)
+CUDA_ARCH := $(if $(GPUS),native,all-major)
+endif
 endif
 ifeq ($(origin ARCH),undefined)
 ARCH := $(if $(filter 1,$(call try,-march=native)),-march=native)
@@ -79,11 +94,11 @@ FLAGS += $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas)
 FLAGS += $(if $(findstring clang,$(VERSION)),-Wno-pass-failed)
 FLAGS += $(if $(filter 1,$(EMULATE)),-DACINUS_CUDA -DACINUS_EMULATE)$(if $(NVCC),-DACINUS_CUDA)
 FLAGS += $(CXXFLAGS)
-LIBS := $(ZLIB) -lpthread $(if $(NVCC),-L$(CUDA_LIB) -lcudart_static -ldl -lrt)
+LIBS := $(ZLIB) -lpthread $(if $(NVCC),$(CUDA_LINK))
 
 comma := ,
 # What nvcc hands on to $(CXX), which compiles what is not for the GPU.
-NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) -arch=$(CUDA_ARCH) --threads 0 -Wno-deprecated-gpu-targets -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
+NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) -arch=$(CUDA_ARCH) $(if $(filter all%,$(CUDA_ARCH)),--threads 4) -Wno-deprecated-gpu-targets -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
              $(addprefix -Xcompiler ,$(filter-out -I. -isystem third_party/% /usr/%,$(FLAGS)))
 
 # ---- files
@@ -110,7 +125,8 @@ banner:
 	@$(if $(filter 1,$(OPENMP)),echo "  ✓ OpenMP",echo "  ✗ no OpenMP: one thread (clang needs libomp-dev; g++ has it)")
 	@$(if $(filter 1,$(EMULATE)),echo "  ✓ CUDA emulated on the CPU (EMULATE=1)",$(if $(NVCC),\
 	  echo "  ✓ CUDA $(NVCC_VERSION) ($(NVCC))$(comma) for $(if $(filter native,$(CUDA_ARCH)),the GPUs here,$(CUDA_ARCH))",$(if $(filter 0,$(CUDA)),\
-	  echo "  ✗ no GPU: CUDA=0",echo "  ✗ no GPU: CUDA's compiler nvcc is neither in the PATH nor in /usr/local/cuda")))
+	  echo "  ✗ no GPU: CUDA=0",$(if $(NVCC_PROBLEM),echo "  ✗ no GPU: nvcc does not work here: "'$(subst ','"'"',$(NVCC_PROBLEM))',\
+	  echo "  ✗ no GPU: CUDA's compiler nvcc is neither in the PATH nor in /usr/local/cuda"))))
 
 third_party/root/flags.mk: third_party/get.sh
 	@CXX="$(CXX)" sh third_party/get.sh
@@ -118,7 +134,7 @@ third_party/root/flags.mk: third_party/get.sh
 # Objects made with other flags, or by another compiler, must not be linked together: when this file's text changes,
 # everything is compiled again.
 $(BUILD)/flags: banner
-	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(LIGHT_OPT) $(FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH)' >$@.new; \
+	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(LIGHT_OPT) $(FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH) $(GPUS)' >$@.new; \
 	 if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 # A .cu file is compiled by nvcc, or without it as C++. In C++17, which every nvcc understands; its standard headers
@@ -146,7 +162,7 @@ $(BUILD)/run_tests: $(UNIT_TESTS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
 
 # The reference cases run on the CPU, and on the GPU if there is one, or one that is emulated.
-DEVICES = cpu $(if $(filter 1,$(EMULATE))$(if $(NVCC),$(shell nvidia-smi -L 2>/dev/null | grep GPU)),cuda)
+DEVICES = cpu $(if $(filter 1,$(EMULATE))$(if $(NVCC),$(GPUS)),cuda)
 test: all tests
 	$(BUILD)/run_tests
 	@for cases in tests/cases $(REFERENCE); do for device in $(DEVICES); do \
@@ -193,7 +209,7 @@ install: all
 	@cp $(LIBRARY) $(TO)/lib/ $(if $(filter %.a,$(ZLIB)),&& cp $(ZLIB) $(TO)/lib/acinus/)
 	@echo "installed. A program of yours:" $(CXX) -std=c++20 $(filter -fopenmp,$(FLAGS)) -I$(PREFIX)/include/acinus \
 	  app.cpp $(PREFIX)/lib/libacinus.a $(if $(filter %.a,$(ZLIB)),$(PREFIX)/lib/acinus/libz.a,-lz) \
-	  $(if $(NVCC),-L$(CUDA_LIB) -lcudart_static -ldl -lrt)
+	  $(if $(NVCC),$(CUDA_LINK))
 
 lines:
 	@printf '%-10s %8s %8s\n' folder headers sources

@@ -280,6 +280,8 @@ void Machine::add_settings(Settings& s) {
   s.add("threads", threads, "0: all cores").between(0, 1024);
 }
 
+bool Machine::on_gpu() const { return device == "auto" ? cuda::available() && !cuda::emulated() : device != "cpu"; }
+
 Device Machine::use() const {
   use_threads(threads);
   int64_t index = 0;
@@ -288,7 +290,7 @@ Device Machine::use() const {
     throw UsageError{"--device " + device + ": the GPUs are cuda:0, cuda:1, ..."};
   if (!numbered && device != "auto" && device != "cpu" && device != "cuda")
     throw UsageError{"--device " + device + ": it must be auto, cpu, cuda, or cuda:1"};
-  const bool gpu = device == "auto" ? cuda::available() && !cuda::emulated() : device != "cpu";
+  const bool gpu = on_gpu();
   if (gpu) cuda::use(int(index));
   if (precision != "fp32" && !gpu)
     throw UsageError{"--precision " + precision + " is for a GPU; there is none in use (" + description() + ")"};
@@ -300,7 +302,7 @@ Device Machine::use() const {
 }
 
 std::string Machine::description() const {
-  const bool gpu = device == "auto" ? cuda::available() && !cuda::emulated() : device != "cpu";
+  const bool gpu = on_gpu();
   if (gpu) return text("GPU: ", cuda::description(), ", ", precision);
   const int n = use_threads(threads);
   return text("CPU, ", n, n == 1 ? " thread" : " threads",

@@ -195,20 +195,22 @@ class Training {
 
   // Asks for the loss of a batch and its gradients. The GPU is at it when this returns.
   void begin(const Tensor& x, const Tensor& t) {
-    if (!x_ || x_.shape() != x.shape())
-      x_ = Tensor(x.shape(), x.dtype(), device_), t_ = Tensor(t.shape(), t.dtype(), device_);
+    if (!x_) x_ = Tensor(x.shape(), x.dtype(), device_), t_ = Tensor(t.shape(), t.dtype(), device_);
     x_.copy_from(x);
     t_.copy_from(t);
-    run(loss_graph_, [&] { forward_backward(); });
+    run(*loss_graph_, [&] { forward_backward(); });
   }
   double loss() const { return loss_.item(); }
   double gradient_norm() const { return norm_.item(); }
   void update(double lr) {
     optimizer_->prepare(lr);
-    run(update_graph_, [&] { optimizer_->apply(); });
+    run(*update_graph_, [&] { optimizer_->apply(); });
   }
-  std::string find_not_finite() {
+  std::string find_not_finite() try {
+    loss_graph_.reset(), update_graph_.reset();  // their memory is needed
     return first_not_finite(net_, [&] { forward_backward(); });
+  } catch (const Error& error) {
+    return text("not found (", error.what(), ")");
   }
   const Optimizer& optimizer() const { return *optimizer_; }
 
@@ -227,7 +229,8 @@ class Training {
   std::unique_ptr<Optimizer> optimizer_;
   bool in_graphs_;
   Tensor x_, t_, loss_, norm_;
-  cuda::Graph loss_graph_, update_graph_;
+  std::unique_ptr<cuda::Graph> loss_graph_ = std::make_unique<cuda::Graph>(),
+                               update_graph_ = std::make_unique<cuda::Graph>();
 };
 
 struct Validation {

@@ -8,9 +8,7 @@
 #include "apps/cli.h"
 #include "nn/unet.h"
 #include "optim/adam.h"
-#include "tensor/conv.h"
 #include "tensor/device.h"
-#include "tensor/file.h"
 #include "tensor/memory.h"
 
 using namespace acinus;
@@ -28,9 +26,11 @@ static double peak_mb() {
 int main(int argc, char** argv) {
   return run_program(argv, [&] {
     UNetOptions net_options{.width = 32, .depth = 4};
-    int64_t size = 512, batch = 2, repeat = 3, threads = 0, norm_groups = 8;
+    int64_t size = 512, batch = 2, repeat = 3, norm_groups = 8;
     bool train = true, recompute = false, graph = true;
-    std::string norm = "none", device = "cpu", precision = "fp32";
+    std::string norm = "none";
+    Machine machine;
+    machine.device = "cpu";
     Settings settings("step", "Times training steps or forward passes of a U-Net on random data.");
     settings.add("in", net_options.in, "channels of the image");
     settings.add("width", net_options.width, "");
@@ -40,33 +40,28 @@ int main(int argc, char** argv) {
     settings.add("batch", batch, "images a step");
     settings.add("train", train, "true: a training step (Dice, Adam); false: forward only");
     settings.add("recompute", recompute, "activations are computed again instead of kept");
-    settings.add("device", device, "").one_of({"cpu", "cuda"});
-    settings.add("precision", precision, "of the activations, and how they are multiplied; on the GPU")
-        .one_of({"fp32", "tf32", "bf16"});
+    machine.add_settings(settings);
     settings.add("graph", graph, "on the GPU: the step is recorded once and then replayed");
     settings.add("repeat", repeat, "timed repetitions, after one that is not; on the GPU after three");
-    settings.add("threads", threads, "0: all cores");
     settings.on_defaults([&] {
-      if (device == "cuda") repeat = 20;
+      if (machine.device == "cuda") repeat = 20;
     });
     if (!settings.parse(argc, argv)) return;
-    const bool gpu = device == "cuda";
-    if (!gpu && precision != "fp32") throw UsageError{"--precision " + precision + " needs --device cuda"};
-    use_threads(threads);
+    const Device device = machine.use();
+    const bool gpu = device == Device::cuda;
     net_options.norm = norm_named(norm);
     net_options.norm_groups = int(norm_groups);
     const double before = peak_mb();
     UNet net(net_options, /*seed=*/1);
     net.set_recompute(recompute);
-    if (gpu) net.to(Device::cuda);
-    allow_tf32(precision == "tf32");
-    if (precision == "bf16") net.set_activations(DType::bf16);
+    net.set_activations(machine.activations());
+    net.to(device);
     Adam adam(net.parameters());
     Random random(2);
     Tensor x({batch, size, size, net_options.in}), t({batch, size, size, 1});
     for (int64_t i = 0; i < x.elements(); i++) x.data<float>()[i] = float(random.normal());
     for (int64_t i = 0; i < t.elements(); i++) t.data<float>()[i] = random.uniform() < 0.05;
-    if (gpu) x = x.to(Device::cuda), t = t.to(Device::cuda);
+    x = x.to(device), t = t.to(device);
     const auto work = [&] {
       if (train) {
         net.zero_grad();

@@ -287,7 +287,7 @@ say "$gpu${torch:+, PyTorch $torch}"
 
 # ---- all of it, what matters most first ---------------------------------------------------------------------------
 
-stage "build" 180 make EMULATE="$emulate" all tests benches || exit 1
+stage "build" 240 make EMULATE="$emulate" all tests benches || exit 1
 # Without a GPU that works the tests below would have nothing to do, and pass.
 tiny="--size 16 --width 8 --depth 1 --repeat 1"
 stage "a training step on the GPU" 20 "$build/bench_step" --device cuda $tiny || exit 1

@@ -49,7 +49,7 @@ class UNet : public Module {
   // The network must then live until backward() has run.
   void set_recompute(bool on) { recompute_ = on; }
   // What activations are held in: bfloat16 takes half the memory, and is what tensor cores multiply fastest. Parameters
-  // stay float32, and so do image and logits. On a GPU; see --precision.
+  // stay float32; the image comes and the logits go as float32, rounded once. On a GPU; see --precision.
   void set_activations(DType dtype) { activations_ = dtype; }
   const UNetOptions& options() const { return options_; }
 

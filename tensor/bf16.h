@@ -6,7 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-// What must compile for the CPU and for the GPU is marked HD (kernel.h).
+// What must compile for the CPU and for the GPU is marked HD.
 #ifdef __CUDACC__
 #define HD __host__ __device__
 #else

@@ -70,6 +70,11 @@ void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w
 void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw,
                           const Tensor& below = {});
 
+template <class T>
+T* ptr_or_null(const Tensor& t) {
+  return t ? t.ptr<T>() : nullptr;
+}
+
 // ---- the ways themselves: in conv_direct.cu, conv_cpu.cpp, conv_cuda.h
 
 void direct_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, Tensor& y);

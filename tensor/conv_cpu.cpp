@@ -30,11 +30,6 @@ std::vector<Band> bands_of(int64_t images, int64_t rows, int64_t rows_per_band) 
   return bands;
 }
 
-template <class T>
-T* optional(const Tensor& t) {
-  return t ? t.data<T>() : nullptr;
-}
-
 // ---- the two ways to see an image as a matrix ---------------------------------------------------------------
 
 // view: copies image rows first .. first+rows-1 of x (h,w,c), shifted by the padding, into padded rows of
@@ -355,7 +350,7 @@ bool can_pool(const ConvGeometry& g) {
 
 template <class T>
 static Joint<T> joint(const Tensor& x, const Tensor& below) {
-  return {x.data<std::remove_const_t<T>>(), optional<std::remove_const_t<T>>(below), below ? below.shape()[3] : 0};
+  return {x.data<std::remove_const_t<T>>(), ptr_or_null<std::remove_const_t<T>>(below), below ? below.shape()[3] : 0};
 }
 
 void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
@@ -370,11 +365,11 @@ void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const
   dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     if (g.algorithm == ConvAlgorithm::winograd)
-      return winograd_forward<T>(g, joint<const T>(x, fusion.below), w.data<T>(), optional<T>(bias), fusion.relu,
-                                 optional<T>(fusion.pooled), y.data<T>());
+      return winograd_forward<T>(g, joint<const T>(x, fusion.below), w.data<T>(), ptr_or_null<T>(bias), fusion.relu,
+                                 ptr_or_null<T>(fusion.pooled), y.data<T>());
     check(!fusion.below && !fusion.pooled, "conv_forward: only Winograd's algorithm reads two images and pools");
     const auto way = g.algorithm == ConvAlgorithm::view ? forward_view<T> : forward_gather<T>;
-    way(g, x.data<T>(), w.data<T>(), optional<T>(bias), fusion.relu, y.data<T>());
+    way(g, x.data<T>(), w.data<T>(), ptr_or_null<T>(bias), fusion.relu, y.data<T>());
   });
 }
 
@@ -387,13 +382,13 @@ void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w
   dispatch_precise(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
     if (g.algorithm == ConvAlgorithm::winograd)
-      return winograd_data_gradient<T>(g, dy.data<T>(), w.data<T>(), optional<T>(bias), joint<T>(dx, dbelow));
+      return winograd_data_gradient<T>(g, dy.data<T>(), w.data<T>(), ptr_or_null<T>(bias), joint<T>(dx, dbelow));
     const bool patches = g.kh == g.stride && g.kw == g.stride && g.padding == 0 && g.dilation == 1 &&
                          g.h == g.oh * g.kh && g.w == g.ow * g.kw;
     const auto way = g.algorithm == ConvAlgorithm::view ? data_gradient_view<T>
                      : patches                          ? data_gradient_patches<T>
                                                         : data_gradient_gather<T>;
-    way(g, dy.data<T>(), w.data<T>(), optional<T>(bias), dx.data<T>());
+    way(g, dy.data<T>(), w.data<T>(), ptr_or_null<T>(bias), dx.data<T>());
   });
 }
 

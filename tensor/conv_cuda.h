@@ -83,11 +83,6 @@ struct Rows {
 
 // ---- which kernel ---------------------------------------------------------------------------------------------
 
-template <class T>
-T* optional(const Tensor& t) {
-  return t ? t.ptr<T>() : nullptr;
-}
-
 // How many columns a tile of C should have on tensor cores.
 template <class F>
 void with_columns(int64_t n, F f) {
@@ -147,7 +142,7 @@ template <class T, bool Along_k, bool Vector>
 Patches<T, Along_k, Vector> patches_of_x(const ConvGeometry& g, const Tensor& x, const Tensor& below, bool by_fours) {
   Patches<T, Along_k, Vector> p;
   p.beside = x.ptr<T>();
-  p.below = optional<T>(below);
+  p.below = ptr_or_null<T>(below);
   p.height = int(g.h), p.width = int(g.w), p.channels = int(g.c);
   p.below_channels = below ? int(below.shape()[3]) : 0;
   p.order = {int(g.oh), int(g.ow), by_fours};

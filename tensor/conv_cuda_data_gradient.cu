@@ -95,7 +95,7 @@ void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, con
         return parts(
             a, b,
             DataGradientEpilogue<T>{order, pixels, int(g.h), int(g.w), int(g.c), below, int(g.stride), int(phase_row),
-                                    int(phase_col), optional<C>(bias), dx.ptr<T>(), optional<T>(dbelow)});
+                                    int(phase_col), ptr_or_null<C>(bias), dx.ptr<T>(), ptr_or_null<T>(dbelow)});
       });
     }
 }

@@ -38,8 +38,8 @@ void forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tens
     constexpr bool v = decltype(vector)::value;
     const auto a = patches_of_x<T, true, v>(g, x, fusion.below, bool(fusion.pooled));
     return parts(a, Rows<C, v>{w.ptr<C>(), k, g.o},
-                 ForwardEpilogue<T>{a.order, pixels, int(g.o), optional<C>(bias), fusion.relu, y.ptr<T>(),
-                                    optional<T>(fusion.pooled)});
+                 ForwardEpilogue<T>{a.order, pixels, int(g.o), ptr_or_null<C>(bias), fusion.relu, y.ptr<T>(),
+                                    ptr_or_null<T>(fusion.pooled)});
   });
 }
 

@@ -76,11 +76,6 @@ struct DirectWeightGradient {  // output channels begin .. end-1 of one (tap, in
   }
 };
 
-template <class T>
-T* optional(const Tensor& t) {
-  return t ? t.ptr<T>() : nullptr;
-}
-
 }  // namespace
 
 void direct_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, Tensor& y) {
@@ -88,7 +83,7 @@ void direct_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, con
     using T = decltype(zero);
     using C = Compute<T>;
     for_each_row(x.device(), g.n * g.oh * g.ow, g.o,
-                 DirectForward<T>{g, x.ptr<T>(), w.ptr<C>(), optional<C>(bias), relu, y.ptr<T>()});
+                 DirectForward<T>{g, x.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), relu, y.ptr<T>()});
   });
 }
 
@@ -97,7 +92,7 @@ void direct_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor&
     using T = decltype(zero);
     using C = Compute<T>;
     for_each_row(dy.device(), g.n * g.h * g.w, g.c,
-                 DirectDataGradient<T>{g, dy.ptr<T>(), w.ptr<C>(), optional<C>(bias), dx.ptr<T>()});
+                 DirectDataGradient<T>{g, dy.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), dx.ptr<T>()});
   });
 }
 

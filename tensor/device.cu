@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tensor/autograd.h"
@@ -23,6 +24,7 @@ void synchronize_each(bool on) { sync_each = on; }
 
 static int chosen = 0;
 static cudaStream_t the_stream = nullptr;
+static std::thread::id the_thread;
 
 void check_result(cudaError_t result, const char* what) {
   if (result == cudaSuccess) return;
@@ -30,12 +32,34 @@ void check_result(cudaError_t result, const char* what) {
   fail("GPU: ", what, ": ", cudaGetErrorString(result));
 }
 
-// Which GPU there is, or why none; asked once.
+__global__ void probe() {}
+
+// What code for the chosen GPU this program holds: an error if none.
+static cudaError_t code_for(int index, cudaFuncAttributes& code) {
+  cudaError_t result = cudaSetDevice(index);
+  if (result == cudaSuccess) result = cudaFuncGetAttributes(&code, probe);
+  cudaGetLastError();
+  return result;
+}
+
+// Why GPU `index` cannot be used, "" if it can.
+static std::string problem_of(int index) {
+  cudaFuncAttributes code;
+  const cudaError_t result = code_for(index, code);
+  if (result == cudaSuccess) return "";
+  cudaDeviceProp properties;
+  if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) return cudaGetErrorString(result);
+  return text("cuda:", index, ", ", properties.name, " of compute capability ", properties.major, ".", properties.minor,
+              ", does not run this program (", cudaGetErrorString(result),
+              "); build it on this machine, or with CUDA_ARCH=sm_", properties.major, properties.minor);
+}
+
+// Whether there is a GPU, or why none; asked once.
 static const std::string& why_not() {
   static const std::string reason = [] {
     int count = 0;
     const cudaError_t result = cudaGetDeviceCount(&count);
-    if (result == cudaSuccess && count > 0) return std::string();
+    if (result == cudaSuccess && count > 0) return problem_of(0);
     cudaGetLastError();
     int driver = 0, runtime = 0;
     cudaDriverGetVersion(&driver);
@@ -74,25 +98,30 @@ void use(int index) {
   check_result(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
   if (index < 0 || index >= count) fail("there is no GPU cuda:", index, "; there are ", count, ", from cuda:0 on");
   check(!the_stream || index == chosen, "cuda::use: another GPU is in use already");
+  const std::string problem = problem_of(index);
+  if (!problem.empty()) fail(problem);
   chosen = index;
 }
 
 // Made when it is first asked for.
 cudaStream_t stream() {
-  if (the_stream) return the_stream;
+  if (the_stream) {
+    check(std::this_thread::get_id() == the_thread,
+          "the GPU is asked for work by a second thread of the CPU; see device.h");
+    return the_stream;
+  }
   need_gpu();
+  the_thread = std::this_thread::get_id();
   check_result(cudaSetDevice(chosen), "cudaSetDevice");
   check_result(cudaStreamCreateWithFlags(&the_stream, cudaStreamNonBlocking), "cudaStreamCreate");
   return the_stream;
 }
 
+// The code counts, not the GPU: what was compiled for older ones runs here too, without the kernels (product.h).
 bool has_tensor_cores() {
-  static const bool has = [] {
-    int major = 0;
-    check_result(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, chosen), "cudaDeviceGetAttribute");
-    return major >= 8;
-  }();
-  return has;
+  cudaFuncAttributes code;
+  check_result(code_for(chosen, code), "cudaFuncGetAttributes");
+  return code.ptxVersion >= 80;
 }
 
 static bool in_recording = false;
@@ -116,7 +145,8 @@ void synchronize() {
   not_while_recording("synchronize");
   const cudaError_t result = cudaStreamSynchronize(the_stream);
   if (result != cudaSuccess)
-    fail("GPU: a kernel failed: ", cudaGetErrorString(result), ". ACINUS_SYNC=1 in the environment tells which");
+    fail("GPU: a kernel failed: ", cudaGetErrorString(result),
+         sync_each ? "" : ". ACINUS_SYNC=1 in the environment tells which");
 }
 
 void* allocate(int64_t bytes) {
@@ -199,10 +229,7 @@ struct Graph::State {
     cudaGraphExecDestroy(recorded);
   }
   void record(const std::function<void()>& work);
-  void replay() {
-    check_result(cudaGraphLaunch(recorded, stream()), "cudaGraphLaunch");
-    if (sync_each) synchronize();
-  }
+  void replay() { check_result(cudaGraphLaunch(recorded, stream()), "cudaGraphLaunch"); }
 };
 
 void Graph::State::record(const std::function<void()>& work) {
@@ -318,6 +345,7 @@ Graph::Graph() : state_(new State) {}
 Graph::~Graph() = default;
 
 void Graph::run(const std::function<void()>& work) {
+  if (sync_each) return work();  // a failure within a replay would have no name
   if (state_->runs < 2) {
     const memory::UsingPool using_pool(state_->pool);
     if (state_->runs == 0)

@@ -2,7 +2,7 @@
 //
 // Whatever is asked of the GPU, a kernel or a copy, goes into one queue (a CUDA *stream*) and is done in the order in
 // which it was asked for, while the CPU goes on. The CPU waits only where it wants a result: item(), to_vector(),
-// .to(Device::cpu), synchronize().
+// .to(Device::cpu), synchronize(). All of it comes from one thread of the CPU.
 //
 // There are three builds. Where make finds CUDA's compiler, kernels are compiled for the GPU. With EMULATE=1 they are
 // compiled for the CPU, and "cuda" is a pretended device (emulate.h): slow, for tests and for stepping through a kernel
@@ -48,7 +48,7 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
 // The first run does the work as it is, the second records it, and that and all later ones replay the record: with the
 // same tensors (nothing of `work` itself is called again), from memory that is the graph's own until it is gone. What
 // `work` does on the CPU, such as counting steps or drawing a seed, is not repeated; where it asks the GPU for a result
-// while it is recorded, it gets an Error.
+// while it is recorded, it gets an Error. Tensors that `work` uses and did not make must live as long as the graph.
 class Graph {
  public:
   Graph();

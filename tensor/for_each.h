@@ -4,11 +4,11 @@
 //
 //   struct SigmoidForward { template <class T> HD T operator()(T x) const { return 1 / (1 + exp(-x)); } };
 //
-//   map(SigmoidForward{}, x)                    y[i] = f(x[i]),      for tensors of one shape
-//   for_each(device, n, body)                   body(i) for i = 0 .. n-1, in any order, none depending on another
-//   for_each_row(device, rows, columns, body)   the same for the columns of rows: body(row, begin, end) does some of
-//   them reduce(f, x, ...)                           sum over i of f(x[i], ...), a scalar tensor
-//   reduce_columns<T>(device, groups, rows, columns, f)     sums over the rows of each (rows x columns) group
+//   map(SigmoidForward{}, x)                   y[i] = f(x[i]),      for tensors of one shape
+//   for_each(device, n, body)                  body(i) for i = 0 .. n-1, in any order, none depending on another
+//   for_each_row(device, rows, columns, body)  for each row body(row, begin, end), for columns begin .. end-1
+//   reduce(f, x, ...)                          sum over i of f(x[i], ...), a scalar tensor
+//   reduce_columns<T>(device, groups, rows, columns, f)    sums over the rows of each (rows x columns) group
 //
 // On the CPU these are loops shared by all threads and vectorised by the compiler. On the GPU the same functor runs in
 // a kernel, an element a thread. HD marks what must compile for both. (Functors have names because they must: nvcc

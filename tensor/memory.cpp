@@ -74,10 +74,20 @@ int64_t round_up(int64_t bytes) {
   return (std::max<int64_t>(bytes, 1) + step - 1) / step * step;
 }
 
+// A pool counts as a whole: a graph uses all of it, whoever owns its blocks just now.
+void count_in_use(Cache& c, int64_t bytes) {
+  Stats& stats = c.place.stats;
+  stats.in_use += bytes;
+  stats.peak = std::max(stats.peak, stats.in_use);
+}
+
+bool may_give_back(const Cache& c) { return !(c.place.device == Device::cuda && cuda::recording_graph()); }
+
 void give_back_all(Cache& c) {
   for (auto& [size, block] : c.free) {
     to_device(c.place.device, block);
     c.place.stats.reserved -= size;
+    if (c.is_pool) count_in_use(c, -size);
   }
   c.free.clear();
   for (auto region = c.regions.begin(); region != c.regions.end();) {
@@ -88,6 +98,7 @@ void give_back_all(Cache& c) {
     }
     to_device(c.place.device, place);
     c.place.stats.reserved -= size;
+    if (c.is_pool) count_in_use(c, -size);
     region = c.regions.erase(region);
   }
 }
@@ -99,11 +110,10 @@ void* from_system(Cache& c, int64_t size) {
   // ever needed at a time, they go.
   // (Not while a graph is recorded: then the GPU's memory cannot be given back.)
   Cache& common = *common_cache(device);
-  const bool may_give_back = !(device == Device::cuda && cuda::recording_graph());
-  if (may_give_back && !c.is_pool && stats.reserved + size > 2 * std::max(c.place.most, stats.in_use + size))
+  if (may_give_back(c) && !c.is_pool && stats.reserved + size > 2 * std::max(c.place.most, stats.in_use + size))
     give_back_all(common);
   void* block = from_device(device, size);
-  if (!block && may_give_back) {
+  if (!block && may_give_back(c)) {
     give_back_all(common);
     block = from_device(device, size);
   }
@@ -112,6 +122,7 @@ void* from_system(Cache& c, int64_t size) {
          stats.in_use >> 20, " MB. Use a smaller batch, image or network width, or --recompute");
   stats.reserved += size;
   c.place.most = std::max(c.place.most, stats.in_use + size);
+  if (c.is_pool) count_in_use(c, size);
   return block;
 }
 
@@ -159,23 +170,22 @@ void keep_large(Cache& c, char* place, int64_t size) {
 // as large as was asked for, and go back to the system. So it is under the address sanitizer, and for compute-sanitizer
 // with ACINUS_EXACT_MEMORY=1 in the environment.
 bool is_exact(const Cache& c) {
-  static const bool wanted = under_address_sanitizer || std::getenv("ACINUS_EXACT_MEMORY");
+  static const char* const value = std::getenv("ACINUS_EXACT_MEMORY");
+  static const bool wanted = under_address_sanitizer || (value && std::string(value) == "1");
   return wanted && !c.is_pool;
 }
 
 void* take(Cache& c, int64_t& size) {
   std::lock_guard lock(c.place.mutex);
   void* block = is_exact(c) ? from_system(c, size) : is_large(size) ? take_large(c, size) : take_whole(c, size);
-  Stats& stats = c.place.stats;
-  stats.in_use += size;
-  stats.peak = std::max(stats.peak, stats.in_use);
+  if (!c.is_pool) count_in_use(c, size);
   return block;
 }
 
 void keep(Cache& c, void* block, int64_t size) {
   std::lock_guard lock(c.place.mutex);
-  c.place.stats.in_use -= size;
-  if (is_exact(c)) {
+  if (!c.is_pool) count_in_use(c, -size);
+  if (is_exact(c) && may_give_back(c)) {
     to_device(c.place.device, block);
     c.place.stats.reserved -= size;
   } else if (is_large(size))

@@ -349,6 +349,8 @@ __global__ void __launch_bounds__(128)
     }
     __syncwarp();
   }
+#else
+  __trap();
 #endif
 }
 

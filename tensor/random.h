@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tensor/for_each.h"  // HD
+#include "tensor/bf16.h"  // HD
 
 namespace acinus {
 
