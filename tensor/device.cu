@@ -119,9 +119,15 @@ cudaStream_t stream() {
 
 // The code counts, not the GPU: what was compiled for older ones runs here too, without the kernels (product.h).
 bool has_tensor_cores() {
-  cudaFuncAttributes code;
-  check_result(code_for(chosen, code), "cudaFuncGetAttributes");
-  return code.ptxVersion >= 80;
+  static int asked = -1;
+  static bool has;
+  if (asked != chosen) {
+    cudaFuncAttributes code;
+    check_result(code_for(chosen, code), "cudaFuncGetAttributes");
+    has = code.ptxVersion >= 80;
+    asked = chosen;
+  }
+  return has;
 }
 
 static bool in_recording = false;

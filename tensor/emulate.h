@@ -110,11 +110,11 @@ struct fragment {
   typename Held<T>::type x[num_elements];
 };
 
-// 10 bits after the point instead of 23, to the nearest.
+// 10 bits after the point instead of 23: to the nearest, of two equally near the larger (PTX's cvt.rna).
 inline float __float_to_tf32(float v) {
   uint32_t u;
   std::memcpy(&u, &v, 4);
-  if (v == v) u = (u + 0xFFF + ((u >> 13) & 1)) & ~0x1FFFu;
+  if (v == v) u = (u + 0x1000) & ~0x1FFFu;
   std::memcpy(&v, &u, 4);
   return v;
 }

@@ -444,7 +444,8 @@ TEST_CASE("emulation: barriers, and what goes wrong without", "[cuda]") {
 TEST_CASE("emulation: TF32 keeps ten digits", "[cuda]") {
   using nvcuda::wmma::__float_to_tf32;
   CHECK(__float_to_tf32(1 + 1.0f / 1024) == 1 + 1.0f / 1024);
-  CHECK(__float_to_tf32(1 + 1.0f / 2048) == 1);
+  CHECK(__float_to_tf32(1 + 1.0f / 2048) == 1 + 1.0f / 1024);
+  CHECK(__float_to_tf32(1 + 0.99f / 2048) == 1);
   CHECK(__float_to_tf32(1 + 3.0f / 2048) == 1 + 2.0f / 1024);
   CHECK(std::isnan(__float_to_tf32(NAN)));
 }
