@@ -7,7 +7,7 @@
 # make clean      removes what make made (not third_party/, not runs/)
 #
 # The GPU: where CUDA's compiler, nvcc, is found, kernels are built for the GPUs of this machine, or where there are
-# none for all that it knows; the programs also run where there is no GPU. CUDA=0 leaves it out. EMULATE=1 builds the
+# none for every generation that it knows; the programs also run where there is no GPU. CUDA=0 leaves it out. EMULATE=1 builds the
 # kernels for the CPU instead, for tests without a GPU (tensor/emulate.h), in build/emulate: make test EMULATE=1
 #
 # Overridable: CXX=clang++   OPENMP=0   ARCH=-march=x86-64-v3   OPT=-O1   CXXFLAGS=-Werror   V=1 (show the commands)

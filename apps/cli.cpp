@@ -293,7 +293,8 @@ Device Machine::use() const {
   const bool gpu = on_gpu();
   if (gpu) cuda::use(int(index));
   if (precision != "fp32" && !gpu)
-    throw UsageError{"--precision " + precision + " is for a GPU; there is none in use (" + description() + ")"};
+    throw UsageError{"--precision " + precision + " is for a GPU, and none is used: " + description() +
+                     "; leave it out"};
   if (precision != "fp32" && !cuda::has_tensor_cores())
     throw UsageError{"--precision " + precision + " needs a GPU of compute capability 8.0 (2020) or later; this is " +
                      cuda::description()};
@@ -303,7 +304,7 @@ Device Machine::use() const {
 
 std::string Machine::description() const {
   const bool gpu = on_gpu();
-  if (gpu) return text("GPU: ", cuda::description(), ", ", precision);
+  if (gpu) return text("GPU in ", precision, ": ", cuda::description());
   const int n = use_threads(threads);
   return text("CPU, ", n, n == 1 ? " thread" : " threads",
               device == "cpu"

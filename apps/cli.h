@@ -106,7 +106,7 @@ struct Machine {
   // What was asked for, or a UsageError; `auto` is the GPU if there is one.
   Device use() const;
   DType activations() const { return precision == "bf16" ? DType::bf16 : DType::f32; }
-  std::string description() const;  // "GPU: NVIDIA H100 80GB HBM3 (cuda:0), ..., bf16", or why it is the CPU
+  std::string description() const;  // "GPU in bf16: NVIDIA H100 80GB HBM3 (cuda:0), ...", or why it is the CPU
 
  private:
   bool on_gpu() const;

@@ -195,6 +195,7 @@ class Training {
 
   // Asks for the loss of a batch and its gradients. The GPU is at it when this returns.
   void begin(const Tensor& x, const Tensor& t) {
+    check(!x_ || x_.shape() == x.shape(), "train: a batch ", x.shape(), " after batches ", x_.shape());  // the graph's
     if (!x_) x_ = Tensor(x.shape(), x.dtype(), device_), t_ = Tensor(t.shape(), t.dtype(), device_);
     x_.copy_from(x);
     t_.copy_from(t);

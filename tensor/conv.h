@@ -10,7 +10,7 @@
 // On the GPU all are one matrix product, of which neither factor is ever written down (product.h, conv_cuda.h):
 //
 //   tiled    in the type the numbers have; bfloat16 in float32
-//   tensor   on tensor cores, which multiply bfloat16, or float32 rounded to 10 digits after the point ("TF32")
+//   tensor   on tensor cores, which multiply bfloat16, or float32 rounded to 10 binary digits ("TF32")
 //
 // On the CPU 3x3 kernels with stride 1 go by Winograd's algorithm, which needs a quarter of the multiplications
 // (winograd.cpp), unless channels or pixels are few (choose_algorithm). All others are matrix products once the image
@@ -48,7 +48,7 @@ struct ConvGeometry {
 // The algorithm for g: the one that is wanted, if it can do it (else an Error that names `op`); for `automatic` the
 // one that was fastest when measured. x tells the type and the device.
 ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x);
-// May `automatic` use tensor cores for float32? They round its factors to 3 digits. Off at first.
+// May `automatic` use tensor cores for float32? They round its factors to 10 binary digits. Off at first.
 void allow_tf32(bool on);
 
 // What a convolution can do on its way, so that no neighbour has to go through memory for it (ops/conv2d_fused.cu).

@@ -96,7 +96,8 @@ void use(int index) {
   need_gpu();
   int count = 0;
   check_result(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
-  if (index < 0 || index >= count) fail("there is no GPU cuda:", index, "; there are ", count, ", from cuda:0 on");
+  if (index < 0 || index >= count)
+    fail("there is no GPU cuda:", index, "; there are ", count, ", from --device cuda:0 on");
   check(!the_stream || index == chosen, "cuda::use: another GPU is in use already");
   const std::string problem = problem_of(index);
   if (!problem.empty()) fail(problem);
@@ -282,7 +283,7 @@ static void need_gpu() {
 
 void use(int index) {
   need_gpu();
-  if (index != 0) fail("there is no GPU cuda:", index, "; there is 1, cuda:0");
+  if (index != 0) fail("there is no GPU cuda:", index, "; there is one, --device cuda:0");
 }
 void synchronize() {}
 

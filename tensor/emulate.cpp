@@ -217,9 +217,9 @@ void collective() { machine.threads[size_t(machine.running)].collectives++; }
 
 void* exchange_slot(int lane) { return &machine.slots[size_t(machine.running / 32 * 32 + lane)]; }
 
-void check_aligned(const void* fragment, size_t row_bytes) {
-  check(uintptr_t(fragment) % 32 == 0 && row_bytes % 16 == 0, "kernel ", machine.launch->name,
-        ": a fragment must begin at a multiple of 32 bytes, its rows lie multiples of 16 bytes apart, not ", row_bytes);
+void check_aligned(const void* place, size_t bytes) {
+  check(uintptr_t(place) % bytes == 0, "kernel ", machine.launch->name,
+        ": a place in memory that should be a multiple of ", bytes, " is not");
 }
 
 void run(const Launch& launch) {

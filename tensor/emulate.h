@@ -5,14 +5,15 @@
 // comes to a barrier, in an order drawn anew after each: a kernel that needs a barrier and has none reads what is not
 // yet written, or has been written over, and its result is wrong. Each has a stack of its own (a *fiber*), from which
 // the emulation switches to the next one's at a barrier. What the emulation refuses, with an Error that names the
-// kernel and the line:
+// kernel, and of a barrier the line:
 //
 //   - a barrier that some threads of the block do not come to, or at which they wait in different places
 //   - a warp's collective step (a shuffle, a matrix product) that only some of its 32 threads take
-//   - a fragment of a matrix that is not aligned as a GPU demands
+//   - sixteen bytes, or a fragment of a matrix, that do not lie as a GPU demands
 //
-// What it does not know: how fast anything is, and that a GPU's blocks run at the same time: two blocks that write to
-// one place are found by compute-sanitizer's racecheck on a real one (dev/gpu_check.sh).
+// What it does not know: how fast anything is, and that a GPU's blocks run at the same time. Two blocks that write to
+// one place are found by nothing but a result that changes from run to run, on a real GPU; so a thread alone writes
+// what it computes.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -46,11 +47,11 @@ struct Launch {
 };
 void run(const Launch& launch);
 
-inline thread_local unsigned char* shared_bytes;             // the block's, full of NaN when it begins
-void wait(bool whole_block, int line);                       // for the threads of the block, or of the warp
-void collective();                                           // a step that a warp takes together
-void* exchange_slot(int lane);                               // eight bytes of each lane of the warp, for shuffles
-void check_aligned(const void* fragment, size_t row_bytes);  // as wmma demands: to 32 bytes, rows to 16
+inline thread_local unsigned char* shared_bytes;      // the block's, full of NaN when it begins
+void wait(bool whole_block, int line);                // for the threads of the block, or of the warp
+void collective();                                    // a step that a warp takes together
+void* exchange_slot(int lane);                        // eight bytes of each lane of the warp, for shuffles
+void check_aligned(const void* place, size_t bytes);  // is it a multiple of so many?
 
 }  // namespace emulate
 
@@ -133,7 +134,8 @@ void fill_fragment(F& f, V value) {
 template <class Use, int M, int N, int K, class T, class Layout, class P>
 void load_matrix_sync(fragment<Use, M, N, K, T, Layout>& f, const P* from, unsigned stride) {
   if (!takes_part()) return;
-  emulate::check_aligned(from, stride * sizeof(P));
+  emulate::check_aligned(from, 32);
+  emulate::check_aligned(from + stride, 16);
   using F = fragment<Use, M, N, K, T, Layout>;
   for (int i = 0; i < F::rows; i++)
     for (int j = 0; j < F::cols; j++)
@@ -158,7 +160,8 @@ void mma_sync(fragment<accumulator, M, N, K, float>& d, const fragment<matrix_a,
 template <int M, int N, int K>
 void store_matrix_sync(float* to, const fragment<accumulator, M, N, K, float>& f, unsigned stride, layout_t layout) {
   if (!takes_part()) return;
-  emulate::check_aligned(to, stride * sizeof(float));
+  emulate::check_aligned(to, 32);
+  emulate::check_aligned(to + stride, 16);
   for (int i = 0; i < M; i++)
     for (int j = 0; j < N; j++) (layout == mem_row_major ? to[i * stride + j] : to[j * stride + i]) = f.x[i * N + j];
 }

@@ -16,7 +16,8 @@
 // is calculated in, float for bfloat16.
 //
 // Sums are made over blocks of a *fixed* size, and the blocks' sums are then added in order. The blocks do
-// not depend on the number of threads, so neither do the results, to the last bit.
+// not depend on the number of threads, so neither do the results, to the last bit. (On the GPU the shares are others,
+// and added in another order; both depend on the sizes alone.)
 #pragma once
 #include <algorithm>
 #include <cmath>

@@ -32,6 +32,23 @@
 
 namespace acinus {
 
+// Sixteen bytes, the most that one instruction moves, from or to a place that is a multiple of 16.
+struct alignas(16) Sixteen {
+  uint32_t word[4];
+};
+__device__ inline Sixteen load_sixteen(const void* from) {
+#ifdef ACINUS_EMULATE
+  emulate::check_aligned(from, 16);
+#endif
+  return *static_cast<const Sixteen*>(from);
+}
+__device__ inline void store_sixteen(void* to, const Sixteen& bytes) {
+#ifdef ACINUS_EMULATE
+  emulate::check_aligned(to, 16);
+#endif
+  *static_cast<Sixteen*>(to) = bytes;
+}
+
 #ifdef __CUDACC__
 template <class T>
 __device__ T& shared_memory() {

@@ -31,11 +31,6 @@
 #ifdef ACINUS_KERNELS
 namespace acinus {
 
-// Sixteen bytes: the most that one instruction moves.
-struct alignas(16) Sixteen {
-  uint32_t word[4];
-};
-
 template <class T>
 HD T zero_or(const T* place) {
   return place ? *place : T(0);
@@ -46,8 +41,8 @@ HD T zero_or(const T* place) {
 template <class Operand, int Width, int Depth, int Run, int Threads>
 struct Share {
   static constexpr int length = Operand::along_k ? Depth : Width, lines = Operand::along_k ? Width : Depth;
-  static constexpr int runs_a_line = length / Run, all = runs_a_line * lines, runs = (all + Threads - 1) / Threads;
-  __device__ static bool is_there(int r) { return all % Threads == 0 || int(threadIdx.x) + r * Threads < all; }
+  static constexpr int runs_a_line = length / Run, runs = runs_a_line * lines / Threads;
+  static_assert(runs_a_line * lines % Threads == 0, "every thread brings the same number of runs");
   __device__ static int line(int r) { return (int(threadIdx.x) + r * Threads) / runs_a_line; }
   __device__ static int element(int r) { return (int(threadIdx.x) + r * Threads) % runs_a_line * Run; }
 };
@@ -78,7 +73,6 @@ struct Carrier {
     for (int r = 0; r < Mine::runs; r++) {
       const int64_t line = (Operand::along_k ? first : k) + Mine::line(r);
       const int64_t element = (Operand::along_k ? k : first) + Mine::element(r);
-      if (!Mine::is_there(r)) continue;
       if (line >= operand.lines || element >= operand.length) {
         ACINUS_UNROLL
         for (int e = 0; e < Run; e++) values[r][e] = Stage(0);
@@ -101,7 +95,7 @@ struct Carrier {
     ACINUS_UNROLL
     for (int s = 0; s < sixteens; s++) {
       Sixteen bytes{};
-      if (place) bytes = reinterpret_cast<const Sixteen*>(place)[s];
+      if (place) bytes = load_sixteen(place + s * each);
       Value some[each];
       memcpy(some, &bytes, 16);
       ACINUS_UNROLL
@@ -113,22 +107,23 @@ struct Carrier {
   __device__ void put(Stage* tile, int stride) const {
     ACINUS_UNROLL
     for (int r = 0; r < Mine::runs; r++) {
-      if (!Mine::is_there(r)) continue;
       Sixteen bytes;
       static_assert(sizeof(values[r]) == 16);
       memcpy(&bytes, values[r], 16);
-      *reinterpret_cast<Sixteen*>(tile + Mine::line(r) * stride + Mine::element(r)) = bytes;
+      store_sixteen(tile + Mine::line(r) * stride + Mine::element(r), bytes);
     }
   }
 
   // tile[k][across], whichever way the operand lies
   __device__ void put_by_k(Stage* tile, int stride) const {
     ACINUS_UNROLL
-    for (int r = 0; r < Mine::runs; r++) ACINUS_UNROLL
-    for (int e = 0; e < Run; e++)
-      if (Mine::is_there(r))
-        tile[Operand::along_k ? (Mine::element(r) + e) * stride + Mine::line(r)
-                              : Mine::line(r) * stride + Mine::element(r) + e] = values[r][e];
+    for (int r = 0; r < Mine::runs; r++) {
+      ACINUS_UNROLL
+      for (int e = 0; e < Run; e++) {
+        const int element = Mine::element(r) + e, line = Mine::line(r);
+        tile[Operand::along_k ? element * stride + line : line * stride + element] = values[r][e];
+      }
+    }
   }
 };
 
@@ -190,9 +185,13 @@ __global__ void __launch_bounds__(Tiled::threads)
     }
     const C *at = tiles.a[now] + row, *bt = tiles.b[now] + column;
     ACINUS_UNROLL
-    for (int kk = 0; kk < depth; kk++) ACINUS_UNROLL
-    for (int i = 0; i < 4; i++) ACINUS_UNROLL
-    for (int j = 0; j < 4; j++) sum[i][j] += at[kk * stride + i] * bt[kk * stride + j];
+    for (int kk = 0; kk < depth; kk++) {
+      ACINUS_UNROLL
+      for (int i = 0; i < 4; i++) {
+        ACINUS_UNROLL
+        for (int j = 0; j < 4; j++) sum[i][j] += at[kk * stride + i] * bt[kk * stride + j];
+      }
+    }
   }
   ACINUS_UNROLL
   for (int j = 0; j < 4; j++) {
@@ -288,8 +287,10 @@ __global__ void __launch_bounds__(128)
   Carrier<B, Stage, Type, Columns, depth, Type::run, Tiles::threads> carry_b(b, tile.n);
   wmma::fragment<wmma::accumulator, 16, 16, Type::fragment_k, float> sum[high][wide];
   ACINUS_UNROLL
-  for (int i = 0; i < high; i++) ACINUS_UNROLL
-  for (int j = 0; j < wide; j++) wmma::fill_fragment(sum[i][j], 0.0f);
+  for (int i = 0; i < high; i++) {
+    ACINUS_UNROLL
+    for (int j = 0; j < wide; j++) wmma::fill_fragment(sum[i][j], 0.0f);
+  }
 
   const int64_t begin = tile.split * size.k_each;
   const int64_t end = begin + size.k_each < size.k ? begin + size.k_each : size.k;
@@ -335,19 +336,21 @@ __global__ void __launch_bounds__(128)
   __syncthreads();
   float* patch = tiles.patch[warp];
   ACINUS_UNROLL
-  for (int i = 0; i < high; i++) ACINUS_UNROLL
-  for (int j = 0; j < wide; j++) {
-    wmma::store_matrix_sync(patch, sum[i][j], Tiles::patch_stride, wmma::mem_row_major);
-    __syncwarp();
+  for (int i = 0; i < high; i++) {
     ACINUS_UNROLL
-    for (int part = lane; part < 64; part += 32) {
-      const int64_t m = tile.m + row + 16 * i + part / 16 * 4, n = tile.n + column + 16 * j + part % 16;
-      const float* from = patch + part / 16 * 4 * Tiles::patch_stride + part % 16;
-      const float values[4] = {from[0], from[Tiles::patch_stride], from[2 * Tiles::patch_stride],
-                               from[3 * Tiles::patch_stride]};
-      if (m < size.m && n < size.n) epilogue(tile.split, m, n, values);
+    for (int j = 0; j < wide; j++) {
+      wmma::store_matrix_sync(patch, sum[i][j], Tiles::patch_stride, wmma::mem_row_major);
+      __syncwarp();
+      ACINUS_UNROLL
+      for (int part = lane; part < 64; part += 32) {
+        const int64_t m = tile.m + row + 16 * i + part / 16 * 4, n = tile.n + column + 16 * j + part % 16;
+        const float* from = patch + part / 16 * 4 * Tiles::patch_stride + part % 16;
+        const float values[4] = {from[0], from[Tiles::patch_stride], from[2 * Tiles::patch_stride],
+                                 from[3 * Tiles::patch_stride]};
+        if (m < size.m && n < size.n) epilogue(tile.split, m, n, values);
+      }
+      __syncwarp();
     }
-    __syncwarp();
   }
 #else
   __trap();

@@ -197,7 +197,7 @@ expect "train: a GPU that is not there" 1 "there is no GPU.*" "$train" --device 
 expect "train: bf16 on the CPU" 2 "precision bf16 is for a GPU.*CPU" "$train" --device cpu --precision bf16
 expect "train: an unknown precision" 2 "precision.*fp16" "$train" --precision fp16
 if "$train" --data set $tiny_net --train.steps 1 --device cuda --out gpu0 >out 2>err </dev/null; then
-  report "the run says that it is on the GPU" "$(grep -q '^GPU: .*, fp32$' out || echo "it does not")"
+  report "the run says that it is on the GPU" "$(grep -q '^GPU in fp32: ' out || echo "it does not")"
   for run in 1 2; do
     expect "on the GPU, run $run" 0 "epoch *2/2" "$train" --data set $small --out gpu$run --device cuda
   done
