@@ -1,5 +1,7 @@
 #include "tensor/device.h"
 
+#include <cxxabi.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -18,6 +20,14 @@ static bool wanted_by_environment() {
 }
 static bool sync_each = wanted_by_environment();
 void synchronize_each(bool on) { sync_each = on; }
+
+std::string readable(const char* kernel) {
+  int status = 0;
+  char* text = abi::__cxa_demangle(kernel, nullptr, nullptr, &status);
+  const std::string name = status == 0 ? text : kernel;
+  std::free(text);
+  return name;
+}
 
 #ifdef __CUDACC__
 // ---- a real GPU -------------------------------------------------------------------------------------------------
@@ -143,7 +153,7 @@ void check_launch(const char* kernel) {
   if (result == cudaSuccess && sync_each && !in_recording) result = cudaStreamSynchronize(the_stream);
   if (result == cudaSuccess) return;
   const std::string& scope = Scope::current();
-  fail("GPU: kernel ", kernel, scope.empty() ? "" : " in ", scope, ": ", cudaGetErrorString(result),
+  fail("GPU: kernel ", readable(kernel), scope.empty() ? "" : " in ", scope, ": ", cudaGetErrorString(result),
        sync_each ? "" : ". (It may have been an earlier kernel: ACINUS_SYNC=1 in the environment tells which)");
 }
 

@@ -27,7 +27,10 @@ void synchronize();  // waits until all is done. Error if a kernel has failed
 // ACINUS_SYNC=1 in the environment.
 void synchronize_each(bool on);
 
-// ---- for tensor.cpp and memory.cpp
+// ---- for tensor.cpp, memory.cpp and messages
+
+std::string readable(
+    const char* kernel);  // its name, or that of a C++ type as typeid gives it: MapBody<AddForward, ...>
 
 void* allocate(int64_t bytes);  // null if there is no more
 void release(void* block);

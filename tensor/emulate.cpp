@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tensor/check.h"
+#include "tensor/device.h"
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
 #include "tensor/random.h"
@@ -180,7 +181,8 @@ void Machine::run_block(const Launch& l, int64_t block) {
   }
   while (!error) {
     const std::string problem = check_barriers();
-    if (!problem.empty()) error = std::make_exception_ptr(Error(text("kernel ", l.name, ": ", problem)));
+    if (!problem.empty())
+      error = std::make_exception_ptr(Error(text("kernel ", cuda::readable(l.name), ": ", problem)));
     if (order.empty()) break;
     shuffle();
     next = order.size();  // they have begun
@@ -199,7 +201,7 @@ void Machine::run_block(const Launch& l, int64_t block) {
   if (error) std::rethrow_exception(error);
   for (size_t t = 0; t < threads.size(); t++)
     if (threads[t].collectives != threads[t / 32 * 32].collectives)
-      fail("kernel ", l.name, ": thread ", t, " took ", threads[t].collectives,
+      fail("kernel ", cuda::readable(l.name), ": thread ", t, " took ", threads[t].collectives,
            " steps together with its warp, but thread ", t / 32 * 32, " ", threads[t / 32 * 32].collectives);
 }
 
@@ -218,8 +220,9 @@ void collective() { machine.threads[size_t(machine.running)].collectives++; }
 void* exchange_slot(int lane) { return &machine.slots[size_t(machine.running / 32 * 32 + lane)]; }
 
 void check_aligned(const void* place, size_t bytes) {
-  check(uintptr_t(place) % bytes == 0, "kernel ", machine.launch->name,
-        ": a place in memory that should be a multiple of ", bytes, " is not");
+  if (uintptr_t(place) % bytes == 0) return;
+  fail("kernel ", cuda::readable(machine.launch->name), ": a place in memory that should be a multiple of ", bytes,
+       " is not");
 }
 
 void run(const Launch& launch) {

@@ -36,6 +36,11 @@ TEST_CASE("cuda: bfloat16 rounds to the nearest") {
   }
 }
 
+TEST_CASE("cuda: messages name kernels readably") {
+  CHECK(cuda::readable("conv_forward") == "conv_forward");
+  CHECK(cuda::readable(typeid(std::vector<bf16>*).name()).find("acinus::bf16") != std::string::npos);
+}
+
 TEST_CASE("cuda: without a GPU, asking for one says what to do") {
   if (cuda::available()) {
     CHECK_THAT(error_of([] { cuda::use(77); }), Catch::Contains("cuda:77"));
