@@ -313,7 +313,7 @@ std::pair<std::vector<double>, NamedTensors> train(Device device, DType activati
 
 }  // namespace
 
-TEST_CASE("cuda: a step replayed as a graph is the step", "[cuda]") {
+TEST_CASE("cuda: a step replayed as a graph is the step", "[cuda][slow]") {
   if (!cuda::available()) return;
   const Poison poison;
   for (bool recompute : {false, true})
@@ -382,7 +382,7 @@ TEST_CASE("cuda: a graph's memory is its own, and goes with it", "[cuda]") {
   CHECK(memory::stats(Device::cuda).reserved == before);
 }
 
-TEST_CASE("cuda: twenty steps agree with the CPU's", "[cuda]") {
+TEST_CASE("cuda: twenty steps agree with the CPU's", "[cuda][slow]") {
   if (!cuda::available()) return;
   for (NormKind norm : {NormKind::none, NormKind::group}) {
     const auto cpu = train(Device::cpu, DType::f32, norm, Way::as_it_is, 20).first;
@@ -393,7 +393,7 @@ TEST_CASE("cuda: twenty steps agree with the CPU's", "[cuda]") {
   }
 }
 
-TEST_CASE("cuda: training in bfloat16 goes the same way", "[cuda]") {
+TEST_CASE("cuda: training in bfloat16 goes the same way", "[cuda][slow]") {
   if (!cuda::available() || !cuda::has_tensor_cores()) return;
   for (NormKind norm : {NormKind::none, NormKind::batch, NormKind::group, NormKind::instance}) {
     INFO(name(norm));
