@@ -121,10 +121,11 @@ TEST_CASE("cuda: memory is counted, kept and given back", "[cuda]") {
     CHECK(memory::stats().in_use == host);
   }
   CHECK(memory::stats(Device::cuda).in_use == before);
+  // The sanitizer is given every block back, and ends the program where there is no memory.
+  if (memory::under_address_sanitizer && cuda::emulated()) return;
   CHECK(memory::stats(Device::cuda).reserved >= before + (4 << 20));
   memory::release_cache(Device::cuda);
   CHECK(memory::stats(Device::cuda).reserved < before + (4 << 20));
-  if (memory::under_address_sanitizer && cuda::emulated()) return;  // which ends the program instead
   CHECK_THAT(error_of([] {
                Tensor({1 << 20, 1 << 19}, DType::f64, Device::cuda);
              }),
