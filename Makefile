@@ -183,7 +183,7 @@ bench-read: $(BUILD)/bench_read
 
 # With the kernels emulated, whose accesses outside a tensor show here. Tests at -O0 are compiled in half the time. g++'s -Wmaybe-uninitialized is wrong where it instruments code (its manual).
 asan:
-	@$(MAKE) test BUILD=$(BUILD)/asan EMULATE=1 DEVICES=cpu ONLY="~[slow]" OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
+	@NO_GPU=1 $(MAKE) test BUILD=$(BUILD)/asan EMULATE=1 DEVICES=cpu ONLY="~[slow]" OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
 	  SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -Wno-maybe-uninitialized"
 
 # Fuzzing, see tests/fuzz/fuzz.h. What libFuzzer keeps stays in build/fuzz/corpus, a finding in build/fuzz/found.

@@ -3,6 +3,7 @@
 # and the same numbers from the same seed.
 #
 #   tests/test_programs.sh [FOLDER]      the folder that holds train, predict and phantom; default: this one
+#   NO_GPU=1                             leaves out what runs on one
 set -u
 programs=$(cd "${1:-.}" && pwd) || exit 2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -196,7 +197,9 @@ expect "train: no number of a GPU" 2 "device cuda:x: the GPUs are cuda:0" "$trai
 expect "train: a GPU that is not there" 1 "there is no GPU.*" "$train" --device cuda:77
 expect "train: bf16 on the CPU" 2 "precision bf16 is for a GPU.*CPU" "$train" --device cpu --precision bf16
 expect "train: an unknown precision" 2 "precision.*fp16" "$train" --precision fp16
-if "$train" --data set $tiny_net --train.steps 1 --device cuda --out gpu0 >out 2>err </dev/null; then
+if [ "${NO_GPU:-0}" = 1 ]; then
+  echo "skip  the GPU: NO_GPU=1"
+elif "$train" --data set $tiny_net --train.steps 1 --device cuda --out gpu0 >out 2>err </dev/null; then
   report "the run says that it is on the GPU" "$(grep -q '^GPU in fp32: ' out || echo "it does not")"
   for run in 1 2; do
     expect "on the GPU, run $run" 0 "epoch *2/2" "$train" --data set $small --out gpu$run --device cuda
