@@ -275,7 +275,7 @@ int use_threads([[maybe_unused]] int64_t threads) {
 
 void Machine::add_settings(Settings& s) {
   s.add("device", device, "cpu, cuda, cuda:1 (the second GPU), or auto: a GPU if there is one");
-  s.add("precision", precision, "on a GPU: what is multiplied; bf16 is fastest, and halves the memory")
+  s.add("precision", precision, "on a GPU: what is multiplied; bf16 also halves the memory for activations")
       .one_of({"fp32", "tf32", "bf16"});
   s.add("threads", threads, "0: all cores").between(0, 1024);
 }

@@ -45,8 +45,8 @@ struct ConvGeometry {
   bool pays_threads() const { return n * oh * ow * kh * kw * c * o > (1 << 20); }
 };
 
-// The algorithm for g: the one that is wanted, if it can do it (else an Error that names `op`); for `automatic` the
-// one that was fastest when measured. x tells the type and the device.
+// The algorithm for g: the one that is wanted, if it can do it (else an Error that names `op`); for `automatic`, on
+// the CPU, the one that was fastest when measured. x tells the type and the device.
 ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x);
 // May `automatic` use tensor cores for float32? They round its factors to 10 binary digits. Off at first.
 void allow_tf32(bool on);

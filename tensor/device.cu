@@ -64,12 +64,12 @@ static std::string problem_of(int index) {
               "); build it on this machine, or with CUDA_ARCH=sm_", properties.major, properties.minor);
 }
 
-// Whether there is a GPU, or why none; asked once.
-static const std::string& why_not() {
+// Why there is no GPU at all, "" if there is one; asked once.
+static const std::string& no_gpu() {
   static const std::string reason = [] {
     int count = 0;
     const cudaError_t result = cudaGetDeviceCount(&count);
-    if (result == cudaSuccess && count > 0) return problem_of(0);
+    if (result == cudaSuccess && count > 0) return std::string();
     cudaGetLastError();
     int driver = 0, runtime = 0;
     cudaDriverGetVersion(&driver);
@@ -84,6 +84,9 @@ static const std::string& why_not() {
   }();
   return reason;
 }
+
+// Why the chosen one cannot be used, "" if it can. (Another may be chosen where the first cannot.)
+static std::string why_not() { return no_gpu().empty() ? problem_of(chosen) : no_gpu(); }
 
 bool available() { return why_not().empty(); }
 bool emulated() { return false; }
@@ -103,7 +106,7 @@ std::string description() {
 }
 
 void use(int index) {
-  need_gpu();
+  if (!no_gpu().empty()) need_gpu();
   int count = 0;
   check_result(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
   if (index < 0 || index >= count)
@@ -297,7 +300,7 @@ void use(int index) {
 }
 void synchronize() {}
 
-static std::vector<std::function<void()> >* recording = nullptr;
+static std::vector<std::function<void()>>* recording = nullptr;
 bool recording_graph() { return recording != nullptr; }
 
 // At once, or when the graph that is being recorded runs.
@@ -337,7 +340,7 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
 struct Graph::State {
   memory::Pool pool = memory::make_pool(Device::cuda);
   int runs = 0;
-  std::vector<std::function<void()> > recorded;
+  std::vector<std::function<void()>> recorded;
 
   void record(const std::function<void()>& work) {
     recorded.clear();

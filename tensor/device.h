@@ -42,7 +42,7 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
 // ---- graphs
 
 // Work for the GPU that is the same each time, such as a training step: recorded once, then asked for as a whole. A
-// step of a small network is some hundred kernels that take less time than asking for each takes the CPU.
+// step of a small network is some hundred kernels, each of which may take less time than the CPU takes to ask for it.
 //
 //   Tensor loss;                     // x and t stay where they are; copy_from() brings new values into them
 //   Graph graph;
