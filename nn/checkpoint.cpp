@@ -54,7 +54,8 @@ std::string to_json(const UNetOptions& o) {
                                 {"up", name(o.up)},
                                 {"norm", name(o.norm)},
                                 {"norm_groups", o.norm_groups},
-                                {"init", name(o.init)}}
+                                {"init", name(o.init)},
+                                {"deep_supervision", o.deep_supervision}}
       .dump();
 }
 
@@ -70,6 +71,7 @@ UNetOptions unet_options_from_json(const std::string& text, const std::string& s
     o.norm = norm_named(j.at("norm"));
     o.norm_groups = j.at("norm_groups");
     o.init = init_named(j.at("init"));
+    o.deep_supervision = j.value("deep_supervision", int64_t(0));  // files from before it have none
     return o;
   } catch (const nlohmann::json::exception& e) {
     fail(source, ": its \"unet.config\" is damaged: ", e.what());

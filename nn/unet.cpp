@@ -1,24 +1,9 @@
 #include "nn/unet.h"
 
+#include "nn/names.h"
+
 namespace acinus {
 namespace {
-
-template <class Enum, size_t N>
-Enum find_name(const char* what, const std::pair<const char*, Enum> (&table)[N], const std::string& name) {
-  std::string known;
-  for (const auto& [its_name, value] : table) {
-    if (name == its_name) return value;
-    known += std::string(known.empty() ? "" : ", ") + its_name;
-  }
-  fail("unknown ", what, " \"", name, "\"; known are ", known);
-}
-
-template <class Enum, size_t N>
-const char* find_value(const std::pair<const char*, Enum> (&table)[N], Enum value) {
-  for (const auto& [its_name, its_value] : table)
-    if (value == its_value) return its_name;
-  return "?";
-}
 
 constexpr std::pair<const char*, Up> ups[] = {
     {"transpose", Up::transpose}, {"nearest", Up::nearest}, {"bilinear", Up::bilinear}};
@@ -65,6 +50,9 @@ void check_options(const UNetOptions& o) {
         ", out ", o.out, ", width ", o.width, ", depth ", o.depth, ": channels must be 1 to 4096, depth 0 to 8");
   check(o.norm != NormKind::group || (o.norm_groups >= 1 && o.width % o.norm_groups == 0), "UNet: norm_groups ",
         o.norm_groups, " does not divide width ", o.width);
+  const int64_t most = std::max<int64_t>(o.depth - 1, 0);
+  check(o.deep_supervision >= 0 && o.deep_supervision <= most, "UNet: deep_supervision ", o.deep_supervision,
+        ": with depth ", o.depth, " there are 0 to ", most, " decoders below the finest");
 }
 
 UNet::UNet(const UNetOptions& o, uint64_t seed) : options_(o) {
@@ -87,6 +75,11 @@ UNet::UNet(const UNetOptions& o, uint64_t seed) : options_(o) {
   }
   head_ = std::make_unique<Conv2d>(channels(0), o.out, Conv2dLayerOptions{.kernel = 1, .init = o.init}, random);
   child("head", *head_);
+  for (int64_t i = 1; i <= o.deep_supervision; i++) {  // last, so that all others start the same without them
+    aux_.push_back(
+        std::make_unique<Conv2d>(channels(i), o.out, Conv2dLayerOptions{.kernel = 1, .init = o.init}, random));
+    child("aux." + std::to_string(i - 1), *aux_.back());
+  }
 }
 
 static std::vector<Tensor> tensors_of(const Module& module) {
@@ -115,7 +108,11 @@ Tensor UNet::decode(Block& block, const Tensor& below, const Tensor& skip) const
   return block({}, joined, /*pool=*/false).y;
 }
 
-Tensor UNet::operator()(const Tensor& image) {
+Tensor UNet::operator()(const Tensor& image) { return run(image, /*coarser=*/0)[0]; }
+
+std::vector<Tensor> UNet::all_scales(const Tensor& image) { return run(image, options_.deep_supervision); }
+
+std::vector<Tensor> UNet::run(const Tensor& image, int64_t coarser) {
   check(image.shape().rank() == 4 && image.elements() > 0 && image.shape()[3] == options_.in, "UNet: needs (N,H,W,",
         options_.in, ") with pixels, got ", image.shape());
   const int64_t multiple = int64_t(1) << options_.depth;
@@ -133,12 +130,22 @@ Tensor UNet::operator()(const Tensor& image) {
     if (!last) skips.push_back(encoded.y);
     x = last ? encoded.y : encoded.pooled;
   }
+  // Of the rows of padding, there are bottom >> level whole ones at 2^-level of the size.
+  const auto judged = [&](Conv2d& head, int64_t level) {
+    const Tensor y = cast(head(x), image.dtype());
+    const int64_t rows = bottom >> level, columns = right >> level;
+    return rows > 0 || columns > 0 ? pad2d(y, 0, -rows, 0, -columns) : y;
+  };
+  std::vector<Tensor> logits(size_t(coarser) + 1);
+  int64_t level = options_.depth;
   for (auto& block : decoder_) {
     x = decode(*block, x, skips.back());
     skips.pop_back();
+    level--;
+    if (level > 0 && level <= coarser) logits[size_t(level)] = judged(*aux_[size_t(level) - 1], level);
   }
-  x = cast((*head_)(x), image.dtype());
-  return ragged ? pad2d(x, 0, -bottom, 0, -right) : x;
+  logits[0] = judged(*head_, 0);
+  return logits;
 }
 
 }  // namespace acinus

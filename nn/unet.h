@@ -27,6 +27,8 @@ struct UNetOptions {
   NormKind norm = NormKind::none;
   int norm_groups = 8;  // for NormKind::group; must divide width
   Init init = Init::he;
+  // How many of the decoders below the finest have a head of their own, for training (see all_scales): 0 to depth - 1.
+  int64_t deep_supervision = 0;
 };
 
 void check_options(const UNetOptions& options);  // Error on what no U-Net can be built from
@@ -45,6 +47,12 @@ class UNet : public Module {
   // x (N,H,W,in) -> logits (N,H,W,out). Any H and W: inside, the image is padded to multiples of 2^depth and the
   // result cropped back.
   Tensor operator()(const Tensor& x);
+  // Deep supervision (Lee et al. 2015; in U-Nets Isensee et al. 2021): decoders that end at 1/2, 1/4, ... of the
+  // image's size are judged, too, each by a convolution 1x1 of its own, aux.0, aux.1, ..., so that deep layers get a
+  // gradient by a short way. Returns the logits of all scales, the finest first: element i is (N, H/2^i, W/2^i, out),
+  // rounded up, and element 0 what operator() returns, which leaves the others out. segmentation_loss (loss.h) takes
+  // them.
+  std::vector<Tensor> all_scales(const Tensor& x);
   // Keep the blocks' inputs and compute the rest once more in backward(): less memory, one more forward pass.
   // The network must then live until backward() has run.
   void set_recompute(bool on) { recompute_ = on; }
@@ -63,12 +71,14 @@ class UNet : public Module {
   };
   FusedConv2d encode(Block& block, const Tensor& x, bool pool) const;
   Tensor decode(Block& block, const Tensor& below, const Tensor& skip) const;
+  std::vector<Tensor> run(const Tensor& x, int64_t coarser);  // the finest logits and those of so many coarser scales
 
   UNetOptions options_;
   bool recompute_ = false;
   DType activations_ = DType::f32;
   std::vector<std::unique_ptr<Block>> encoder_, decoder_;
   std::unique_ptr<Conv2d> head_;
+  std::vector<std::unique_ptr<Conv2d>> aux_;  // at 1/2, 1/4, ... of the size
 };
 
 }  // namespace acinus

@@ -67,12 +67,9 @@ NamedTensors Adam::state() const {
   return state;
 }
 
-void Adam::load(const SafeTensors& state) {
-  steps_ = int64_t(state["adam.step"].item());
-  for (size_t k = 0; k < m_.size(); k++) {
-    m_[k].copy_from(state["adam.m." + parameters_[k].first]);
-    v_[k].copy_from(state["adam.v." + parameters_[k].first]);
-  }
+void Adam::load(const SafeTensors& saved) {
+  load_training_state("adam", state(), saved);
+  steps_ = int64_t(saved["adam.step"].item());
 }
 
 }  // namespace acinus

@@ -17,7 +17,7 @@ class Adam : public Optimizer {
   void prepare(double lr) override;
   void apply() override;
   NamedTensors state() const override;
-  void load(const SafeTensors& state) override;
+  void load(const SafeTensors& saved) override;
 
  private:
   AdamOptions options_;

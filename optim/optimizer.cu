@@ -1,5 +1,8 @@
 #include "optim/optimizer.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "tensor/autograd.h"
 #include "tensor/elements.h"
 #include "tensor/for_each.h"
@@ -34,6 +37,30 @@ struct Clip {
 Optimizer::Optimizer(NamedTensors parameters) : parameters_(std::move(parameters)) {
   const Device device = parameters_.empty() ? Device::cpu : parameters_[0].second.device();
   rates_ = Tensor::zeros({3}, DType::f64, device);
+}
+
+void load_training_state(const std::string& kind, const NamedTensors& own, const SafeTensors& saved) {
+  std::string problems;
+  for (const auto& [name, tensor] : own) {
+    if (!saved.contains(name)) {
+      problems += text("\n  missing:    ", name, " ", tensor.shape());
+      continue;
+    }
+    const Tensor& theirs = saved[name];
+    if (theirs.shape() != tensor.shape()) {
+      problems += text("\n  mis-shaped: ", name, " is ", theirs.shape(), ", expected ", tensor.shape());
+    } else if (name == kind + ".step") {
+      const double steps = theirs.item();
+      if (!(steps >= 0 && steps < 1e15 && steps == std::floor(steps)))
+        problems += text("\n  no count:   ", name, " is ", steps);
+    }
+  }
+  for (const auto& [name, tensor] : saved.tensors) {
+    const bool known = std::any_of(own.begin(), own.end(), [&n = name](const auto& o) { return o.first == n; });
+    if (!known && name.rfind(kind + ".", 0) == 0) problems += text("\n  unexpected: ", name, " ", tensor.shape());
+  }
+  if (!problems.empty()) fail(kind, ": what was saved belongs to another network or optimiser:", problems);
+  for (const auto& entry : own) Tensor(entry.second).copy_from(saved[entry.first]);
 }
 
 Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm) {

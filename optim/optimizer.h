@@ -17,8 +17,8 @@ class Optimizer {
   virtual void apply() = 0;
   // All that a resumed run needs beside the parameters, as tensors: adam.m.<name>, adam.v.<name>, adam.step
   virtual NamedTensors state() const = 0;
-  // Puts back what state() returned. Error if a tensor is missing or of another shape.
-  virtual void load(const SafeTensors& state) = 0;
+  // Puts back what state() returned. Error that lists what is missing or of another shape, having changed nothing.
+  virtual void load(const SafeTensors& saved) = 0;
 
  protected:
   explicit Optimizer(NamedTensors parameters);
@@ -30,5 +30,10 @@ class Optimizer {
 // Scales all gradients so that their common norm, sqrt of the sum of all squares, is at most max_norm. Returns
 // the norm before, a float64 scalar. (Pascanu et al. 2013) Where it is infinite or NaN, nothing is changed.
 Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm);
+
+// For load(): after all checks, overwrites the elements of `own`, what state() gave, with those of `saved`. Both are
+// named "<kind>."..., and "<kind>.step", where there is one, is a count: 0, 1, 2, ... Names of other kinds are passed
+// over.
+void load_training_state(const std::string& kind, const NamedTensors& own, const SafeTensors& saved);
 
 }  // namespace acinus

@@ -52,8 +52,6 @@ NamedTensors Sgd::state() const {
   return state;
 }
 
-void Sgd::load(const SafeTensors& state) {
-  for (size_t k = 0; k < velocity_.size(); k++) velocity_[k].copy_from(state["sgd.v." + parameters_[k].first]);
-}
+void Sgd::load(const SafeTensors& saved) { load_training_state("sgd", state(), saved); }
 
 }  // namespace acinus

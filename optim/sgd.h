@@ -15,7 +15,7 @@ class Sgd : public Optimizer {
   void prepare(double lr) override;
   void apply() override;
   NamedTensors state() const override;
-  void load(const SafeTensors& state) override;
+  void load(const SafeTensors& saved) override;
 
  private:
   SgdOptions options_;

@@ -595,44 +595,6 @@ TEST_CASE("optimisers: three steps by hand") {
   CHECK(q.to_vector()[0] == Approx(0.99));
 }
 
-TEST_CASE("optimisers: a saved state continues bit for bit") {
-  const Threads one(1);
-  const Scratch folder;
-  const auto make = [](int kind, const NamedTensors& p) -> std::unique_ptr<Optimizer> {
-    if (kind == 0) return std::make_unique<Adam>(p, AdamOptions{.weight_decay = 0.01, .decoupled = true});
-    return std::make_unique<Sgd>(p, SgdOptions{.momentum = 0.9, .nesterov = true});
-  };
-  for (int kind : {0, 1}) {
-    const auto step = [](UNet& net, Optimizer& optimizer, uint64_t i) {
-      net.zero_grad();
-      const Tensor y = net(random_tensor({1, 8, 8, 2}, i, DType::f32));
-      mse_loss(y, Tensor::zeros(y.shape())).backward();
-      optimizer.step(0.01);
-    };
-    UNet straight(tiny(Up::transpose, NormKind::batch), 1), resumed(tiny(Up::transpose, NormKind::batch), 2);
-    const auto optimizer = make(kind, straight.parameters());
-    for (uint64_t i = 0; i < 3; i++) step(straight, *optimizer, i);
-    write_safetensors(folder / "net.safetensors", state_dict(straight));
-    write_safetensors(folder / "optimizer.safetensors", optimizer->state());
-    for (uint64_t i = 3; i < 6; i++) step(straight, *optimizer, i);
-
-    load_state_dict(resumed, read_safetensors(folder / "net.safetensors"), "net");
-    const auto again = make(kind, resumed.parameters());
-    again->load(read_safetensors(folder / "optimizer.safetensors"));
-    for (uint64_t i = 3; i < 6; i++) step(resumed, *again, i);
-    for (size_t i = 0; i < straight.state().size(); i++)
-      CHECK(same_bits(straight.state()[i].second, resumed.state()[i].second));
-
-    SafeTensors incomplete;
-    incomplete.tensors = optimizer->state();
-    incomplete.tensors.pop_back();
-    CHECK_THAT(error_of([&] { again->load(incomplete); }), Catch::Contains("no tensor is named"));
-    incomplete.tensors = optimizer->state();
-    incomplete.tensors.back().second = Tensor::zeros({77});
-    CHECK_THAT(error_of([&] { again->load(incomplete); }), Catch::Contains("(77)"));
-  }
-}
-
 TEST_CASE("optimisers: clip_grad_norm") {
   Tensor p = Tensor::zeros({2}).requires_grad(), q = Tensor::zeros({1}).requires_grad(),
          unused = Tensor::zeros({3}).requires_grad();

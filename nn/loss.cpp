@@ -1,0 +1,47 @@
+#include "nn/loss.h"
+
+#include <cmath>
+
+#include "nn/names.h"
+#include "tensor/ops.h"
+
+namespace acinus {
+
+static constexpr std::pair<const char*, LossKind> losses[] = {
+    {"dice", LossKind::dice}, {"bce", LossKind::bce}, {"dice+bce", LossKind::dice_bce}};
+
+LossKind loss_named(const std::string& name) { return find_name("loss", losses, name); }
+const char* name(LossKind kind) { return find_value(losses, kind); }
+
+static Tensor loss_at_one_scale(const Tensor& logits, const Tensor& t, LossKind kind, double smooth) {
+  if (kind == LossKind::bce) return bce_with_logits(logits, t);
+  const Tensor dice = dice_loss(sigmoid(logits), t, smooth);
+  return kind == LossKind::dice ? dice : add(dice, bce_with_logits(logits, t));
+}
+
+// Half the size, rounded up. Done once more it is the mean over 4 x 4: the zeros it adds are those that t would have
+// needed from the start.
+static Tensor halved(const Tensor& t) {
+  const int64_t bottom = t.shape()[1] % 2, right = t.shape()[2] % 2;
+  return avg_pool2d(bottom || right ? pad2d(t, 0, bottom, 0, right) : t);
+}
+
+Tensor segmentation_loss(const std::vector<Tensor>& logits, const Tensor& t, LossKind kind, double smooth) {
+  check(!logits.empty(), "segmentation_loss: no logits");
+  check(t.shape().rank() == 4 && t.elements() > 0, "segmentation_loss: the target must be (N,H,W,C) with pixels, is ",
+        t.shape());
+  const double weights = 2 - std::ldexp(1, 1 - int(logits.size()));  // 1 + 1/2 + 1/4 ...
+  Tensor total, target = t.detach();
+  for (size_t i = 0; i < logits.size(); i++) {
+    if (i > 0) target = halved(target);
+    check(logits[i].shape() == target.shape(), "segmentation_loss: scale ", i, ": logits ", logits[i].shape(),
+          " for a target ", target.shape());
+    const Tensor loss = loss_at_one_scale(logits[i], target, kind, smooth);
+    if (logits.size() == 1) return loss;
+    const Tensor share = scale(loss, std::ldexp(1, -int(i)) / weights);
+    total = total ? add(total, share) : share;
+  }
+  return total;
+}
+
+}  // namespace acinus

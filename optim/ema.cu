@@ -1,0 +1,93 @@
+// ema   e += (1 - d) (w - e),   d = min(decay, (1 + t) / (10 + t))         t = 1, 2, ... counts the updates
+//
+// It is e = d e + (1 - d) w in the form that leaves e alone where w = e: in float32, d and 1 - d do not add up to 1.
+// Early on d is small (2/11, 3/12, 4/13, ...), so that the averages soon forget where the network started.
+#include "optim/ema.h"
+
+#include <algorithm>
+
+#include "optim/optimizer.h"
+#include "tensor/autograd.h"
+#include "tensor/for_each.h"
+
+namespace acinus {
+
+template <class T>
+struct EmaUpdate {
+  const double* rate;  // 1 - d
+  const T* w;
+  T* e;
+  HD void operator()(int64_t i) const { e[i] += T(*rate) * (w[i] - e[i]); }
+};
+
+template <class T>
+struct Swap {
+  T *a, *b;
+  HD void operator()(int64_t i) const {
+    const T kept = a[i];
+    a[i] = b[i];
+    b[i] = kept;
+  }
+};
+
+Ema::Ema(NamedTensors tensors, double decay) : tensors_(std::move(tensors)), decay_(decay) {
+  check(decay >= 0 && decay < 1, "Ema: decay ", decay, " must be at least 0 and less than 1");
+  for (const auto& [name, w] : tensors_) averages_.emplace_back("ema." + name, w.clone());
+  rate_ = Tensor::zeros({}, DType::f64, tensors_.empty() ? Device::cpu : tensors_[0].second.device());
+}
+
+void Ema::prepare() {
+  check(!swapped_, "Ema: no update while a UsingAverage lives");
+  steps_++;
+  const double t = double(steps_), d = std::min(decay_, (1 + t) / (10 + t));
+  rate_.copy_from(Tensor::full({}, 1 - d, DType::f64));
+}
+
+void Ema::apply() {
+  check(!swapped_, "Ema: no update while a UsingAverage lives");
+  const Work work("ema");
+  for (size_t k = 0; k < tensors_.size(); k++) {
+    const Tensor &w = tensors_[k].second, &e = averages_[k].second;
+    dispatch_precise(w.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      for_each(w.device(), w.elements(), EmaUpdate<T>{rate_.ptr<double>(), w.ptr<T>(), e.ptr<T>()});
+    });
+  }
+}
+
+NamedTensors Ema::state() const {
+  check(!swapped_, "Ema: its state is in the network while a UsingAverage lives");
+  NamedTensors state = averages_;
+  state.emplace_back("ema.step", Tensor::full({}, double(steps_), DType::f64));
+  return state;
+}
+
+void Ema::load(const SafeTensors& saved) {
+  load_training_state("ema", state(), saved);
+  steps_ = int64_t(saved["ema.step"].item());
+}
+
+void Ema::swap() {
+  for (size_t k = 0; k < tensors_.size(); k++) {
+    const Tensor &w = tensors_[k].second, &e = averages_[k].second;
+    dispatch_precise(w.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      for_each(w.device(), w.elements(), Swap<T>{w.ptr<T>(), e.ptr<T>()});
+    });
+  }
+  swapped_ = !swapped_;
+}
+
+UsingAverage::UsingAverage(Ema& ema) : ema_(ema) {
+  check(!ema.swapped_, "UsingAverage: another one of this Ema lives");
+  ema_.swap();
+}
+
+UsingAverage::~UsingAverage() {
+  try {
+    ema_.swap();
+  } catch (const Error&) {  // a GPU that has failed says so again when it is next asked for something
+  }
+}
+
+}  // namespace acinus
