@@ -1,4 +1,4 @@
-# make            the library and the programs (./train, ./predict, ./phantom); says first what it found
+# make            the library and the programs (./train, ./predict, ./prepare, ./doctor, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
 #                 ONLY="ops:*" some of the unit tests, by name or tag (Catch2)
 # make bench      times it, beside PyTorch where PYTHON=python3 has it; README=1 writes the table into README.md
@@ -17,7 +17,7 @@
 
 BUILD     ?= $(if $(filter 1,$(EMULATE)),build/emulate,build)
 PREFIX    ?= /usr/local
-PROGRAMS  := train predict phantom
+PROGRAMS  := train predict prepare doctor phantom
 CHECKS    := check_reference check_metaimage
 BENCHES   := step conv read gpu
 # Cases of the same kind that lie beside the project on some machines; tested where they are there.
@@ -159,7 +159,7 @@ $(PROGRAMS:%=$(BIN)%): $(BIN)%: $(BUILD)/apps/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%
 $(CHECKS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/%.cpp.o $(LIBRARY)
 	$(LINK)
 
-$(BUILD)/run_tests: $(UNIT_TESTS:%=$(BUILD)/%.o) $(LIBRARY)
+$(BUILD)/run_tests: $(UNIT_TESTS:%=$(BUILD)/%.o) $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
 
 # The reference cases run on the CPU, and on the GPU if there is one, or one that is emulated.

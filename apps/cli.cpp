@@ -1,5 +1,6 @@
 #include "apps/cli.h"
 
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -91,7 +92,7 @@ size_t edits(const std::string& a, const std::string& b) {
 }
 
 // {"train": {"lr": 0.1}} -> train.lr: "0.1"
-void flatten(const json& j, const std::string& prefix, std::vector<std::pair<std::string, std::string>>& out) {
+void flatten(const json& j, const std::string& prefix, Settings::Named& out) {
   for (const auto& [key, value] : j.items()) {
     const std::string name = prefix.empty() ? key : prefix + "." + key;
     if (value.is_object())
@@ -99,6 +100,18 @@ void flatten(const json& j, const std::string& prefix, std::vector<std::pair<std
     else
       out.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
   }
+}
+
+Settings::Named named_values(const std::string& text, const std::string& source) {
+  Settings::Named values;
+  try {
+    const json settings = json::parse(text);
+    if (!settings.is_object()) fail(source, ": must hold a JSON object, as a run's config.json does");
+    flatten(settings, "", values);
+  } catch (const json::exception& e) {
+    fail(source, ": is not valid JSON: ", e.what());
+  }
+  return values;
 }
 
 }  // namespace
@@ -119,6 +132,8 @@ static int run(char** argv, const std::function<void()>& body) {
   try {
     body();
     return 0;
+  } catch (const Quit& quit) {
+    return quit.code;
   } catch (const UsageError& e) {
     std::fprintf(stderr, "%s: %s; try %s --help\n", name.c_str(), e.message.c_str(), called.c_str());
     return 2;
@@ -142,6 +157,22 @@ int run_program(char** argv, const std::function<void()>& body) {
   return code;
 }
 
+static volatile sig_atomic_t noted = 0;
+
+void note_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int signal) { noted = signal; };
+  action.sa_flags = int(SA_RESETHAND | SA_RESTART);  // the second time it is as ever; what waits for a disk goes on
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+int noted_signal() { return noted; }
+
+void quit_if_stopped() {
+  if (noted) throw Quit{128 + noted};
+}
+
 Settings::Settings(std::string program, std::string description)
     : program_(std::move(program)), description_(std::move(description)) {}
 
@@ -156,9 +187,9 @@ Settings::Field* Settings::find(const std::string& name) {
 }
 
 // The first flag that is no setting, with the one that may have been meant; "" if all are.
-std::string Settings::unknown_flag(int argc, char** argv) {
-  for (int i = 1; i < argc; i++) {
-    const std::string word = argv[i], flag = word.substr(0, word.find('='));
+std::string Settings::unknown_flag(const std::vector<std::string>& words) {
+  for (const std::string& word : words) {
+    const std::string flag = word.substr(0, word.find('='));
     if (!flag.starts_with("--") || flag == "--config" || flag == "--help" || find(flag.substr(2))) continue;
     const Field* nearest = nullptr;
     size_t least = 3;  // more than two letters wrong is another word
@@ -187,40 +218,39 @@ bool Settings::parse(int argc, char** argv) {
     else
       option->type_name(type_of(field) + (value.empty() ? "" : " [" + value + "]"));
     if (is_switch(field)) option->expected(0, 1);
+    option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // the last one counts, as in most programs
+  }
+  std::vector<std::string> words;  // --set NAME=VALUE as --NAME VALUE
+  for (int i = 1; i < argc; i++) {
+    const std::string word = argv[i];
+    const bool joined = word.starts_with("--set=");
+    if (word != "--set" && !joined) {
+      words.push_back(word);
+      continue;
+    }
+    const std::string assignment = joined ? word.substr(6) : i + 1 < argc ? argv[++i] : "";
+    const size_t equals = assignment.find('=');
+    if (equals == std::string::npos)
+      throw UsageError{text("--set ", assignment, ": must be name=value of a setting, such as --set train.lr=3e-4")};
+    words.push_back("--" + assignment.substr(0, equals));
+    words.push_back(assignment.substr(equals + 1));
   }
   try {
-    app.parse(argc, argv);
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // CLI11 takes the last word first
   } catch (const CLI::CallForHelp&) {
     std::printf("%s", app.help().c_str());
     return false;
   } catch (const CLI::ParseError& e) {
-    const std::string unknown = unknown_flag(argc, argv);
+    const std::string unknown = unknown_flag(words);
     throw UsageError{unknown.empty() ? e.what() : unknown};
   }
 
-  std::vector<std::pair<std::string, std::string>> from_file;
-  if (!config.empty()) {
-    try {
-      const json settings = json::parse(read_file(config, 1 << 20));
-      if (!settings.is_object()) fail(config, ": must hold a JSON object, as a run's config.json does");
-      flatten(settings, "", from_file);
-    } catch (const json::exception& e) {
-      fail(config, ": is not valid JSON: ", e.what());
-    }
-  }
+  const Named from_file = config.empty() ? Named{} : named_values(read_file(config, 1 << 20), config);
   const auto assigned = [&](const Field& field) {  // --recompute= with nothing behind it is not --recompute
     return std::any_of(argv, argv + argc, [&](const char* word) { return word == "--" + field.name + "="; });
   };
   const auto apply = [&] {
-    for (const auto& [name, value] : from_file) {
-      const Field* field = find(name);
-      if (!field || field->is_argument) throw UsageError{text(config, ": unknown setting \"", name, "\"")};
-      try {
-        set_from_text(*field, value);
-      } catch (const UsageError& error) {
-        throw UsageError{config + ": " + error.message};
-      }
-    }
+    set(from_file, config);
     for (size_t i = 0; i < fields_.size(); i++)
       if (app.count((fields_[i].is_argument ? "" : "--") + fields_[i].name) > 0)
         set_from_text(fields_[i],
@@ -232,6 +262,22 @@ bool Settings::parse(int argc, char** argv) {
     apply();
   }
   return true;
+}
+
+void Settings::set(const Named& values, const std::string& source) {
+  for (const auto& [name, value] : values) {
+    const Field* field = find(name);
+    if (!field || field->is_argument) throw UsageError{text(source, ": unknown setting \"", name, "\"")};
+    try {
+      set_from_text(*field, value);
+    } catch (const UsageError& error) {
+      throw UsageError{source + ": " + error.message};
+    }
+  }
+}
+
+void Settings::set(const std::string& json_text, const std::string& source) {
+  set(named_values(json_text, source), source);
 }
 
 void Settings::print() const {
@@ -315,9 +361,7 @@ std::string Machine::description() const {
 std::string fresh_folder(const std::string& name) {
   namespace fs = std::filesystem;
   const auto is_taken = [](const std::string& folder) {
-    if (!fs::is_directory(folder)) return fs::exists(folder);
-    return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
-                       [](const fs::directory_entry& entry) { return entry.path().filename() != "config.json"; });
+    return fs::exists(folder) && !(fs::is_directory(folder) && fs::is_empty(folder));
   };
   std::string folder = name;
   for (int i = 2; is_taken(folder); i++) folder = name + "-" + std::to_string(i);

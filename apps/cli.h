@@ -34,11 +34,23 @@ struct UsageError {
   std::string message;
 };
 
+// Throw this to end the program with an exit code, without a word more.
+struct Quit {
+  int code;
+};
+
+// From now on Ctrl-C and SIGTERM are only noted, so that work can be saved; a second one ends the program as ever.
+void note_signals();
+int noted_signal();      // SIGINT, SIGTERM, or 0
+void quit_if_stopped();  // Quit{128 + signal}, as shells count, if one was noted
+
 // The settings of a program, with names like train.lr. Each can be given as --train.lr 1e-3, or in a JSON file named
-// by --config as {"train": {"lr": 1e-3}}; the command line wins over the file, the file over the defaults.
+// by --config as {"train": {"lr": 1e-3}}; the command line wins over the file, the file over the defaults. --set
+// train.lr=1e-3 is the same as --train.lr 1e-3.
 class Settings {
  public:
   using Value = std::variant<int64_t*, double*, std::string*, bool*>;
+  using Named = std::vector<std::pair<std::string, std::string>>;  // names and values as text
   struct Field {
     std::string name;
     Value value;
@@ -63,12 +75,15 @@ class Settings {
   void on_defaults(std::function<void()> change) { change_defaults_ = std::move(change); }
   // False if --help was asked for, which it has printed. Throws UsageError.
   bool parse(int argc, char** argv);
+  // Sets what a text such as to_json() gives names, as if it were the defaults. Where it comes from stands in messages.
+  void set(const std::string& json, const std::string& source);
   void print() const;           // the table of all settings
   std::string to_json() const;  // what --config reads
 
  private:
   Field* find(const std::string& name);
-  std::string unknown_flag(int argc, char** argv);
+  std::string unknown_flag(const std::vector<std::string>& words);
+  void set(const Named& values, const std::string& source);
 
   std::string program_, description_;
   std::vector<Field> fields_;
@@ -112,8 +127,7 @@ struct Machine {
   bool on_gpu() const;
 };
 
-// `name` if there is nothing of that name, or only the config.json of a run that was stopped before its first epoch;
-// else name-2, name-3, ...
+// `name` if there is nothing of that name, or an empty folder; else name-2, name-3, ...
 std::string fresh_folder(const std::string& name);
 
 }  // namespace acinus

@@ -1,10 +1,13 @@
-// predict: runs a trained U-Net over a scan and writes the mask of nodules, on the scan's own grid, with pictures.
+// predict: runs a trained U-Net over a scan, or a picture of another task, and writes the mask of what it finds, on the
+// scan's own grid, with pictures.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
 #include "apps/cli.h"
 #include "apps/segment.h"
+#include "data/cache.h"
+#include "data/lungs.h"
 #include "data/overlay.h"
 #include "data/volume.h"
 #include "tensor/file.h"
@@ -18,7 +21,7 @@ std::vector<int64_t> fullest_slices(const Volume<uint8_t>& mask, size_t most, in
   const int64_t pixels = mask.grid.size[0] * mask.grid.size[1];
   std::vector<std::pair<int64_t, int64_t>> slices;  // (voxels, z)
   for (int64_t z = 0; z < mask.grid.size[2]; z++)
-    slices.emplace_back(std::count(mask.slice(z), mask.slice(z) + pixels, 1), z);
+    slices.emplace_back(pixels - std::count(mask.slice(z), mask.slice(z) + pixels, 0), z);
   std::stable_sort(slices.begin(), slices.end(), [](auto& a, auto& b) { return a.first > b.first; });
   std::vector<int64_t> chosen;
   for (const auto& [voxels, z] : slices) {
@@ -29,6 +32,13 @@ std::vector<int64_t> fullest_slices(const Volume<uint8_t>& mask, size_t most, in
   return chosen;
 }
 
+// A mask of a .png or .npy, which may be looked at: white, where there is one class only.
+void write_mask(const std::string& path, const Volume<uint8_t>& mask, int64_t classes) {
+  Picture picture{int(mask.grid.size[0]), int(mask.grid.size[1]), 1, mask.voxels};
+  for (uint8_t& pixel : picture.pixels) pixel = classes == 1 && pixel ? 255 : pixel;
+  write_png(path, picture);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -37,9 +47,11 @@ int main(int argc, char** argv) {
     int64_t pictures = 6;
     Machine machine;
     double threshold = 0;
-    Settings settings("predict",
-                      "Finds nodules in a CT scan: writes <uid>_mask.mhd, on the scan's grid, and overlays.");
-    settings.add_argument("SCAN", scan, text("the scan, ", kVolumeEndingsText, ", in Hounsfield units"));
+    Settings settings(
+        "predict",
+        "Finds nodules in a CT scan: writes <uid>_mask.mhd, on the scan's grid, and overlays. Or, with a\n"
+        "network trained on images/ and masks/, their classes in another image.");
+    settings.add_argument("SCAN", scan, text("a scan in Hounsfield units: ", kVolumeEndingsText, "; or an image"));
     settings.add("model", model, "a network, such as runs/laptop/best.safetensors");
     settings.add("out", out, "folder for the results");
     settings.add("threshold", threshold, "of the probability, for the mask; 0: as the network was trained")
@@ -58,26 +70,53 @@ int main(int argc, char** argv) {
     loaded.net->set_activations(machine.activations());
     InputFormat format = input_format(loaded.metadata, model);
     if (threshold > 0) format.threshold = threshold;
-    const auto ct = read_volume<int16_t>(scan);
     const double start = seconds_now();
-    Volume<uint8_t> mask;
+    Scan seen;
+    if (format.lungs) {
+      auto ct = read_volume<int16_t>(scan);
+      Lungs lungs = find_lungs(ct);
+      for (const std::string& warning : lungs.warnings) std::printf("warning: %s\n", warning.c_str());
+      for (uint8_t& label : lungs.mask.voxels) label = label ? kLungs : 0;
+      seen = make_scan(volume_name(scan), std::move(ct), std::move(lungs.mask), {});
+    } else {
+      seen = picture_scan(scan);
+    }
+    const ScanView& image = seen.image;
+    const Grid& grid = image.grid;
+    if (image.channels != format.channels)
+      fail(scan, ": has ", image.channels, " channels; the network was trained on images of ", format.channels);
+    const int64_t classes = loaded.net->options().out;
+    Volume<uint8_t> mask(grid);
     {
-      Progress progress("slices", ct.grid.size[2]);
-      mask = thresholded(segment(*loaded.net, ct, format, [&](int64_t done, int64_t) { progress.update(done); }),
-                         format.threshold);
+      Progress progress("slices", grid.size[2]);
+      const int64_t pixels = grid.size[0] * grid.size[1];
+      segment_slices(*loaded.net, image, seen.labels, format, [&](int64_t z, const float* p) {
+        classes_of(p, pixels, classes, format.threshold, mask.slice(z));
+        progress.update(z + 1);
+      });
     }
     make_folder(out);
-    const std::string stem = out + "/" + volume_name(scan);
-    write_volume(stem + "_mask.mhd", mask, /*compressed=*/true);
-    const int64_t voxels = std::count(mask.voxels.begin(), mask.voxels.end(), 1);
-    const double mm3 = ct.grid.spacing[0] * ct.grid.spacing[1] * ct.grid.spacing[2];
-    std::printf("%s: %lld voxels of nodule (%.0f mm3) in %lld slices, %.1f s\n%s_mask.mhd\n", scan.c_str(),
-                static_cast<long long>(voxels), double(voxels) * mm3, static_cast<long long>(ct.grid.size[2]),
-                seconds_now() - start, stem.c_str());
-    const int zoom = picture_zoom(ct.grid);
+    const bool placed = !volume_ending(scan).empty();  // else it is a picture, which knows no millimetres
+    const bool as_png = !placed && grid.size[2] == 1;
+    const std::string stem = out + "/" + (placed ? volume_name(scan) : std::filesystem::path(scan).stem().string());
+    const std::string mask_path = stem + (as_png ? "_mask.png" : "_mask.mhd");
+    if (as_png)
+      write_mask(mask_path, mask, classes);
+    else
+      write_volume(mask_path, mask, /*compressed=*/true);
+    const int64_t voxels = std::count_if(mask.voxels.begin(), mask.voxels.end(), [](uint8_t v) { return v != 0; });
+    const double mm3 = grid.spacing[0] * grid.spacing[1] * grid.spacing[2];
+    std::printf("%s: %lld voxels of %s", scan.c_str(), static_cast<long long>(voxels),
+                format.lungs ? "nodule" : "foreground");
+    if (placed) std::printf(" (%.0f mm3)", double(voxels) * mm3);
+    std::printf(", in a scan of %lld slices, %.1f s\n%s\n", static_cast<long long>(grid.size[2]), seconds_now() - start,
+                mask_path.c_str());
+    const int zoom = picture_zoom(grid);
     for (int64_t z : fullest_slices(mask, size_t(pictures), 3)) {
       const std::string path = text(stem, "_z", z, ".png");
-      write_png(path, montage({overlay(ct, nullptr, nullptr, z, zoom), overlay(ct, nullptr, &mask, z, zoom)}, 2));
+      write_png(path, montage({overlay(image, z, nullptr, nullptr, zoom, format.window),
+                               overlay(image, z, nullptr, mask.slice(z), zoom, format.window)},
+                              2));
       std::printf("%s\n", path.c_str());
     }
   });

@@ -1,170 +1,30 @@
 // train: teaches a U-Net to find nodules. Without arguments it makes its own data; see README.md.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <thread>
 
-#include "apps/cli.h"
-#include "apps/report.h"
-#include "apps/segment.h"
-#include "data/overlay.h"
-#include "data/phantom.h"
+#include "apps/config.h"
+#include "apps/events.h"
+#include "apps/findings.h"
+#include "apps/training.h"
+#include "apps/validation.h"
+#include "data/fingerprint.h"
+#include "data/loader.h"
 #include "nn/inspect.h"
-#include "optim/adam.h"
 #include "optim/schedule.h"
-#include "optim/sgd.h"
-#include "tensor/device.h"
 #include "tensor/file.h"
 #include "tensor/memory.h"
 
 using namespace acinus;
 
 namespace {
-
-struct Config {
-  std::string preset = "laptop", out;
-  int64_t seed = 1;
-  Machine machine;
-  std::string data, masks = "auto", held_out;
-  double validation = 0.2, memory_gb = 8;
-  bool recompute = false;
-  struct {
-    int64_t scans = 24, size = 160, slices = 48;
-    double pixel_mm = 2, slice_mm = 3, min_diameter_mm = 8;
-  } phantom;
-  struct {
-    int64_t planes = 3;
-    HuWindow window;
-    double threshold = 0.5;
-  } input;
-  struct {
-    int64_t width = 16, depth = 3, norm_groups = 8;
-    std::string up = "nearest", norm = "batch", init = "he";
-  } net;
-  struct {
-    int64_t epochs = 12, steps = 100, batch = 16, size = 64, warmup = 20;
-    double foreground = 0.5, lr = 1e-2, weight_decay = 1e-4, clip = 1, smooth = 1, momentum = 0.9;
-    bool whole_slices = false, mirror = true;
-    std::string loss = "dice+bce", optimizer = "adamw", decay = "cosine";
-  } train;
-};
-
-// The recipe of the Keras tutorial this project replaces (docs/capabilities.md tells what differs on purpose).
-void set_seed_recipe(Config& c) {
-  c.phantom = {24, 512, 48, 0.7, 2.5, 0};
-  c.input.planes = 1;
-  c.net = {32, 4, 8, "nearest", "none", "glorot"};
-  c.train.epochs = 20, c.train.steps = 0, c.train.batch = 2, c.train.size = 512, c.train.warmup = 0;
-  c.train.lr = 1e-5, c.train.weight_decay = 0, c.train.clip = 0;
-  c.train.whole_slices = true, c.train.mirror = false;
-  c.train.loss = "dice", c.train.optimizer = "adam", c.train.decay = "constant";
-}
-
-void add_settings(Settings& s, Config& c) {
-  s.add("preset", c.preset, "seed is the recipe of the original system: 512x512, 7.8 million parameters")
-      .one_of({"laptop", "seed"});
-  s.add("out", c.out, "folder for the run; empty: runs/<preset>");
-  s.add("seed", c.seed, "the same seed on the same machine gives the same numbers");
-  c.machine.add_settings(s);
-  s.add("data", c.data, "scans in LUNA16 form; empty: synthetic scans are made");
-  s.add("masks", c.masks, "spheres (from annotations.csv), readers (outlines), auto: outlines where there are any")
-      .one_of({"auto", "spheres", "readers"});
-  s.add("validation", c.validation, "share of the patients held out, at least one").between(0, 0.9);
-  s.add("held_out", c.held_out, "or which: ends of their seriesuids, parted by commas");
-  s.add("memory_gb", c.memory_gb, "refuse to load more than this").between(0, 1e6);
-  s.add("recompute", c.recompute, "activations are computed again instead of kept: less memory, more time");
-  s.add("phantom.scans", c.phantom.scans, "synthetic scans to make").between(2, 100000);
-  s.add("phantom.size", c.phantom.size, "their voxels along x and y").between(16, 2048);
-  s.add("phantom.slices", c.phantom.slices, "their slices").between(1, 2048);
-  s.add("phantom.pixel_mm", c.phantom.pixel_mm, "mm between voxels").between(0.05, 100);
-  s.add("phantom.slice_mm", c.phantom.slice_mm, "mm between slices").between(0.05, 100);
-  s.add("phantom.min_diameter_mm", c.phantom.min_diameter_mm, "no nodule smaller than this").between(0, 32);
-  s.add("input.planes", c.input.planes, "neighbouring slices the network sees: 1, 3, 5, 7").between(1, 31);
-  s.add("input.hu_low", c.input.window.low, "HU that become 0").between(-32768, 32767);
-  s.add("input.hu_high", c.input.window.high, "HU that become 1").between(-32768, 32767);
-  s.add("input.threshold", c.input.threshold, "of the probability, for masks").between(0, 1);
-  s.add("net.width", c.net.width, "channels of the first block").between(1, 4096);
-  s.add("net.depth", c.net.depth, "how often the image is halved").between(0, 8);
-  s.add("net.up", c.net.up, "how the image is doubled").one_of({"nearest", "bilinear", "transpose"});
-  s.add("net.norm", c.net.norm, "normalisation after each convolution").one_of({"none", "batch", "group", "instance"});
-  s.add("net.norm_groups", c.net.norm_groups, "for group; must divide the width").between(1, 4096);
-  s.add("net.init", c.net.init, "what the weights start as").one_of({"he", "glorot"});
-  s.add("train.epochs", c.train.epochs, "the network is validated and saved after each").between(1, 1e6);
-  s.add("train.steps", c.train.steps, "steps an epoch; 0: every slice with a nodule once").between(0, 1e9);
-  s.add("train.batch", c.train.batch, "pieces a step").between(1, 4096);
-  s.add("train.size", c.train.size, "side of a piece, voxels").between(8, 4096);
-  s.add("train.foreground", c.train.foreground, "share of pieces around nodules").between(0, 1);
-  s.add("train.whole_slices", c.train.whole_slices, "the middle of each slice with a nodule instead of pieces");
-  s.add("train.mirror", c.train.mirror, "mirror pieces at random");
-  s.add("train.loss", c.train.loss, "what training makes small").one_of({"dice", "bce", "dice+bce"});
-  s.add("train.smooth", c.train.smooth, "of the Dice loss").between(0, 1e9);
-  s.add("train.optimizer", c.train.optimizer, "sgd is with Nesterov's momentum").one_of({"adam", "adamw", "sgd"});
-  s.add("train.lr", c.train.lr, "learning rate").between(1e-12, INFINITY);
-  s.add("train.momentum", c.train.momentum, "for sgd").between(0, 0.9999);
-  s.add("train.weight_decay", c.train.weight_decay, "pulls weights towards 0").between(0, 1);
-  s.add("train.warmup", c.train.warmup, "steps over which the learning rate rises").between(0, 1e9);
-  s.add("train.decay", c.train.decay, "how it falls then").one_of({"constant", "cosine", "polynomial"});
-  s.add("train.clip", c.train.clip, "largest norm of the gradient; 0: no limit").between(0, INFINITY);
-}
-
-// What one setting's limits cannot say.
-void check_config(const Config& c) {
-  const auto need = [](bool holds, const char* message) {
-    if (!holds) throw UsageError{message};
-  };
-  need(c.input.planes % 2 == 1, "--input.planes must be odd: 1, 3, 5, ...");
-  need(c.input.window.high > c.input.window.low, "--input.hu_high must be above --input.hu_low");
-  need(c.train.steps > 0 || c.train.whole_slices, "--train.steps 0 goes with --train.whole_slices true");
-  need(c.net.norm != "group" || c.net.width % c.net.norm_groups == 0, "--net.norm_groups must divide --net.width");
-  if (!c.out.empty() && std::filesystem::exists(c.out) &&
-      (!std::filesystem::is_directory(c.out) || !std::filesystem::is_empty(c.out)))
-    fail(c.out, ": is there already and not an empty folder; name another with --out");
-}
-
-// ---- data -----------------------------------------------------------------------------------------------------
-
-// Phantoms are kept beside the runs and used again: the name says all they depend on.
-std::string phantom_folder(const Config& c) {
-  const auto& p = c.phantom;
-  const std::string folder =
-      text("runs/phantoms/", p.scans, "x", p.size, "x", p.size, "x", p.slices, "-", shortest(p.pixel_mm), "mm-",
-           shortest(p.slice_mm), "mm-from", shortest(p.min_diameter_mm), "mm-seed", c.seed);
-  if (std::filesystem::exists(folder + "/annotations.csv")) return folder;
-  const std::string temporary = text(folder, ".tmp-", getpid());  // another ./train may be making the same set
-  PhantomSetOptions set;
-  set.scans = int(p.scans);
-  set.seed = uint64_t(c.seed);
-  set.scan.size = {p.size, p.size, p.slices};
-  set.scan.spacing = {p.pixel_mm, p.pixel_mm, p.slice_mm};
-  set.scan.min_diameter_mm = p.min_diameter_mm;
-  Progress progress("making synthetic scans", p.scans);
-  write_phantom_set(temporary, set, [&](int done, int) { progress.update(done); });
-  std::error_code taken;
-  std::filesystem::rename(temporary, folder, taken);
-  if (taken) std::filesystem::remove_all(temporary);
-  if (taken && !std::filesystem::exists(folder + "/annotations.csv"))
-    fail("cannot make the folder ", folder, ": ", taken.message());
-  return folder;
-}
-
-Dataset load(const Config& c, const std::string& folder) {
-  Progress progress("reading scans", 1);
-  return load_dataset(folder, mask_source_named(c.masks), int64_t(c.memory_gb * (1 << 30)),
-                      [&](int64_t done, int64_t of) { progress.update(done, of); });
-}
-
-// ---- training -------------------------------------------------------------------------------------------------
-
-std::unique_ptr<Optimizer> make_optimizer(const Config& c, const UNet& net) {
-  const auto& t = c.train;
-  AdamOptions adam;
-  adam.weight_decay = t.weight_decay;
-  adam.decoupled = t.optimizer == "adamw";
-  if (t.optimizer != "sgd") return std::make_unique<Adam>(net.parameters(), adam);
-  return std::make_unique<Sgd>(net.parameters(), SgdOptions{t.momentum, /*nesterov=*/t.momentum > 0, t.weight_decay});
-}
 
 Schedule make_schedule(const Config& c, int64_t steps) {
   Schedule s;
@@ -176,237 +36,424 @@ Schedule make_schedule(const Config& c, int64_t steps) {
   return s;
 }
 
-Tensor loss_of(const Config& c, const Tensor& logits, const Tensor& t) {
-  if (c.train.loss == "bce") return bce_with_logits(logits, t);
-  const Tensor dice = dice_loss(sigmoid(logits), t, c.train.smooth);
-  return c.train.loss == "dice" ? dice : add(dice, bce_with_logits(logits, t));
+int loader_threads(const Config& c, Device device) {
+  if (c.train.loaders > 0) return int(c.train.loaders);
+  return device == Device::cpu ? 1 : std::clamp(int(std::thread::hardware_concurrency()) - 1, 1, 8);
 }
 
-// Training, step by step. On the GPU a step is recorded as a graph, in two parts: between them the CPU looks at the
-// loss.
-class Training {
+// Keeps a second program out of a run's folder while this one is at it.
+class FolderLock {
  public:
-  Training(const Config& config, UNet& net, Device device)
-      : config_(config),
-        net_(net),
-        device_(device),
-        optimizer_(make_optimizer(config, net)),
-        in_graphs_(device == Device::cuda && !Observing::anybody()) {}
-
-  // Asks for the loss of a batch and its gradients. The GPU is at it when this returns.
-  void begin(const Tensor& x, const Tensor& t) {
-    check(!x_ || x_.shape() == x.shape(), "train: a batch ", x.shape(), " after batches ", x_.shape());  // the graph's
-    if (!x_) x_ = Tensor(x.shape(), x.dtype(), device_), t_ = Tensor(t.shape(), t.dtype(), device_);
-    x_.copy_from(x);
-    t_.copy_from(t);
-    run(*loss_graph_, [&] { forward_backward(); });
+  explicit FolderLock(const std::string& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+      fail(folder, ": another ./train is at work in it");
   }
-  double loss() const { return loss_.item(); }
-  double gradient_norm() const { return norm_.item(); }
-  void update(double lr) {
-    optimizer_->prepare(lr);
-    run(*update_graph_, [&] { optimizer_->apply(); });
-  }
-  std::string find_not_finite() try {
-    loss_graph_.reset(), update_graph_.reset();  // their memory is needed
-    return first_not_finite(net_, [&] { forward_backward(); });
-  } catch (const Error& error) {
-    return text("not found (", error.what(), ")");
-  }
-  const Optimizer& optimizer() const { return *optimizer_; }
+  ~FolderLock() { close(descriptor_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
 
  private:
-  void forward_backward() {
-    net_.zero_grad();
-    loss_ = loss_of(config_, net_(x_), t_);
-    loss_.backward();
-    norm_ = clip_grad_norm(net_.parameters(), config_.train.clip > 0 ? config_.train.clip : INFINITY);
-  }
-  void run(cuda::Graph& graph, const std::function<void()>& work) { in_graphs_ ? graph.run(work) : work(); }
+  int descriptor_;
+};
 
-  const Config& config_;
-  UNet& net_;
+long long whole(int64_t n) { return static_cast<long long>(n); }  // for printf
+
+// A run: its data, its network, where it is, and what it writes.
+class Run {
+ public:
+  Run(Config& config, Settings& settings, std::string command);
+  void go();
+
+ private:
+  void check_resumed(const std::string& settings, const std::string& path) const;
+  void make_sampler();
+  void look_at_data();
+  void describe();
+  bool one_epoch(Loader& loader);  // false: it was stopped on the way
+  void one_step(Loader& loader);
+  void judge();
+  bool is_over() const;          // all epochs are done, or it has long got no better
+  std::string why_stop() const;  // "" as long as there is no reason to
+  void save();
+  void stop(const std::string& why);
+  void report(const std::string& state);
+  void finish();
+  double seconds() const { return at_.seconds + seconds_now() - start_; }
+  double epoch_seconds() const { return at_.epoch_seconds + seconds_now() - epoch_start_; }
+
+  Config& c_;
+  std::string command_, program_, settings_;  // how it was called, its first word; all settings as JSON
+  double start_ = seconds_now();
   Device device_;
-  std::unique_ptr<Optimizer> optimizer_;
-  bool in_graphs_;
-  Tensor x_, t_, loss_, norm_;
-  std::unique_ptr<cuda::Graph> loss_graph_ = std::make_unique<cuda::Graph>(),
-                               update_graph_ = std::make_unique<cuda::Graph>();
+  std::string folder_;     // of the data
+  Dataset data_, flawed_;  // flawed_: for --seed_bug, with masks as the seed system made them
+  Split split_;
+  std::vector<size_t> judged_;  // indices of scans
+  ValidationOptions judging_;
+  std::unique_ptr<UNet> net_;
+  std::unique_ptr<Sampler> sampler_;
+  std::unique_ptr<Training> training_;
+  std::unique_ptr<FolderLock> lock_;
+  std::unique_ptr<EventFile> events_;
+  InputFormat format_;
+  Schedule schedule_;
+  int64_t steps_ = 0;  // an epoch
+  Progression at_;
+  Validation validation_;
+  Findings findings_, early_;  // about the data, and the first validation
+  std::vector<std::pair<std::string, std::string>> fingerprint_;
+  double epoch_start_ = 0, waited_ = 0, last_save_ = seconds_now();
 };
 
-struct Validation {
-  double dice = 0;  // mean over the patients that have nodules
-  std::vector<std::pair<const Patient*, double>> patients;
-  std::vector<Volume<uint8_t>> masks;  // predicted, one a patient
-};
+Run::Run(Config& config, Settings& settings, std::string command)
+    : c_(config),
+      command_(std::move(command)),
+      program_(command_.substr(0, command_.find(' '))),
+      device_(config.machine.use()) {
+  data_ = load_data(c_, folder_);
+  split_ = split_patients(data_, split_options(c_));
+  format_ = input_format(c_, data_);
+  net_ = std::make_unique<UNet>(net_options(c_, data_), uint64_t(c_.seed));
+  net_->set_recompute(c_.recompute);
+  net_->set_activations(c_.machine.activations());
+  make_sampler();
+  look_at_data();
+  const int64_t pieces = c_.train.batch * c_.train.accumulate;
+  steps_ = c_.train.steps > 0 ? c_.train.steps : (sampler_->nodule_slices() + pieces - 1) / pieces;
+  schedule_ = make_schedule(c_, c_.train.epochs * steps_);
 
-Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& patients, const InputFormat& format,
-                    const std::string& label) {
-  Validation v;
-  int64_t slices = 0, done = 0, with_nodules = 0;
-  for (size_t i : patients) slices += data.patients[i].ct.grid.size[2];
-  Progress progress(label, slices);
-  for (size_t i : patients) {
-    const Patient& p = data.patients[i];
-    v.masks.push_back(
-        thresholded(segment(net, p.ct, format, [&](int64_t, int64_t) { progress.update(++done); }), format.threshold));
-    v.patients.emplace_back(&p, dice(v.masks.back(), p.mask));
-    if (p.mask_voxels == 0) continue;
-    v.dice += v.patients.back().second;
-    with_nodules++;
+  SafeTensors saved;
+  if (!c_.resume.empty()) {
+    const std::string path = c_.resume + "/last.safetensors";
+    saved = read_safetensors(path);
+    load_state_dict(*net_, saved, path);
+    at_ = progression_from_json(saved.metadata.at("train.state"), path);
+    const std::string trained_on = saved.metadata.contains("data") ? saved.metadata.at("data") : "";
+    if (trained_on != identity(data_))
+      fail(folder_, ": the data are not those that ", c_.resume, " was trained on (", identity(data_), " now, ",
+           trained_on, " then); put them back, or start another run");
+    check_resumed(saved.metadata.at("train.config"), path);
   }
-  v.dice /= double(std::max<int64_t>(with_nodules, 1));
-  return v;
-}
+  net_->to(device_);
+  training_ = std::make_unique<Training>(c_, *net_, device_);
+  if (!c_.resume.empty()) training_->load(saved);
 
-// Of each validation patient, up to four: the slice with most nodule in it, and a close-up of 60 mm around that
-// nodule without and with the outlines.
-Picture overlay_of(const Validation& v) {
-  std::vector<Picture> pictures;
-  for (size_t i = 0; i < v.patients.size() && i < 4; i++) {
-    const Patient& p = *v.patients[i].first;
-    const Index3 middle = as_drawn(p.ct.grid, densest_place(p.mask_voxels > 0 ? p.mask : v.masks[i]));
-    const int64_t half = std::clamp<int64_t>(int64_t(30 / p.ct.grid.spacing[0]), 4, 100);
-    const int zoom = picture_zoom(p.ct.grid),
-              close_zoom = std::max<int>(int(p.ct.grid.size[0]) * zoom / int(2 * half), 1);
-    pictures.push_back(overlay(p.ct, &p.mask, &v.masks[i], middle[2], zoom));
-    for (const bool outlines : {false, true})
-      pictures.push_back(
-          close_up(overlay(p.ct, outlines ? &p.mask : nullptr, outlines ? &v.masks[i] : nullptr, middle[2], close_zoom),
-                   (middle[0] - half) * close_zoom, (middle[1] - half) * close_zoom, 2 * half * close_zoom));
-  }
-  return montage(pictures, 3);
-}
-
-void train(Config& c, const Settings& settings, const std::string& command) {
-  const Device device = c.machine.use();
-  const double start = seconds_now();
-  InputFormat format{c.input.planes, c.input.window, c.input.threshold};
-  UNetOptions net_options;
-  net_options.in = c.input.planes;
-  net_options.width = c.net.width;
-  net_options.depth = c.net.depth;
-  net_options.norm_groups = int(c.net.norm_groups);
-  net_options.up = up_named(c.net.up);
-  net_options.norm = norm_named(c.net.norm);
-  net_options.init = init_named(c.net.init);
-  UNet net(net_options, uint64_t(c.seed));
-  net.set_recompute(c.recompute);
-  net.set_activations(c.machine.activations());
-  net.to(device);
-  Training training(c, net, device);
-
-  const std::string folder = c.data.empty() ? phantom_folder(c) : c.data;
-  const Dataset data = load(c, folder);
-  const Split split = split_patients(data, c.validation, c.held_out, uint64_t(c.seed));
-  SamplingOptions sampling;
-  sampling.size = c.train.size;
-  sampling.planes = c.input.planes;
-  sampling.foreground = c.train.foreground;
-  sampling.whole_slices = c.train.whole_slices;
-  sampling.mirror = c.train.mirror;
-  sampling.window = c.input.window;
-  const Sampler sampler(data, split.train, sampling, uint64_t(c.seed));
-
-  if (c.out.empty()) c.out = fresh_folder("runs/" + c.preset);
-  make_folder(c.out);
-  write_file(c.out + "/config.json", settings.to_json());
+  if (c_.out.empty()) c_.out = fresh_folder("runs/" + c_.preset);
+  make_folder(c_.out);
+  lock_ = std::make_unique<FolderLock>(c_.out);
+  remove_leftovers(c_.out);
+  const std::string resumed = std::exchange(c_.resume, "");  // --config of this run is not to resume it
+  settings_ = settings.to_json();
+  c_.resume = resumed;
+  write_file(c_.out + "/config.json", settings_);
+  events_ = std::make_unique<EventFile>(c_.out);
 
   std::printf("settings\n");
   settings.print();
-  std::printf("\nnetwork\n%s",
-              summary(net, [&] {
-                net(Tensor::zeros({1, c.train.size, c.train.size, c.input.planes}, DType::f32, device));
-              }).c_str());
-  std::printf("\ndata: %s\n  %zu patients to train on, %zu held out\n", folder.c_str(), split.train.size(),
-              split.validation.size());
-  for (const std::string& warning : data.warnings) std::printf("  warning: %s\n", warning.c_str());
-  const int64_t steps =
-      c.train.steps > 0 ? c.train.steps : (sampler.nodule_slices() + c.train.batch - 1) / c.train.batch;
-  std::printf("  %lld steps an epoch, run folder %s\n%s\n\n", static_cast<long long>(steps), c.out.c_str(),
-              c.machine.description().c_str());
-  std::fflush(stdout);
+}
 
-  const Schedule schedule = make_schedule(c, c.train.epochs * steps);
-  Tensor x, t;
-  const auto draw = [&](int64_t step) {
-    const Work work("draw a batch");
-    sampler.draw(step * c.train.batch, c.train.batch, x, t);
-  };
-  draw(0);
-  std::vector<EpochRow> rows;
-  std::vector<std::string> overlays;
-  double best = -1;
-  Validation validation;
-  for (int64_t epoch = 1; epoch <= c.train.epochs; epoch++) {
-    memory::reset_peak(device);
-    const double epoch_start = seconds_now();
-    double loss_sum = 0, lr = 0;
-    {
-      Progress progress(text("epoch ", epoch, "/", c.train.epochs), steps);
-      for (int64_t i = 0; i < steps; i++) {
-        const int64_t step = (epoch - 1) * steps + i;
-        training.begin(x, t);
-        if (step + 1 < c.train.epochs * steps) draw(step + 1);  // while the GPU works
-        const double loss = training.loss(), norm = training.gradient_norm();
-        if (!std::isfinite(loss) || !std::isfinite(norm))
-          fail("step ", step + 1, ": the loss is ", loss, " and the gradient's norm ", norm,
-               "; the first number that is not finite: ", training.find_not_finite(),
-               ". A lower --train.lr or --train.clip 1 may help. ",
-               rows.empty() ? "Nothing was saved" : "The last good state is in " + c.out + "/last.safetensors");
-        lr = schedule.at(step);
-        training.update(lr);
-        loss_sum += loss;
-        const double rate = double((i + 1) * c.train.batch) / (seconds_now() - epoch_start);
-        char note[96];
-        std::snprintf(note, sizeof note, "loss %.4f  %.0f images/s", loss_sum / double(i + 1), rate);
-        progress.update(i + 1, note);
-      }
-    }
-    const double seconds = seconds_now() - epoch_start;
-    validation = validate(net, data, split.validation, format, text("epoch ", epoch, " validation"));
+// Not every setting may change when a run goes on; `settings` are those it was saved with.
+void Run::check_resumed(const std::string& settings, const std::string& path) const {
+  Config before;
+  Settings of_before("train", "");
+  add_settings(of_before, before);
+  of_before.set(settings, path);
+  if (split_patients(data_, split_options(before)).validation != split_.validation)
+    fail("--resume ", c_.resume, ": it would be judged on patients that it was trained on; leave --seed, --validation,",
+         " --held_out, --fold and --folds as they were");
+  if (at_.step < (at_.epoch - 1) * steps_ || at_.step > at_.epoch * steps_)
+    fail("--resume ", c_.resume, ": step ", at_.step, " is not in epoch ", at_.epoch, ", of ", steps_,
+         " steps each; leave --train.steps (where it is 0, --train.batch and --train.accumulate) as it was");
+  const std::string best = c_.resume + "/best.safetensors";
+  if (at_.best_epoch > 0 && !std::filesystem::exists(best))
+    fail(best, ": the best network, of epoch ", at_.best_epoch,
+         ", is not there any more; put it back, or start another run");
+}
 
-    rows.push_back({epoch, epoch * steps, loss_sum / double(steps), validation.dice, lr, seconds,
-                    double(steps * c.train.batch) / seconds, double(memory::stats(device).peak >> 20)});
-    const EpochRow& row = rows.back();
-    auto metadata = to_metadata(format);
-    metadata["format"] = "pt";
-    metadata["unet.config"] = to_json(net_options);
-    metadata["train.config"] = settings.to_json();
-    metadata["epoch"] = std::to_string(epoch);
-    metadata["val_dice"] = shortest(validation.dice);
-    const NamedTensors state = state_dict(net);
-    NamedTensors all = state;
-    for (const auto& [name, tensor] : training.optimizer().state()) all.emplace_back("optimizer." + name, tensor);
-    write_safetensors(c.out + "/last.safetensors", all, metadata);
-    const bool is_best = validation.dice > best;
-    if (is_best) write_safetensors(c.out + "/best.safetensors", state, metadata), best = validation.dice;
-    if (epoch == 1 || epoch == c.train.epochs || epoch % std::max<int64_t>(c.train.epochs / 4, 1) == 0) {
-      make_folder(c.out + "/overlays");
-      overlays.push_back(text("overlays/epoch_", epoch < 10 ? "00" : epoch < 100 ? "0" : "", epoch, ".png"));
-      write_png(c.out + "/" + overlays.back(), overlay_of(validation));
-    }
-    write_file(c.out + "/metrics.csv", to_csv(rows));
-    write_file(c.out + "/report.html", report_html("acinus: " + c.out, command, settings.to_json(), rows, overlays));
-    std::printf("epoch %3lld/%lld | loss %8.4f | val dice %.4f%s | lr %.1e | %6.1f images/s | %s\n",
-                static_cast<long long>(epoch), static_cast<long long>(c.train.epochs), row.loss, row.val_dice,
-                is_best ? " *" : "  ", row.lr, row.images_per_second, minutes(seconds_now() - start).c_str());
-    std::fflush(stdout);
+// What the network learns from and is judged on; with --seed_bug as the seed system did it (docs/museum.md). The
+// table at the end is always of the held-out patients, whole scans and true masks.
+void Run::make_sampler() {
+  const SeedBug bug = seed_bug_named(c_.seed_bug);
+  if (data_.pairs && bug != SeedBug::none && bug != SeedBug::split && bug != SeedBug::norm)
+    fail("--seed_bug ", c_.seed_bug, " is for scans with annotations.csv; ", folder_, " holds images and masks");
+  SamplingOptions options = sampling_options(c_);
+  judged_ = split_.validation;
+  judging_ = {format_, uint64_t(c_.seed), {}};
+  options.single_nodule = bug == SeedBug::single_nodule;
+  const bool other_masks = bug == SeedBug::radius || bug == SeedBug::flip;
+  if (other_masks) flawed_ = load_data(c_, folder_, bug);
+  if (bug == SeedBug::split) {  // a fifth of the slices of the patients it learns from
+    const auto aside = [seed = uint64_t(c_.seed)](const Scan& scan, int64_t z) {
+      uint64_t hash = seed;
+      for (char c : scan.id) hash = random_bits(hash, uint64_t(c));
+      return random_uniform(hash, uint64_t(z)) < 0.2;
+    };
+    options.use_slice = [aside](const Scan& scan, int64_t z) { return !aside(scan, z); };
+    judging_.use_slice = aside;
+    judged_ = split_.train;
   }
+  const auto sampler = [&] {
+    return std::make_unique<Sampler>(other_masks ? flawed_ : data_, split_.train, options, uint64_t(c_.seed));
+  };
+  sampler_ = sampler();
+  if (bug == SeedBug::norm) {  // to mean 0 and deviation 1 in training, and nowhere else
+    Tensor x, t;
+    sampler_->draw(0, 64, x, t);
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < x.elements(); i++)
+      sum += x.data<float>()[i], squares += x.data<float>()[i] * x.data<float>()[i];
+    options.mean = sum / double(x.elements());
+    options.deviation = std::sqrt(squares / double(x.elements()) - options.mean * options.mean);
+    sampler_ = sampler();
+  }
+}
 
-  LoadedUNet loaded = load_unet(c.out + "/best.safetensors");
-  loaded.net->to(device);
-  loaded.net->set_activations(c.machine.activations());
-  validation = validate(*loaded.net, data, split.validation, format, "best network");
-  std::printf("\nheld-out patients, best network (hard Dice over the whole scan)\n");
-  for (const auto& [patient, value] : validation.patients)
-    std::printf("  %-70s %.4f%s\n", patient->seriesuid.c_str(), value, patient->mask_voxels ? "" : "  (no nodule)");
-  std::printf("  mean over those with nodules %.4f\n\n", validation.dice);
-  std::printf("in %s: best.safetensors  last.safetensors  metrics.csv  report.html  overlays/\n", c.out.c_str());
-  std::string predict = command.substr(0, command.find(' '));  // ./train -> ./predict
+// What ./doctor would say of the data, the split and some pieces.
+void Run::look_at_data() {
+  fingerprint_ = rows(fingerprint(data_));
+  findings_ = examine_data(data_);
+  append(findings_, examine_split(data_, split_));
+  Tensor x, t;
+  sampler_->draw(0, 32, x, t);
+  append(findings_, examine_batch(x, t, c_));
+}
+
+void Run::describe() {
+  const Shape one = sampler_->image_shape(1);
+  std::printf("\nnetwork\n%s", summary(*net_, [&] { (*net_)(Tensor::zeros(one, DType::f32, device_)); }).c_str());
+  std::printf(
+      "\ndata: %s\n  %zu %s to train on, %zu held out%s\n", folder_.c_str(), split_.train.size(),
+      data_.pairs ? "pictures" : "patients", split_.validation.size(),
+      data_.made > 0 ? text("; ", data_.made, " made ready in ", cache_options(c_, folder_).folder).c_str() : "");
+  for (const Finding& finding : findings_) std::printf("%s", shown(finding).c_str());
+  std::printf("  %lld steps an epoch, run folder %s\n%s\n\n", whole(steps_), c_.out.c_str(),
+              c_.machine.description().c_str());
+  if (!c_.resume.empty() && is_over())
+    std::printf("the run is over, after %lld epochs; a larger --train.epochs goes on\n", whole(at_.epoch - 1));
+  else if (!c_.resume.empty())
+    std::printf("going on after step %lld, in epoch %lld\n", whole(at_.step), whole(at_.epoch));
+  std::fflush(stdout);
+}
+
+void Run::save() {
+  auto metadata = to_metadata(format_);
+  metadata["format"] = "pt";
+  metadata["unet.config"] = to_json(net_->options());
+  metadata["train.config"] = settings_;
+  metadata["data"] = identity(data_);
+  metadata["epoch"] = std::to_string(at_.epoch);
+  Progression now = at_;
+  now.seconds = seconds();
+  now.epoch_seconds = epoch_seconds(), now.epoch_wait = waited_;
+  metadata["train.state"] = to_json(now);
+  NamedTensors all = state_dict(*net_);
+  for (const auto& entry : training_->state()) all.push_back(entry);
+  const std::string path = c_.out + "/last.safetensors";
+  try {
+    write_safetensors(path, all, metadata);
+  } catch (const Error& error) {
+    if (!std::filesystem::exists(path)) throw;
+    fail(error.what(), "; what was saved before is still there: ", program_, " --resume ", c_.out, " goes on from it");
+  }
+  last_save_ = seconds_now();
+}
+
+bool Run::is_over() const {
+  const int64_t since_best = at_.epoch - 1 - at_.best_epoch;
+  return at_.epoch > c_.train.epochs ||
+         (c_.train.patience > 0 && since_best >= c_.train.patience * c_.train.validate_every);
+}
+
+std::string Run::why_stop() const {
+  if (noted_signal() == SIGINT) return "Ctrl-C";
+  if (noted_signal()) return "SIGTERM";
+  if (c_.limits.minutes > 0 && seconds_now() - start_ > c_.limits.minutes * 60) return "--limits.minutes";
+  if (c_.limits.steps > 0 && at_.step >= c_.limits.steps) return "--limits.steps";
+  return "";
+}
+
+void Run::stop(const std::string& why) {
+  save();
+  const std::string again = program_ + " --resume " + c_.out;
+  report(text("stopped at step ", at_.step, " (", why, "); go on with ", again));
+  std::printf("stopped at step %lld of %lld (%s); all of it is saved. Go on with\n  %s\n", whole(at_.step),
+              whole(c_.train.epochs * steps_), why.c_str(), again.c_str());
+  std::fflush(stdout);
+  throw Quit{noted_signal() ? 128 + noted_signal() : 0};
+}
+
+void Run::one_step(Loader& loader) {
+  Tensor x, t;
+  for (int64_t part = 0; part < c_.train.accumulate; part++) {
+    {
+      const Work work("wait for a batch");
+      loader.next(x, t);
+    }
+    training_->add(x, t);
+  }
+  const double norm = training_->gradient_norm(), loss = training_->loss();  // so the GPU is waited for once
+  if (!std::isfinite(loss) || !std::isfinite(norm))
+    fail("step ", at_.step + 1, ": the loss is ", loss, " and the gradient's norm ", norm,
+         "; the first number that is not finite: ", training_->find_not_finite(),
+         ". A lower --train.lr or --train.clip 1 may help. ",
+         std::filesystem::exists(c_.out + "/last.safetensors")
+             ? "The last good state is in " + c_.out + "/last.safetensors"
+             : "Nothing was saved");
+  training_->update(schedule_.at(at_.step));
+  at_.step++;
+  at_.loss_sum += loss;
+}
+
+bool Run::one_epoch(Loader& loader) {
+  memory::reset_peak(device_);
+  epoch_start_ = seconds_now();
+  const double waited_before = loader.waited();
+  waited_ = at_.epoch_wait;
+  const int64_t first = (at_.epoch - 1) * steps_, begun = at_.step;
+  Progress progress(text("epoch ", at_.epoch, "/", c_.train.epochs), steps_);
+  while (at_.step < first + steps_) {
+    one_step(loader);
+    waited_ = at_.epoch_wait + loader.waited() - waited_before;
+    const double rate =
+        double((at_.step - begun) * c_.train.batch * c_.train.accumulate) / (seconds_now() - epoch_start_);
+    char note[96];
+    std::snprintf(note, sizeof note, "loss %.4f  %.0f images/s", at_.loss_sum / double(at_.step - first), rate);
+    progress.update(at_.step - first, note);
+    if (!why_stop().empty()) return false;
+    if (seconds_now() - last_save_ > c_.limits.save_minutes * 60) save();
+  }
+  return true;
+}
+
+// After an epoch's steps: validates, and saves.
+void Run::judge() {
+  const int64_t images = steps_ * c_.train.batch * c_.train.accumulate;
+  const double took = epoch_seconds();
+  const bool last = at_.epoch == c_.train.epochs, validated = last || at_.epoch % c_.train.validate_every == 0;
+  bool is_best = false;
+  double dice = NAN;
+  if (validated) {
+    const auto average = training_->averaged();
+    Progress progress(text("epoch ", at_.epoch, " validation"), 1);
+    validation_ = validate(*net_, data_, judged_, judging_, [&](int64_t done, int64_t of) {
+      progress.update(done, of);
+      if (noted_signal()) throw Quit{0};  // to be done again when the run is resumed
+    });
+    dice = validation_.dice;
+    early_ = at_.best_epoch == 0 ? examine_outputs(validation_, c_) : Findings{};
+    is_best = dice > at_.best;
+    if (is_best) {
+      at_.best = dice, at_.best_epoch = at_.epoch;
+      auto metadata = to_metadata(format_);
+      metadata["format"] = "pt";
+      metadata["unet.config"] = to_json(net_->options());
+      metadata["train.config"] = settings_;
+      metadata["epoch"] = std::to_string(at_.epoch);
+      metadata["val_dice"] = shortest(dice);
+      write_safetensors(c_.out + "/best.safetensors", state_dict(*net_), metadata);
+    }
+  }
+  const double lr = schedule_.at(at_.step - 1);
+  at_.rows.push_back({at_.epoch, at_.step, at_.loss_sum / double(steps_), dice, lr, took, double(images) / took,
+                      waited_ / took, double(memory::stats(device_).peak >> 20)});
+  const EpochRow row = at_.rows.back();
+  at_.epoch++;
+  at_.loss_sum = at_.epoch_seconds = at_.epoch_wait = 0;
+  epoch_start_ = seconds_now();
+  waited_ = 0;
+  save();
+
+  for (const auto& [tag, value] : {std::pair<const char*, double>{"loss/train", row.loss},
+                                   {"lr", row.lr},
+                                   {"speed/images_per_second", row.images_per_second},
+                                   {"speed/loader_wait", row.loader_wait},
+                                   {"memory/peak_mb", row.peak_mb}})
+    events_->scalar(row.step, tag, value);
+  if (validated) {
+    events_->scalar(row.step, "dice/validation", dice);
+    const Picture picture = overlay_of(validation_, format_.window);
+    events_->picture(row.step, "held-out patients", picture);
+    make_folder(c_.out + "/overlays");
+    char name[64];
+    std::snprintf(name, sizeof name, "/overlays/epoch_%03lld.png", whole(row.epoch));
+    write_png(c_.out + name, picture);
+  }
+  write_file(c_.out + "/metrics.csv", to_csv(at_.rows));
+  const double left = (seconds()) / double(row.epoch) * double(c_.train.epochs - row.epoch);
+  report(text("running: epoch ", row.epoch, " of ", c_.train.epochs, ", about ", minutes(left), " left"));
+  char val[32] = "          -  ";
+  if (validated) std::snprintf(val, sizeof val, "%.4f%s", dice, is_best ? " *" : "  ");
+  std::printf("epoch %3lld/%lld | loss %8.4f | val dice %s | lr %.1e | %6.1f images/s | %s\n", whole(row.epoch),
+              whole(c_.train.epochs), row.loss, val, row.lr, row.images_per_second, minutes(seconds()).c_str());
+  for (const Finding& finding : std::exchange(early_, {})) std::printf("%s", shown(finding).c_str());
+  std::fflush(stdout);
+}
+
+void Run::report(const std::string& state) {
+  Report r;
+  r.title = "acinus: " + c_.out;
+  r.command = command_;
+  r.config_json = settings_;
+  r.state = state;
+  r.rows = at_.rows;
+  r.facts = {{"machine", c_.machine.description()},
+             {"network", text(net_->parameter_count(), " parameters")},
+             {"steps", text(at_.step, " of ", c_.train.epochs * steps_)},
+             {"time", minutes(seconds())}};
+  Findings findings = findings_;
+  if (!validation_.scans.empty()) append(findings, examine_outputs(validation_, c_));
+  append(findings, examine_rows(at_.rows, c_));
+  for (const Finding& finding : findings)
+    if (finding.level > Finding::note) r.findings.push_back(one_line(finding));
+  r.fingerprint = fingerprint_;
+  r.pictures = picture_groups(validation_, format_.window);
+  for (const auto& [scan, dice] : validation_.scans) r.patients.emplace_back(scan->id, scan->foreground ? dice : NAN);
+  write_file(c_.out + "/report.html", report_html(r));
+}
+
+void Run::finish() {
+  LoadedUNet loaded = load_unet(c_.out + "/best.safetensors");
+  loaded.net->to(device_);
+  loaded.net->set_activations(c_.machine.activations());
+  {
+    Progress progress("best network", 1);
+    validation_ = validate(*loaded.net, data_, split_.validation, {format_, uint64_t(c_.seed), {}},
+                           [&](int64_t done, int64_t of) { progress.update(done, of), quit_if_stopped(); });
+  }
+  write_file(c_.out + "/metrics.csv", to_csv(at_.rows));
+  report("finished");
+  if (at_.epoch <= c_.train.epochs)
+    std::printf("stopped: no better network since epoch %lld (--train.patience)\n", whole(at_.best_epoch));
+  std::printf("\nheld-out %s, best network (hard Dice over the whole %s)\n", data_.pairs ? "pictures" : "patients",
+              data_.pairs ? "picture" : "scan");
+  for (const auto& [scan, value] : validation_.scans)
+    std::printf("  %-70s %.4f%s\n", scan->id.c_str(), value,
+                scan->foreground ? ""
+                : data_.pairs    ? "  (no foreground)"
+                                 : "  (no nodule)");
+  std::printf("  mean over those with %s %.4f\n\n", data_.pairs ? "foreground" : "nodules", validation_.dice);
+  std::printf("in %s: best.safetensors  last.safetensors  metrics.csv  report.html  overlays/\n", c_.out.c_str());
+  std::string predict = program_;  // ./train -> ./predict
   if (predict.ends_with("train")) predict.replace(predict.size() - 5, 5, "predict");
-  std::printf("next: %s %s --model %s/best.safetensors\n", predict.c_str(), validation.patients[0].first->path.c_str(),
-              c.out.c_str());
+  std::printf("next: %s %s --model %s/best.safetensors\n", predict.c_str(), validation_.scans[0].first->path.c_str(),
+              c_.out.c_str());
+}
+
+void Run::go() {
+  describe();
+  const int64_t parts = c_.train.accumulate;
+  Loader loader(*sampler_, c_.train.batch, at_.step * parts, c_.train.epochs * steps_ * parts,
+                loader_threads(c_, device_));
+  while (!is_over()) {
+    if (!one_epoch(loader)) stop(why_stop());
+    try {
+      judge();
+    } catch (const Quit&) {
+      stop(why_stop());
+    }
+    if (!is_over() && !why_stop().empty()) stop(why_stop());
+  }
+  finish();
 }
 
 }  // namespace
@@ -417,13 +464,11 @@ int main(int argc, char** argv) {
     Settings settings("train",
                       "Trains a U-Net to find lung nodules. Without arguments on synthetic scans, which it makes.");
     add_settings(settings, config);
-    settings.on_defaults([&] {
-      if (config.preset == "seed") set_seed_recipe(config);
-    });
     if (!settings.parse(argc, argv)) return;
     check_config(config);
     std::string command;
     for (int i = 0; i < argc; i++) command += std::string(i ? " " : "") + argv[i];
-    train(config, settings, command);
+    note_signals();
+    Run(config, settings, command).go();
   });
 }

@@ -86,7 +86,7 @@ table() {
   for threads in $counts; do
     row "seed network, ${size}x$size, training step, batch 2" "$threads" $seed --batch 2
     row "seed network, ${size}x$size, forward, batch 1" "$threads" $seed --batch 1 --train false
-    row "laptop preset, ${patch}x$patch, training step, batch 16" "$threads" \
+    row "laptop network, ${patch}x$patch, training step, batch 16" "$threads" \
       --in 3 --width 16 --depth 3 --size "$patch" --batch 16 --norm batch --repeat $((repeat * 7))
   done
   for threads in $conv_counts; do

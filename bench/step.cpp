@@ -6,8 +6,10 @@
 #include <cstdio>
 
 #include "apps/cli.h"
+#include "nn/loss.h"
 #include "nn/unet.h"
 #include "optim/adam.h"
+#include "optim/ema.h"
 #include "tensor/device.h"
 #include "tensor/memory.h"
 
@@ -27,7 +29,7 @@ int main(int argc, char** argv) {
   return run_program(argv, [&] {
     UNetOptions net_options{.width = 32, .depth = 4};
     int64_t size = 512, batch = 2, repeat = 3, norm_groups = 8;
-    bool train = true, recompute = false, graph = true;
+    bool train = true, recompute = false, ema = false, graph = true;
     std::string norm = "none";
     Machine machine;
     machine.device = "cpu";
@@ -36,10 +38,12 @@ int main(int argc, char** argv) {
     settings.add("width", net_options.width, "");
     settings.add("depth", net_options.depth, "");
     settings.add("norm", norm, "none, batch, group, instance");
+    settings.add("deep_supervision", net_options.deep_supervision, "heads at coarser scales");
     settings.add("size", size, "rows and columns of the image");
     settings.add("batch", batch, "images a step");
     settings.add("train", train, "true: a training step (Dice, Adam); false: forward only");
     settings.add("recompute", recompute, "activations are computed again instead of kept");
+    settings.add("ema", ema, "averages of the weights are kept");
     machine.add_settings(settings);
     settings.add("graph", graph, "on the GPU: the step is recorded once and then replayed");
     settings.add("repeat", repeat, "timed repetitions, after one that is not; on the GPU after three");
@@ -57,6 +61,7 @@ int main(int argc, char** argv) {
     net.set_activations(machine.activations());
     net.to(device);
     Adam adam(net.parameters());
+    const auto averages = ema ? std::make_unique<Ema>(net.state(), /*decay=*/0.999) : nullptr;
     Random random(2);
     Tensor x({batch, size, size, net_options.in}), t({batch, size, size, 1});
     for (int64_t i = 0; i < x.elements(); i++) x.data<float>()[i] = float(random.normal());
@@ -65,8 +70,9 @@ int main(int argc, char** argv) {
     const auto work = [&] {
       if (train) {
         net.zero_grad();
-        dice_loss(sigmoid(net(x)), t).backward();
+        segmentation_loss(net.all_scales(x), t, LossKind::dice).backward();
         adam.apply();
+        if (averages) averages->apply();
       } else {
         NoGrad no_grad;
         sigmoid(net(x));
@@ -77,6 +83,7 @@ int main(int argc, char** argv) {
     for (int64_t i = gpu ? -3 : -1; i < repeat; i++) {
       const double start = seconds_now();
       if (train) adam.prepare(1e-5);
+      if (averages) averages->prepare();
       if (gpu && graph)
         recorded.run(work);
       else

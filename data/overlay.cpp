@@ -14,30 +14,36 @@ Index3 as_drawn(const Grid& grid, Index3 voxel) {
   return voxel;
 }
 
-Picture overlay(const Volume<int16_t>& ct, const Volume<uint8_t>* truth, const Volume<uint8_t>* predicted, int64_t z,
-                int zoom, double low, double high) {
-  const int64_t w = ct.grid.size[0], h = ct.grid.size[1];
-  check(z >= 0 && z < ct.grid.size[2], "overlay: slice ", z, " of a scan with ", ct.grid.size[2]);
-  Picture picture{int(w) * zoom, int(h) * zoom, 3, {}};
+Picture overlay(const ScanView& image, int64_t z, const uint8_t* truth, const uint8_t* predicted, int zoom,
+                const HuWindow& window) {
+  return close_up(image, z, truth, predicted, zoom, window, {0, 0, image.grid.size[0], image.grid.size[1]});
+}
+
+Picture close_up(const ScanView& image, int64_t z, const uint8_t* truth, const uint8_t* predicted, int zoom,
+                 const HuWindow& window, const Rectangle& part) {
+  const int64_t w = image.grid.size[0], h = image.grid.size[1];
+  check(z >= 0 && z < image.grid.size[2], "overlay: slice ", z, " of a scan with ", image.grid.size[2]);
+  Picture picture{int(part.cols * zoom), int(part.rows * zoom), 3, {}};
   picture.pixels.resize(size_t(picture.width) * size_t(picture.height) * 3);
 
   // A pixel lies on the outline of a mask if its voxel is in the mask and it touches a side behind which none is.
-  const auto voxel = [&](int64_t px, int64_t py) { return as_drawn(ct.grid, {px / zoom, py / zoom, z}); };
-  const auto on_outline = [&](const Volume<uint8_t>* mask, int64_t px, int64_t py) {
+  const auto voxel = [&](int64_t px, int64_t py) { return as_drawn(image.grid, {px / zoom, py / zoom, z}); };
+  const auto on_outline = [&](const uint8_t* mask, int64_t px, int64_t py) {
     if (!mask) return false;
     const auto in = [&](int64_t x, int64_t y) {
-      if (x < 0 || x >= picture.width || y < 0 || y >= picture.height) return false;
+      if (x < 0 || x >= w * zoom || y < 0 || y >= h * zoom) return false;
       const Index3 at = voxel(x, y);
-      return mask->at(at[0], at[1], z) != 0;
+      return mask[at[1] * w + at[0]] != 0;
     };
     return in(px, py) && (!in(px - 1, py) || !in(px + 1, py) || !in(px, py - 1) || !in(px, py + 1));
   };
-  uint8_t* out = picture.pixels.data();
-  for (int64_t py = 0; py < picture.height; py++)
-    for (int64_t px = 0; px < picture.width; px++, out += 3) {
+  const int64_t left = part.left * zoom, top = part.top * zoom;  // px and py count from the slice's corner
+  for (int64_t py = std::max<int64_t>(0, top); py < std::min(h * zoom, top + picture.height); py++)
+    for (int64_t px = std::max<int64_t>(0, left); px < std::min(w * zoom, left + picture.width); px++) {
+      uint8_t* const out = &picture.pixels[size_t(((py - top) * picture.width + px - left) * 3)];
       const Index3 at = voxel(px, py);
-      const double grey = (ct.at(at[0], at[1], z) - low) / (high - low);
-      std::fill_n(out, 3, uint8_t(std::clamp(grey, 0.0, 1.0) * 255));
+      for (int64_t c = 0; c < 3; c++)
+        out[c] = uint8_t(window(image.at(at[0], at[1], z, image.channels >= 3 ? c : 0)) * 255);
       const bool is_true = on_outline(truth, px, py), is_predicted = on_outline(predicted, px, py);
       if (is_true || is_predicted) {
         out[0] = is_predicted ? 255 : 0;
@@ -46,16 +52,6 @@ Picture overlay(const Volume<int16_t>& ct, const Volume<uint8_t>* truth, const V
       }
     }
   return picture;
-}
-
-Picture close_up(const Picture& picture, int64_t left, int64_t top, int64_t side) {
-  Picture out{int(side), int(side), picture.channels, {}};
-  out.pixels.resize(size_t(side * side * picture.channels));
-  for (int64_t y = std::max<int64_t>(0, -top); y < side && top + y < picture.height; y++)
-    for (int64_t x = std::max<int64_t>(0, -left); x < side && left + x < picture.width; x++)
-      std::copy_n(&picture.pixels[size_t(((top + y) * picture.width + left + x) * picture.channels)], picture.channels,
-                  &out.pixels[size_t((y * side + x) * picture.channels)]);
-  return out;
 }
 
 Index3 densest_place(const Volume<uint8_t>& mask) {

@@ -1,6 +1,8 @@
 #include "tensor/file.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,6 +53,23 @@ void InputFile::read(int64_t offset, void* to, int64_t bytes) const {
     if (got == 0) fail("cannot read ", path_, ": it became shorter while being read");
     next += got, offset += got, bytes -= got;
   }
+}
+
+MappedFile::MappedFile(const std::string& path) {
+  const InputFile file(path);  // refuses what is none
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat status;
+  if (descriptor < 0 || fstat(descriptor, &status) != 0) fail("cannot read ", path, ": ", reason());
+  size_ = status.st_size;  // of what was opened: another program may just have replaced the file
+  void* const mapped = size_ > 0 ? mmap(nullptr, size_t(size_), PROT_READ, MAP_SHARED, descriptor, 0) : nullptr;
+  const int error = errno;
+  close(descriptor);  // the mapping stays
+  if (mapped == MAP_FAILED) fail("cannot read ", path, ": ", std::strerror(error));
+  data_ = static_cast<const char*>(mapped);
+}
+
+MappedFile::~MappedFile() {
+  if (size_ > 0) munmap(const_cast<char*>(data_), size_t(size_));
 }
 
 std::string read_file(const std::string& path, int64_t limit) {
@@ -110,6 +129,17 @@ void write_file(const std::string& path, std::string_view content) {
   AtomicFile file(path);
   file.write(content);
   file.commit();
+}
+
+void remove_leftovers(const std::string& folder) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const size_t at = name.rfind(".tmp-");
+    pid_t process = 0;
+    if (at == std::string::npos || !parse(name.substr(at + 5), process) || process <= 0) continue;
+    if (kill(process, 0) != 0 && errno == ESRCH) std::filesystem::remove_all(entry.path(), ignored);
+  }
 }
 
 void make_folder(const std::string& path) {

@@ -32,6 +32,22 @@ class InputFile {
   int64_t size_ = 0;
 };
 
+// A file as memory: pages are read when they are looked at, kept as long as there is room, and shared by all programs
+// that map it. Whoever cuts the file off meanwhile ends this program (SIGBUS); a file that is replaced stays as it was.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  const char* data() const { return data_; }
+  int64_t size() const { return size_; }
+
+ private:
+  const char* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
 // The whole file; one of more than `limit` bytes is an Error, and no memory is taken for it.
 std::string read_file(const std::string& path, int64_t limit);
 
@@ -56,6 +72,9 @@ class AtomicFile {
 };
 
 void write_file(const std::string& path, std::string_view content);
+// Removes what programs that were killed have left in a folder: files and folders <name>.tmp-<pid> where no process has
+// that number any more.
+void remove_leftovers(const std::string& folder);
 void make_folder(const std::string& path);  // and those above it; one that is there already is fine
 
 // Lines and words of a text that was read.

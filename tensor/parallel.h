@@ -4,6 +4,7 @@
 //   parallel(slices, /* pays */ true, [&](int64_t z) { ... });
 //   parallel<float>(bands, pays, 4096, [&](int64_t i, float* scratch) { ... });   4096 floats of the thread's own
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <exception>
 #ifdef _OPENMP
@@ -48,6 +49,27 @@ void parallel(int64_t n, bool pays, int64_t elements, F f) {
 template <class F>
 void parallel(int64_t n, bool pays, F f) {
   parallel<char>(n, pays, 0, [&](int64_t i, char*) { f(i); });
+}
+
+// The same with at most `most` threads at once, for work that takes memory. What f does in parallel it does alone.
+template <class F>
+void parallel_few(int64_t n, int64_t most, F f) {
+  [[maybe_unused]] const int threads = int(std::clamp<int64_t>(most, 1, max_threads()));
+  std::exception_ptr error;
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+  for (int64_t i = 0; i < n; i++) {
+    bool go_on = true;
+#pragma omp critical(acinus_parallel)
+    go_on = !error;
+    if (!go_on) continue;
+    try {
+      f(i);
+    } catch (...) {
+#pragma omp critical(acinus_parallel)
+      if (!error) error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
 }
 
 }  // namespace acinus

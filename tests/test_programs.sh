@@ -2,13 +2,13 @@
 # What a user sees of the programs: exit codes, one clear line for each thing that is wrong, nothing left half-written,
 # and the same numbers from the same seed.
 #
-#   tests/test_programs.sh [FOLDER]      the folder that holds train, predict and phantom; default: this one
+#   tests/test_programs.sh [FOLDER]      the folder that holds the programs; default: this one
 #   NO_GPU=1                             leaves out what runs on one
 set -u
 programs=$(cd "${1:-.}" && pwd) || exit 2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-train=$programs/train predict=$programs/predict phantom=$programs/phantom
-for program in "$train" "$predict" "$phantom"; do
+train=$programs/train predict=$programs/predict phantom=$programs/phantom prepare=$programs/prepare doctor=$programs/doctor
+for program in "$train" "$predict" "$phantom" "$prepare" "$doctor"; do
   [ -x "$program" ] || { echo "test_programs.sh: $program is not there; run make first" >&2; exit 2; }
 done
 work=$(mktemp -d)
@@ -44,17 +44,22 @@ expect() {
   report "$name" "$wrong"
 }
 
+weights() {  # what follows a safetensors file's header, in which the settings are
+  local length=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
+  tail -c "+$((length + 9))" "$1"
+}
+
 # ---- command lines ------------------------------------------------------------------------------------------------
 
-for program in train predict phantom; do
+for program in train predict phantom prepare doctor; do
   expect "$program --help" 0 --config "$programs/$program" --help
-  argument=$([ $program = train ] || echo x)
+  argument=$([ $program = train ] || [ $program = doctor ] || echo x)
   expect "$program: an unknown flag" 2 nonsense "$programs/$program" $argument --nonsense 1
 done
 expect "train: an argument too many" 2 surplus "$train" surplus
 expect "train: no number" 2 "train.lr.*fast" "$train" --train.lr fast
 expect "train: no whole number" 2 "seed.*1\.5" "$train" --seed 1.5
-expect "train: neither true nor false" 2 "train.mirror.*maybe" "$train" --train.mirror maybe
+expect "train: neither true nor false" 2 "input.lungs.*maybe" "$train" --input.lungs maybe
 expect "train: a value that makes no sense" 2 "input.planes must be odd" "$train" --input.planes 2
 expect "train: an unknown preset" 2 "preset.*desktop" "$train" --preset desktop
 expect "train: an unknown loss" 2 "train.loss.*hinge" "$train" --train.loss hinge
@@ -62,9 +67,24 @@ expect "train: a flag misspelt" 2 "no setting --epochs; --train.epochs perhaps" 
 expect "train: a value beyond its limits" 2 "train.foreground must be between 0 and 1" "$train" --train.foreground -3
 expect "train: an unknown upsampling" 2 "net.up is one of nearest|bilinear|transpose" "$train" --net.up foo
 expect "train: groups that do not divide" 2 "norm_groups must divide" "$train" --net.norm group --net.width 12
+expect "train: --set" 2 "train.lr must be between\|train.lr must be at least" "$train" --set train.lr=-1
+expect "train: --set of what is no setting" 2 "no setting --train.lrr; --train.lr perhaps" "$train" --set train.lrr=1
+expect "train: --set without a value" 2 "set train.lr: must be name=value" "$train" --set train.lr
+expect "train: shares beyond all" 2 "together 1 at most" "$train" --train.foreground 0.7 --train.hard 0.4
+expect "train: a fold that is not there" 2 "fold counts from 0" "$train" --fold 5 --folds 5
+expect "train: folds and patients held out" 2 "held_out or --folds" "$train" --held_out 1 --folds 3
+expect "train: a fold of nothing" 2 "fold needs --folds" "$train" --fold 1
+expect "train: classes that are no numbers" 2 "classes 0,x: must be numbers" "$train" --classes 0,x
+expect "train: nothing to resume" 1 "resume nowhere: there is no last.safetensors" "$train" --resume nowhere
+expect "prepare: no folder" 2 DIR "$prepare"
 expect "predict: no scan" 2 SCAN "$predict"
 expect "predict: no model" 2 "model is missing" "$predict" scan.mhd
 expect "phantom: no folder" 2 DIR "$phantom"
+expect "doctor: nothing to look at" 2 "one of --data, --run and --prediction" "$doctor"
+expect "doctor: two things" 2 "one of --data, --run and --prediction" "$doctor" --data x --run y
+expect "doctor: a mask without its scan" 2 "needs --scan" "$doctor" --prediction mask.mhd
+"$doctor" --run none >out
+report "doctor: what is wrong is on stdout, and the exit code is 1" "$([ $? = 1 ] && grep -q "1 finding: 1 error" out || cat out)"
 expect "phantom: no scans" 2 "scans must be between 1 and 100000" "$phantom" set --scans 0
 
 echo '{"train": {"learning_rate": 1}}' >unknown.json
@@ -87,6 +107,7 @@ expect "phantom does not write over one" 1 "set" "$phantom" set $tiny
 "$phantom" again $tiny --flipped 0.5 >out 2>err
 report "phantom: the same seed, the same bytes" "$(diff -r set again | head -n 1)"
 scan=$(ls set/subset0/*.mhd | head -n 1)
+"$phantom" mixed ${tiny/--scans 3/--scans 4} --flipped 0.5 --seed 3 >out 2>err
 
 # Small enough for a second, as large as it takes to go wrong.
 tiny_net="--net.width 4 --net.depth 2 --net.norm_groups 2 --train.epochs 2 --train.batch 2 --train.size 32"
@@ -108,12 +129,28 @@ expect "train: scans twice" 1 "is there twice" "$train" --data doubled --out run
 copy one && for uid in $(cd one/subset0 && ls ./*.mhd | sed 's/.mhd//' | tail -n 2); do rm one/subset0/"$uid".*; done
 expect "train: one patient alone" 1 "." "$train" --data one --out run
 expect "train: held out patients that are not there" 1 "held out" "$train" --data set --held_out x --out run
-expect "train: more data than allowed" 1 "memory" "$train" --data set --memory_gb 0.0000001 --out run
+expect "train: more folds than patients" 1 "7 folds of 3 patients" "$train" --data set --folds 7 --out run
 report "none of these left a run behind" "$(ls -d run 2>/dev/null)"
 expect "train: --out that is not empty" 1 "empty: is there already" "$train" --data set --out empty $small
 echo x >file
 expect "train: --out that is a file" 1 "file" "$train" --data set --out file $small
 report "... which is left alone" "$([ "$(cat file)" = x ] || echo changed)"
+
+# ---- data made ready ------------------------------------------------------------------------------------------------
+
+expect "prepare: a folder that is not there" 1 "nowhere: no such folder" "$prepare" nowhere
+report "... leaves nothing behind" "$(ls -d runs/cache/nowhere* 2>/dev/null)"
+expect "prepare reads the scans once" 0 "^3 scans, .* 3 made ready" "$prepare" set --cache cache
+report "... and draws each" "$([ "$(ls cache/pictures/*.png | wc -l)" = 3 ] || ls cache/pictures 2>&1)"
+expect "... not again while nothing changes" 0 "^3 scans, .* 0 made ready" "$prepare" set --cache cache
+cp cache/*$(basename "$scan" .mhd)-*.safetensors kept
+touch "$scan"
+expect "... but a scan that was touched" 0 "^3 scans, .* 1 made ready" "$prepare" set --cache cache --threads 1
+report "... into the same bytes, but for its key" "$(cmp <(weights kept) <(weights cache/*$(basename "$scan" .mhd)-*) 2>&1)"
+for file in cache/*.safetensors; do truncate -s -1 "$file"; done
+expect "a cache that is cut off is made again" 0 "^3 scans, .* 3 made ready" "$prepare" set --cache cache
+expect "in 8 bits" 0 "^3 scans, .* 3 made ready" "$prepare" set --cache cache --cache_bits 8 --pictures 0
+expect "a cache that cannot be" 1 "cannot make the folder file/cache" "$prepare" set --cache file/cache
 
 # ---- from nothing to a mask -----------------------------------------------------------------------------------------
 
@@ -130,10 +167,6 @@ report "a run leaves config, metrics, networks, pictures and a report" "${missin
 metrics() { cut -d, -f1-5 "$1/metrics.csv"; }  # without seconds, images a second and memory
 report "metrics.csv begins with what does not depend on the clock" \
   "$(metrics a/run | head -n 1 | grep -vx epoch,step,loss,val_dice,lr)"
-weights() {  # what follows a safetensors file's header, in which the settings are
-  local length=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
-  tail -c "+$((length + 9))" "$1"
-}
 compare() {  # name, two run folders
   report "$1: the same metrics" "$(diff <(metrics "$2") <(metrics "$3") | head -n 2 | tr '\n' ' ')"
   report "$1: the same network" "$(cmp <(weights "$2/best.safetensors") <(weights "$3/best.safetensors") 2>&1)"
@@ -164,6 +197,58 @@ expect "with the config.json of a run" 0 "epoch *2/2" env -C b "$train" --config
 compare "its config.json alone" a/run b/again
 expect "with another seed" 0 "epoch *2/2" "$train" --data set $small --out seed2 --seed 2
 report "... the numbers differ" "$(cmp -s <(metrics a/run) <(metrics seed2) && echo "they do not")"
+
+# ---- stopped, killed, resumed -----------------------------------------------------------------------------------------
+
+long="$tiny_net --train.epochs 3 --train.steps 30 --train.warmup 5 --train.ema 0.9"
+expect "a run without a break" 0 "epoch *3/3" "$train" --data set $long --out whole
+expect "stopped after a step" 0 "go on with\|Go on with" "$train" --data set $long --out stopped --limits.steps 41
+report "... says where" "$(grep -q 'stopped at step 41 of 90 (--limits.steps)' out || cat out)"
+report "... has the first epoch's numbers" "$(diff <(metrics whole | head -n 2) <(metrics stopped))"
+expect "resumed" 0 "going on after step 41, in epoch 2" "$train" --resume stopped
+compare "stopped and resumed" whole stopped
+expect "resumed with nothing left to do" 0 "the run is over" "$train" --resume stopped
+compare "... nothing changes" whole stopped
+expect "--resume of another data set" 1 "are not those that stopped was trained on" "$train" --resume stopped --data mixed
+"$train" --data set $long --out half --limits.steps 41 >out 2>err
+expect "--resume with other patients held out" 1 "judged on patients that it was trained on" "$train" --resume half --validation 0.9
+expect "--resume with other epochs" 1 "step 41 is not in epoch 2, of 10 steps" "$train" --resume half --train.steps 10
+expect "--resume into another folder" 2 "in the run's own folder" "$train" --resume half --out elsewhere
+rm half/best.safetensors
+expect "--resume without the best network" 1 "best network, of epoch 1, is not there" "$train" --resume half
+"$train" --data set $long --train.epochs 3000 --out signalled >out 2>err & pid=$!
+for _ in $(seq 100); do grep -q 'epoch *1/' out && break; sleep 0.1; done
+kill -TERM $pid; wait $pid
+report "SIGTERM saves and says how to go on" "$([ $? = 143 ] && grep -q 'SIGTERM.*all of it is saved' out || { echo "code $?"; tail -n 3 out; })"
+expect "... and it does go on" 0 "stopped at step" "$train" --resume signalled --limits.minutes 0.001
+"$train" --data set $long --train.epochs 3000 --out signalled2 >out 2>err & pid=$!
+for _ in $(seq 100); do grep -q 'epoch *1/' out && break; sleep 0.1; done
+"$train" --resume signalled2 >out2 2>err2
+report "two programs in one run's folder" "$(grep -q 'another ./train is at work in it' err2 || cat err2)"
+kill -KILL $pid; wait $pid 2>/dev/null
+
+# Killed again and again, at moments that differ from run to run, while it saves after every step.
+for delay in 0.3 0.35 0.4 0.5 0.45 0.6 0.55 0.8 0.7 1; do
+  again="--resume killed"
+  [ -s killed/last.safetensors ] || { rm -rf killed; again="--data set $long --limits.save_minutes 0 --out killed"; }
+  "$train" $again >>killed.out 2>>killed.err & pid=$!
+  sleep $delay; kill -KILL $pid 2>/dev/null; wait $pid 2>/dev/null
+done
+expect "kill -9, then --resume to the end" 0 "epoch *3/3\|mean over" "$train" $again
+report "... it was killed on the way" "$([ "$(grep -c 'going on after step' killed.out)" -ge 2 ] || cat killed.out)"
+compare "killed and resumed" whole killed
+expect "early stopping" 0 "no better network since epoch" "$train" --data set $tiny_net --train.epochs 50 --train.steps 1 \
+  --train.lr 1e-12 --train.patience 2 --out patient
+expect "accumulated batches" 0 "epoch *2/2" "$train" --data set $small --train.accumulate 3 --out accumulated
+expect "folds" 0 "2 patients to train on, 1 held out" "$train" --data set $small --fold 2 --folds 3 --out folds
+expect "validated every other epoch" 0 "val dice  *- " "$train" --data set $small --train.validate_every 2 --out every
+plain=$(basename "$(grep -L '^TransformMatrix = -1' mixed/subset0/*.mhd | head -n 1)" .mhd)
+for bug in none radius flip split norm single-nodule; do
+  expect "the seed's bug: $bug" 0 "epoch *2/2" "$train" --data mixed $small --seed_bug $bug --held_out "$plain" --out bug-$bug
+done
+for bug in radius flip split norm single-nodule; do
+  report "... with $bug the numbers differ" "$(cmp -s <(metrics bug-$bug) <(metrics bug-none) && echo "they do not")"
+done
 
 model=a/run/best.safetensors
 ls set/subset0/*.mhd | while read -r scan; do
@@ -241,11 +326,22 @@ large="--net.width 16 --net.depth 2 --train.epochs 1 --train.steps 1 --train.bat
 limited() { (trap '' XFSZ; ulimit -f 100; exec "$@"); }
 expect "a file that cannot be written whole" 1 'safetensors.*File too large' limited "$train" --data set $large --out limit
 report "... is not there at all" "$(ls limit/*.safetensors 2>/dev/null)"
+# Images and masks of some other task: here the scans, and what a network takes for nodules.
+mkdir -p pairs/images pairs/masks
+for name in $(cd set/subset0 && ls ./*.mhd | sed 's/.mhd//'); do
+  cp set/subset0/"$name".* pairs/images/
+  "$predict" set/subset0/"$name".mhd --model $model --threshold 0.000001 --pictures 0 --out pairs/masks >out 2>err
+done
+expect "train on images and masks" 0 "2 pictures to train on, 1 held out" "$train" --data pairs $small --out pairs-run
+expect "predict on an image" 0 "voxels of foreground" "$predict" "$scan" --model pairs-run/best.safetensors --out pairs-p
+report "... the window is the data's" "$(grep -A 3 '"window": "fixed"' pairs-run/config.json | grep -q '"low": -1000' && echo "it is not")"
+
 mkdir disk
 if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=200k tmpfs disk 2>/dev/null; then
   mounted=$work/disk
   expect "a full disk" 1 'safetensors.*No space left on device' "$train" --data set $large --out disk/run
   report "... holds no part of a file" "$(ls disk/run/*.safetensors 2>/dev/null)"
+  expect "a disk too small for the cache" 1 "the cache needs 1 MB more" "$prepare" set --cache disk/cache
   umount disk && mounted=
 else
   echo "skip  a full disk: needs root and a mount"

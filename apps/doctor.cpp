@@ -1,0 +1,144 @@
+// doctor: looks at data, at a run, or at a prediction, and names what is wrong with it.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "apps/findings.h"
+#include "data/fingerprint.h"
+#include "nn/inspect.h"
+#include "tensor/file.h"
+
+using namespace acinus;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+Findings look_at_data(const Config& c, const std::string& json) {
+  std::vector<std::pair<Source, std::string>> failed;
+  Dataset data;
+  {
+    Progress progress("reading scans", 1);
+    data = load_dataset(
+        c.data, cache_options(c, c.data), int64_t(c.memory_gb * (1 << 30)),
+        [&](int64_t done, int64_t of) {
+          progress.update(done, of);
+          quit_if_stopped();
+        },
+        &failed);
+  }
+  Findings findings = examine_failures(failed);
+  if (data.scans.empty()) return findings;
+  const Fingerprint print = fingerprint(data);
+  std::printf("%s\n%s\n", c.data.c_str(), to_text(print).c_str());
+  if (!json.empty()) write_file(json, to_json(print));
+  append(findings, examine_data(data));
+  return findings;
+}
+
+// `count` slices of a scan around its fullest one: a scan of its own, which points into the same memory.
+Scan slices_of(const Scan& scan, int64_t count) {
+  const auto fullest = std::max_element(scan.slices.begin(), scan.slices.end(),
+                                        [](auto& a, auto& b) { return a.foreground < b.foreground; });
+  const int64_t slices = scan.image.grid.size[2], n = std::min(count, slices),
+                first = std::clamp<int64_t>(fullest - scan.slices.begin() - n / 2, 0, slices - n);
+  Scan part = scan;
+  part.image.grid.size[2] = n;
+  const int64_t voxels = scan.image.grid.offset(0, 0, first);
+  if (part.image.words) part.image.words += voxels * scan.image.channels;
+  if (part.image.bytes) part.image.bytes += voxels * scan.image.channels;
+  part.labels += voxels;
+  part.slices.assign(scan.slices.begin() + first, scan.slices.begin() + first + n);
+  part.foreground = 0;
+  for (const SliceCount& slice : part.slices) part.foreground += slice.foreground;
+  return part;
+}
+
+// Runs the best network over a few slices of scans that were held out.
+Findings look_at_network(const std::string& run, Config c, Device device) {
+  const std::string path = run + "/best.safetensors";
+  if (!fs::exists(path)) return {};
+  if (!c.data.empty() && !fs::exists(c.data))
+    return {{Finding::note, text("the data are no longer at ", c.data, ", so the network was not tried"),
+             "put them back, or start in the folder where the run was started"}};
+  std::string folder;
+  const Dataset data = load_data(c, folder);
+  const Split split = split_patients(data, split_options(c));
+  Findings findings = examine_split(data, split);
+
+  const LoadedUNet loaded = load_unet(path);
+  UNet& net = *loaded.net;
+  net.to(device);
+  Dataset few;
+  few.pairs = data.pairs, few.classes = data.classes;
+  std::vector<size_t> all;
+  for (const bool with_nodules : {true, false})
+    for (size_t i : split.validation)
+      if (few.scans.size() < 3 && (data.scans[i].foreground > 0) == with_nodules) {
+        all.push_back(few.scans.size());
+        few.scans.push_back(slices_of(data.scans[i], 5));
+      }
+  const InputFormat format = input_format(loaded.metadata, path);
+  const Validation v = validate(net, few, all, {format, 1, {}}, [](int64_t, int64_t) { quit_if_stopped(); });
+  std::printf("tried on %zu scans that were held out, 5 slices of each: hard Dice %.4f\n\n", few.scans.size(), v.dice);
+  Findings outputs = examine_outputs(v, c);
+  if (!std::isfinite(v.mean_probability)) {
+    const Scan& scan = few.scans[0];
+    const std::string where = first_not_finite(
+        net, [&] { segment_slices(net, scan.image, scan.labels, format, [](int64_t, const float*) {}); });
+    outputs[0].cure = text("the first number that is not finite: ", where.empty() ? "not found" : where,
+                           "; train again with a lower --train.lr, --train.clip 1, or --precision fp32");
+  }
+  append(findings, outputs);
+  return findings;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_program(argv, [&] {
+    Config config;
+    std::string run, prediction, scan, annotations, json;
+    Settings settings("doctor",
+                      "Looks at one of three things and names what is wrong:\n"
+                      "  --data DIR                        scans in LUNA16 form, or images/ and masks/\n"
+                      "  --run runs/laptop                 what ./train left\n"
+                      "  --prediction MASK --scan SCAN     a mask, and the scan it is of\n"
+                      "The exit code is 1 if something is wrong for certain.");
+    settings.add("data", config.data, "scans in LUNA16 form, or images/ and masks/");
+    settings.add("run", run, "the folder of a run");
+    settings.add("prediction", prediction, text("a mask: ", kVolumeEndingsText, ", .npy, .png"));
+    settings.add("scan", scan, "for --prediction: the scan");
+    settings.add("annotations", annotations, "for --prediction: annotations.csv, to see whether the mask meets them");
+    settings.add("json", json, "for --data: a file for the fingerprint's numbers, such as fingerprint.json");
+    add_data_settings(settings, config);
+    settings.add("input.lungs", config.input.lungs, "of a CT: find the lungs");
+    config.machine.add_settings(settings);
+    if (!settings.parse(argc, argv)) return;
+    if (int(!config.data.empty()) + int(!run.empty()) + int(!prediction.empty()) != 1)
+      throw UsageError{"one of --data, --run and --prediction is needed"};
+    if (!prediction.empty() && scan.empty())
+      throw UsageError{"--prediction needs --scan, the scan that the mask is of"};
+    const Device device = config.machine.use();
+    note_signals();
+
+    Findings findings;
+    if (!config.data.empty()) {
+      findings = look_at_data(config, json);
+    } else if (!run.empty()) {
+      findings = read_config(run, config);
+      if (findings.empty()) {
+        findings = examine_run(run, config);
+        append(findings, look_at_network(run, config, device));
+      }
+    } else {
+      findings = examine_prediction(prediction, scan, annotations);
+    }
+    std::stable_sort(findings.begin(), findings.end(),
+                     [](const Finding& a, const Finding& b) { return a.level > b.level; });
+    for (const Finding& finding : findings) std::printf("%s", shown(finding).c_str());
+    std::printf("%s%s\n", findings.empty() ? "" : "\n", tally(findings).c_str());
+    std::fflush(stdout);
+    if (has_errors(findings)) throw Quit{1};
+  });
+}

@@ -1,0 +1,94 @@
+// prepare: makes a data set ready for training, which ./train would do itself, and shows what it found: lungs, nodules.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <set>
+
+#include "apps/config.h"
+#include "data/overlay.h"
+#include "tensor/check.h"
+#include "tensor/file.h"
+
+using namespace acinus;
+
+namespace {
+
+// Up to nine slices: through the middle of the nodules first, the others evenly over the lungs, in order.
+std::vector<int64_t> slices_to_show(const Scan& scan) {
+  std::set<int64_t> chosen;
+  const int64_t slices = scan.image.grid.size[2];
+  for (const Annotation& nodule : scan.nodules)
+    if (chosen.size() < 5)
+      chosen.insert(std::clamp<int64_t>(std::llround(scan.image.grid.to_voxel(nodule.centre)[2]), 0, slices - 1));
+  int64_t first = 0, last = slices - 1;
+  while (first < last && scan.slices[size_t(first)].lungs == 0) first++;
+  while (first < last && scan.slices[size_t(last)].lungs == 0) last--;
+  const auto more = int64_t(9 - chosen.size());
+  for (int64_t i = 0; i < more; i++) chosen.insert(first + (last - first) * (2 * i + 1) / (2 * more));
+  return {chosen.begin(), chosen.end()};
+}
+
+Picture picture_of(const Scan& scan, const HuWindow& window) {
+  const Index3 size = scan.image.grid.size;
+  std::vector<uint8_t> lungs(size_t(size[0] * size[1])), nodules(lungs.size());
+  std::vector<Picture> pictures;
+  for (int64_t z : slices_to_show(scan)) {
+    const uint8_t* labels = scan.labels_of(z);
+    for (size_t i = 0; i < lungs.size(); i++) lungs[i] = labels[i] & kLungs, nodules[i] = labels[i] & kClass;
+    const bool all = std::count(lungs.begin(), lungs.end(), kLungs) == size[0] * size[1];  // of what is no CT
+    pictures.push_back(overlay(scan.image, z, all ? nullptr : lungs.data(), nodules.data(), 1, window));
+  }
+  return montage(pictures, 3);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_program(argv, [&] {
+    Config config;
+    std::string pictures;
+    int64_t shown = 20;
+    Settings settings(
+        "prepare",
+        "Makes a data set ready for training: reads the scans, finds the lungs, draws the masks, and keeps\n"
+        "all of it where ./train looks for it. Writes a picture of each of the first scans.");
+    settings.add_argument("DIR", config.data, "scans in LUNA16 form, or images/ and masks/");
+    add_data_settings(settings, config);
+    settings.add("input.hu_low", config.input.hu.low, "with --cache_bits 8: HU that become 0").between(-1e9, 1e9);
+    settings.add("input.hu_high", config.input.hu.high, "with --cache_bits 8: HU that become 255").between(-1e9, 1e9);
+    settings.add("input.lungs", config.input.lungs, "of a CT: find the lungs");
+    settings.add("pictures", shown, "how many scans to draw").between(0, 1e6);
+    settings.add("out", pictures, "folder for the pictures; empty: pictures/ in the cache");
+    settings.add("threads", config.machine.threads, "0: all cores").between(0, 1024);
+    if (!settings.parse(argc, argv)) return;
+    check_config(config);
+    use_threads(config.machine.threads);
+    note_signals();
+    const double start = seconds_now();
+    std::string folder;
+    const Dataset data = load_data(config, folder);
+    const std::string cache = cache_options(config, folder).folder;
+
+    int64_t nodules = 0, with_foreground = 0;
+    for (const Scan& scan : data.scans) nodules += int64_t(scan.nodules.size()), with_foreground += scan.foreground > 0;
+    std::printf("%zu %s, %lld with %s", data.scans.size(), data.pairs ? "pictures" : "scans",
+                static_cast<long long>(with_foreground), data.pairs ? "foreground" : "nodules");
+    if (!data.pairs) std::printf(" (%lld)", static_cast<long long>(nodules));
+    std::printf("; %lld made ready in %.1f s, %lld were already\n%s\n", static_cast<long long>(data.made),
+                seconds_now() - start, static_cast<long long>(data.scans.size()) - data.made, cache.c_str());
+    for (const std::string& warning : data.warnings) std::printf("warning: %s\n", warning.c_str());
+
+    if (pictures.empty()) pictures = cache + "/pictures";
+    if (shown > 0) make_folder(pictures);
+    Progress progress("drawing", std::min<int64_t>(shown, int64_t(data.scans.size())));
+    for (int64_t i = 0; i < std::min<int64_t>(shown, int64_t(data.scans.size())); i++) {
+      quit_if_stopped();
+      const Scan& scan = data.scans[size_t(i)];
+      std::string name = scan.id;
+      std::replace(name.begin(), name.end(), '/', '+');
+      write_png(pictures + "/" + name + ".png", picture_of(scan, config.input.hu));
+      progress.update(i + 1);
+    }
+    if (shown > 0) std::printf("%s/*.png (lungs in green, nodules in red)\n", pictures.c_str());
+  });
+}

@@ -1,0 +1,47 @@
+// Batches drawn ahead by threads of their own, while the network is busy with earlier ones.
+//
+//   Loader loader(sampler, /*batch=*/16, /*first=*/0, /*end=*/1200, /*threads=*/1);
+//   for (int64_t i = 0; i < 1200; i++) { loader.next(x, t);  ... }        batch 0, 1, 2, ..., whoever drew them
+#pragma once
+#include <condition_variable>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "data/sampler.h"
+
+namespace acinus {
+
+class Loader {
+ public:
+  // Batches first .. end-1 of the sampler; `threads` of them are drawn at once, and as many as two more lie ready.
+  Loader(const Sampler& sampler, int64_t batch, int64_t first, int64_t end, int threads);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+  // The next batch, on the CPU; waits until it is drawn. An Error of the thread that drew it is thrown here.
+  void next(Tensor& x, Tensor& t);
+  double waited() const { return waited_; }  // seconds that next() has waited, in all
+
+ private:
+  void work();
+  void finish();  // of all threads, when each has drawn what it is at
+
+  struct Batch {
+    Tensor x, t;
+    std::exception_ptr error;
+  };
+  const Sampler& sampler_;
+  const int64_t batch_, end_, ahead_;
+  int64_t to_draw_, to_give_;
+  double waited_ = 0;
+  bool stop_ = false;
+  std::map<int64_t, Batch> ready_;
+  std::mutex mutex_;
+  std::condition_variable drawn_, taken_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace acinus
