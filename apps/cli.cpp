@@ -170,7 +170,9 @@ void note_signals() {
 int noted_signal() { return noted; }
 
 void quit_if_stopped() {
-  if (noted) throw Quit{128 + noted};
+  if (!noted) return;
+  std::fprintf(stderr, "stopped\n");
+  throw Quit{128 + noted};
 }
 
 Settings::Settings(std::string program, std::string description)
@@ -207,6 +209,7 @@ bool Settings::parse(int argc, char** argv) {
   CLI::App app(description_, program_);
   app.get_formatter()->column_width(32);
   std::string config;
+  for (Field& field : fields_) field.initially = printed(field.value);
   std::vector<std::string> given(fields_.size());  // the command line's texts, one a field
   app.add_option("--config", config, "a JSON file of settings, such as a run's config.json")->type_name("FILE");
   for (size_t i = 0; i < fields_.size(); i++) {
@@ -281,7 +284,9 @@ void Settings::set(const std::string& json_text, const std::string& source) {
 }
 
 void Settings::print() const {
-  for (const Field& field : fields_) std::printf("  %-22s %s\n", field.name.c_str(), printed(field.value).c_str());
+  for (const Field& field : fields_)
+    if (printed(field.value) != field.initially)
+      std::printf("  %-22s %s\n", field.name.c_str(), printed(field.value).c_str());
 }
 
 std::string Settings::to_json() const {

@@ -58,6 +58,7 @@ class Settings {
     bool is_argument = false;
     double low = -INFINITY, high = INFINITY;
     std::vector<std::string> choices = {};
+    std::string initially = {};  // before parse()
 
     Field& between(double least, double most) { return low = least, high = most, *this; }
     Field& one_of(std::vector<std::string> names) { return choices = std::move(names), *this; }
@@ -77,7 +78,7 @@ class Settings {
   bool parse(int argc, char** argv);
   // Sets what a text such as to_json() gives names, as if it were the defaults. Where it comes from stands in messages.
   void set(const std::string& json, const std::string& source);
-  void print() const;           // the table of all settings
+  void print() const;           // a table of those that are not as they were before parse()
   std::string to_json() const;  // what --config reads
 
  private:

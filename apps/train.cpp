@@ -148,7 +148,7 @@ Run::Run(Config& config, Settings& settings, std::string command)
   write_file(c_.out + "/config.json", settings_);
   events_ = std::make_unique<EventFile>(c_.out);
 
-  std::printf("settings\n");
+  std::printf("settings: all in %s/config.json; other than by default\n", c_.out.c_str());
   settings.print();
 }
 
@@ -431,7 +431,11 @@ void Run::finish() {
                 scan->foreground ? ""
                 : data_.pairs    ? "  (no foreground)"
                                  : "  (no nodule)");
-  std::printf("  mean over those with %s %.4f\n\n", data_.pairs ? "foreground" : "nodules", validation_.dice);
+  std::printf("  mean over those with %s %.4f\n", data_.pairs ? "foreground" : "nodules", validation_.dice);
+  if (judging_.use_slice)  // to be compared with what the run reported: as many slices a patient, of other patients
+    std::printf("  mean over a fifth of their slices %.4f\n",
+                validate(*loaded.net, data_, split_.validation, judging_, nullptr).dice);
+  std::printf("\n");
   std::printf("in %s: best.safetensors  last.safetensors  metrics.csv  report.html  overlays/\n", c_.out.c_str());
   std::string predict = program_;  // ./train -> ./predict
   if (predict.ends_with("train")) predict.replace(predict.size() - 5, 5, "predict");

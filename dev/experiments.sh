@@ -59,7 +59,7 @@ one() { # NAME FLAGS...
   shift
   if [ -s "$folder/last.safetensors" ]; then set -- --resume "$folder"; else rm -rf "$folder"; set -- "$@" --out "$folder"; fi
   OMP_WAIT_POLICY=passive "$train" --threads 1 "$@" >>"$folder.log" 2>&1 </dev/null || { echo "failed: $folder.log"; return 1; }
-  echo "$name,$(tail -n 1 "$folder/metrics.csv" | cut -d, -f4),$(sed -n 's/.*mean over those with nodules //p' "$folder.log" | tail -n 1),$commit" \
+  echo "$name,$(tail -n 1 "$folder/metrics.csv" | cut -d, -f4),$(sed -n 's/^  mean over.* //p' "$folder.log" | tail -n 1),$commit" \
     >>"$results"
   tail -n 1 "$results"
 }
@@ -89,9 +89,10 @@ tasks() { # one line a run
 
 phantoms=$runs/phantoms
 [ -f "$phantoms/annotations.csv" ] ||
-  ./phantom "$phantoms" --scans 24 --size 160 --slices 48 --pixel_mm 2 --slice_mm 3 --min_diameter_mm 8 --pictures 0
-for data in "$phantoms" "$luna"; do [ ! -d "$data" ] || ./prepare "$data" --pictures 0; done
-tasks | awk -F, 'NR == FNR {done[$1]; next} {split($0, word, " ")} !(word[1] in done)' "$results" - | tr '\n' '\0' | xargs -0 -P "$jobs" -I{} bash -c 'one {}'
+  "${train%train}phantom" "$phantoms" --scans 24 --size 160 --slices 48 --pixel_mm 2 --slice_mm 3 --min_diameter_mm 8 --pictures 0
+for data in "$phantoms" "$luna"; do [ ! -d "$data" ] || "${train%train}prepare" "$data" --pictures 0; done
+tasks | awk -F, 'NR == FNR {done[$1]; next} {split($0, word, " ")} !(word[1] in done)' "$results" - | tr '\n' '\0' | xargs -0 -P "$jobs" -I{} bash -c 'one {}' ||
+  echo "some runs failed; the tables are made of the others"
 
 # mean and standard deviation over the seeds; of the real scans the mean over the three held out
 row() { # SET RECIPE COLUMN
