@@ -11,7 +11,7 @@
 
 namespace acinus {
 
-// Little is changed in a run of two minutes: mirrored, sometimes turned, another brightness, contrast or noise.
+// Little is changed in a run of some minutes: mirrored, sometimes turned, another brightness, contrast or noise.
 inline AugmentOptions light_augmentation() {
   AugmentOptions light = no_augmentation(), whole;
   light.mirror = whole.mirror, light.rotate = whole.rotate;

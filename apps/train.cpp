@@ -379,7 +379,7 @@ void Run::judge() {
     write_png(c_.out + name, picture);
   }
   write_file(c_.out + "/metrics.csv", to_csv(at_.rows));
-  const double left = (seconds()) / double(row.epoch) * double(c_.train.epochs - row.epoch);
+  const double left = seconds() / double(row.epoch) * double(c_.train.epochs - row.epoch);
   report(text("running: epoch ", row.epoch, " of ", c_.train.epochs, ", about ", minutes(left), " left"));
   char val[32] = "          -  ";
   if (validated) std::snprintf(val, sizeof val, "%.4f%s", dice, is_best ? " *" : "  ");
