@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/png.h"
+#include "apps/page.h"
 
 namespace acinus {
 
@@ -27,15 +27,6 @@ struct EpochRow {
 std::string to_csv(const std::vector<EpochRow>& rows);
 // The same rows again, to the last bit. A file that is damaged, or whose epochs and steps do not rise, is an Error.
 std::vector<EpochRow> rows_from_csv(const std::string& path);
-
-struct ReportPicture {
-  std::string caption;
-  Picture picture;
-};
-struct PictureGroup {
-  std::string heading, text;  // "Worst slices", and a sentence about them or ""
-  std::vector<ReportPicture> pictures;
-};
 
 // Any text may hold any character. What is empty is left out of the page.
 struct Report {

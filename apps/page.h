@@ -1,0 +1,34 @@
+// The parts of web pages that people look at: one file each, which needs no network and runs no scripts; pictures are
+// in it. Light, dark and printed.
+//
+//   std::string page = page_begin("runs/laptop") + page_key_figures({{"best Dice", "0.8543"}}) + "</header>\n<main>\n";
+//   page += page_pictures({{"Worst slices", "", {{"patient 7, z = 31", picture}}}});
+//   write_file("report.html", page + page_end());
+//
+// Any text may hold any character: it is escaped here. What is empty gives "".
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/png.h"
+
+namespace acinus {
+
+struct ReportPicture {
+  std::string caption;
+  Picture picture;
+};
+struct PictureGroup {
+  std::string heading, text;  // "Worst slices", and a sentence about them or ""
+  std::vector<ReportPicture> pictures;
+};
+
+std::string page_begin(const std::string& title);  // up to the heading, inside <header>
+std::string page_end();                            // from </main> on
+std::string page_key_figures(const std::vector<std::pair<std::string, std::string>>& figures);  // {what, value}
+std::string page_findings(const std::vector<std::string>& findings);                            // what looks wrong
+std::string page_pictures(const std::vector<PictureGroup>& groups);  // below a legend of the overlays' colours
+std::string page_facts(const std::string& heading, const std::vector<std::pair<std::string, std::string>>& rows);
+
+}  // namespace acinus
