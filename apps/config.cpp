@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "data/fingerprint.h"
 #include "data/phantom.h"
 #include "tensor/check.h"
 #include "tensor/file.h"
@@ -285,7 +286,14 @@ UNetOptions net_options(const Config& c, const Dataset& data) {
 }
 
 InputFormat input_format(const Config& c, const Dataset& data) {
-  return {c.input.planes, data.scans[0].image.channels, c.input.hu, c.input.threshold, c.input.lungs && !data.pairs};
+  InputFormat format{c.input.planes, data.scans[0].image.channels, c.input.hu, c.input.threshold,
+                     c.input.lungs && !data.pairs};
+  if (data.pairs) return format;
+  std::vector<double> pixels, slices;
+  for (const Scan& scan : data.scans)
+    pixels.push_back(scan.image.grid.spacing[0]), slices.push_back(scan.image.grid.spacing[2]);
+  format.pixel_mm = spread_of(pixels).median, format.slice_mm = spread_of(slices).median;
+  return format;
 }
 
 Dataset load_data(Config& c, std::string& folder, SeedBug bug) {

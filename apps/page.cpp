@@ -1,6 +1,8 @@
 #include "apps/page.h"
 
 #include <algorithm>
+#include <cctype>
+#include <cstdio>
 
 #include "apps/curve.h"
 #include "tensor/check.h"
@@ -141,6 +143,17 @@ std::string page_facts(const std::string& heading, const std::vector<std::pair<s
   for (const auto& [name, value] : rows)
     out += text("<tr><th scope='row'>", escaped(name), "</th><td>", escaped(value), "</td></tr>\n");
   return out + "</table></section>\n";
+}
+
+std::string url_of(const std::string& name) {
+  std::string out;
+  for (const char c : name) {
+    char code[4] = {c};
+    if (!std::isalnum(uint8_t(c)) && c != '.' && c != '_' && c != '-')
+      std::snprintf(code, sizeof code, "%%%02X", uint8_t(c));
+    out += code;
+  }
+  return out;
 }
 
 }  // namespace acinus

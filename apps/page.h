@@ -30,5 +30,7 @@ std::string page_key_figures(const std::vector<std::pair<std::string, std::strin
 std::string page_findings(const std::vector<std::string>& findings);                            // what looks wrong
 std::string page_pictures(const std::vector<PictureGroup>& groups);  // below a legend of the overlays' colours
 std::string page_facts(const std::string& heading, const std::vector<std::pair<std::string, std::string>>& rows);
+// A file's name as a link: "a b.html" -> "a%20b.html"  (RFC 3986)
+std::string url_of(const std::string& name);
 
 }  // namespace acinus

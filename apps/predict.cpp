@@ -1,123 +1,240 @@
-// predict: runs a trained U-Net over a scan, or a picture of another task, and writes the mask of what it finds, on the
-// scan's own grid, with pictures.
+// predict: runs trained U-Nets over a scan, or many, and writes what they find: nodules in world millimetres, masks on
+// the scans' own grids, pictures and pages. Or over pictures of another task, and writes masks.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
+#include <new>
 
 #include "apps/cli.h"
-#include "apps/segment.h"
-#include "data/cache.h"
-#include "data/lungs.h"
-#include "data/overlay.h"
-#include "data/volume.h"
+#include "apps/prediction.h"
+#include "data/csv.h"
 #include "tensor/file.h"
 
 using namespace acinus;
 
 namespace {
 
-// The slices with most nodule in them, at least `gap` apart, largest first.
-std::vector<int64_t> fullest_slices(const Volume<uint8_t>& mask, size_t most, int64_t gap) {
-  const int64_t pixels = mask.grid.size[0] * mask.grid.size[1];
-  std::vector<std::pair<int64_t, int64_t>> slices;  // (voxels, z)
-  for (int64_t z = 0; z < mask.grid.size[2]; z++)
-    slices.emplace_back(pixels - std::count(mask.slice(z), mask.slice(z) + pixels, 0), z);
-  std::stable_sort(slices.begin(), slices.end(), [](auto& a, auto& b) { return a.first > b.first; });
-  std::vector<int64_t> chosen;
-  for (const auto& [voxels, z] : slices) {
-    const bool near =
-        std::any_of(chosen.begin(), chosen.end(), [&, z = z](int64_t other) { return std::abs(other - z) < gap; });
-    if (voxels > 0 && !near && chosen.size() < most) chosen.push_back(z);
-  }
-  return chosen;
+namespace fs = std::filesystem;
+
+std::vector<std::string> parted(const std::string& list) {
+  std::vector<std::string> parts(1);
+  for (const char c : list) c == ',' ? void(parts.emplace_back()) : void(parts.back() += c);
+  return parts;
 }
 
-// A mask of a .png or .npy, which may be looked at: white, where there is one class only.
-void write_mask(const std::string& path, const Volume<uint8_t>& mask, int64_t classes) {
-  Picture picture{int(mask.grid.size[0]), int(mask.grid.size[1]), 1, mask.voxels};
-  for (uint8_t& pixel : picture.pixels) pixel = classes == 1 && pixel ? 255 : pixel;
-  write_png(path, picture);
+// A scan, or a picture if the networks take some; not what ./predict itself or the readers wrote.
+bool is_input(const std::string& name, bool pictures) {
+  const std::string ending = volume_ending(name);
+  if (ending.empty()) return pictures && (name.ends_with(".png") || name.ends_with(".npy"));
+  for (const char* kind : {"_mask", "_prob", "_readers"})
+    if (name.ends_with(kind + ending)) return false;
+  return true;
+}
+
+// The files that SCAN names: itself, those below a folder, or the lines of a .txt file.
+std::vector<std::string> find_inputs(const std::string& scan, bool pictures) {
+  std::vector<std::string> paths;
+  if (fs::is_directory(scan)) {
+    for (auto it = fs::recursive_directory_iterator(scan, fs::directory_options::follow_directory_symlink);
+         it != fs::recursive_directory_iterator(); ++it) {
+      const std::string name = it->path().filename();
+      if (name.starts_with(".")) {
+        if (it->is_directory()) it.disable_recursion_pending();
+      } else if (it->is_regular_file() && is_input(name, pictures)) {
+        paths.push_back(it->path());
+      }
+    }
+    std::sort(paths.begin(), paths.end());
+    if (paths.empty())
+      fail(scan, ": there is no scan in it or below it (", kVolumeEndingsText, pictures ? ", .png or .npy" : "", ")");
+  } else if (scan.ends_with(".txt")) {
+    std::string line;
+    for (const char c : read_file(scan, int64_t(1) << 26) + "\n") {
+      if (c != '\n') {
+        line += c;
+        continue;
+      }
+      const std::string path(trimmed(line));
+      line.clear();
+      if (path.empty()) continue;
+      // As it is, or beside the list.
+      const fs::path beside = fs::path(scan).parent_path() / path;
+      paths.push_back(!fs::exists(path) && fs::exists(beside) ? beside.string() : path);
+    }
+    if (paths.empty()) fail(scan, ": names no scan; one path a line is wanted");
+  } else {
+    paths.push_back(scan);
+  }
+  // Results are named after their scans.
+  std::map<std::string, std::string> by_name;
+  for (const std::string& path : paths) {
+    const std::string name = volume_ending(path).empty() ? fs::path(path).stem().string() : volume_name(path);
+    const auto [it, is_new] = by_name.emplace(name, path);
+    if (!is_new)
+      fail("two scans are called ", name, ": ", it->second, " and ", path,
+           "; results are named after their scans, so predict them into different folders (--out)");
+  }
+  return paths;
+}
+
+// The networks of an ensemble, and what each was trained to see.
+struct Networks {
+  std::vector<LoadedUNet> loaded;
+  std::vector<Segmenter> segmenters;
+
+  Networks(const std::string& list, const Machine& machine, Device device) {
+    for (const std::string& path : parted(list)) {
+      if (!fs::exists(path)) fail("cannot read ", path, ": there is no such network; ./train makes one");
+      LoadedUNet& one = loaded.emplace_back(load_unet(path));
+      one.net->to(device);
+      one.net->set_activations(machine.activations());
+      const InputFormat format = input_format(one.metadata, path);
+      if (!segmenters.empty()) {
+        const Segmenter& first = segmenters[0];
+        if (format.lungs != first.format.lungs || format.channels != first.format.channels ||
+            one.net->options().out != first.net->options().out)
+          fail(path, ": does not go together with ", parted(list)[0],
+               ": channels, classes or whether they keep to the lungs differ");
+      }
+      segmenters.push_back({one.net.get(), format});
+    }
+  }
+};
+
+// Rows of other scans that an earlier call left in the folder's nodules.csv.
+std::vector<Candidate> of_other_scans(const std::string& path, const std::vector<BatchRow>& these) {
+  std::vector<Candidate> others;
+  if (!fs::exists(path)) return others;
+  for (Candidate& candidate : read_candidates(path))
+    if (std::none_of(these.begin(), these.end(), [&](const BatchRow& row) { return row.id == candidate.seriesuid; }))
+      others.push_back(std::move(candidate));
+  return others;
+}
+
+std::string in_words(const std::vector<std::pair<std::string, double>>& seconds) {
+  std::string out;
+  for (const auto& [stage, time] : seconds) {
+    char one[96];
+    std::snprintf(one, sizeof one, "%s%s %.1f s", out.empty() ? "" : ", ", stage.c_str(), time);
+    out += one;
+  }
+  return out;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   return run_program(argv, [&] {
-    std::string scan, model, out = "predictions";
-    int64_t pictures = 6;
+    std::string scan, model, out;
     Machine machine;
-    double threshold = 0;
-    Settings settings(
-        "predict",
-        "Finds nodules in a CT scan: writes <uid>_mask.mhd, on the scan's grid, and overlays. Or, with a\n"
-        "network trained on images/ and masks/, their classes in another image.");
-    settings.add_argument("SCAN", scan, text("a scan in Hounsfield units: ", kVolumeEndingsText, "; or an image"));
-    settings.add("model", model, "a network, such as runs/laptop/best.safetensors");
-    settings.add("out", out, "folder for the results");
-    settings.add("threshold", threshold, "of the probability, for the mask; 0: as the network was trained")
+    PredictionOptions options;
+    options.threshold = 0, options.segment.batch = 0;
+    Settings settings("predict",
+                      "Finds nodules in CT scans: writes nodules.csv, and of each scan <uid>_mask.mhd and "
+                      "<uid>_prob.mhd, on its own\n"
+                      "grid, pictures of the candidates, and a page <uid>.html. Or, with a network trained on images/ "
+                      "and masks/, the\n"
+                      "classes in other images.");
+    settings.add_argument("SCAN", scan,
+                          text("a scan in Hounsfield units: ", kVolumeEndingsText,
+                               "; or an image; a folder of them; or a .txt file with a path a line"));
+    settings.add("model", model,
+                 "a network, such as runs/laptop/best.safetensors; several, parted by commas, are averaged");
+    settings.add("out", out, "folder for the results; default predictions, or predictions-2, ...");
+    settings.add("threshold", options.threshold, "of the probability, for the mask; 0: as the network was trained")
         .between(0, 1);
-    settings.add("pictures", pictures, "at most this many overlays, of the slices with most nodule in them")
+    settings.add("mirror", options.segment.mirror, "the mean over mirrored slices, in four times the time");
+    settings.add("batch", options.segment.batch, "slices at once; 0: 1 on the CPU, 8 on a GPU").between(0, 256);
+    settings.add("candidates.threshold", options.candidates.threshold, "voxels more probable than that are candidates")
+        .between(0, 1);
+    settings
+        .add("candidates.min_diameter_mm", options.candidates.min_diameter_mm,
+             "of a ball of the same volume: smaller ones are left out")
         .between(0, 1000);
+    settings.add("candidates.most", options.candidates.most, "a scan").between(1, 100000);
+    settings.add("pictures", options.pictures, "at most this many a scan, of the most probable candidates")
+        .between(0, 1000);
+    settings.add("probability", options.probability, "write <uid>_prob.mhd");
     machine.add_settings(settings);
     if (!settings.parse(argc, argv)) return;
     if (model.empty())
       throw UsageError{"--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors"};
 
     const Device device = machine.use();
-    if (!std::filesystem::exists(model)) fail("cannot read ", model, ": there is no such network; ./train makes one");
-    const LoadedUNet loaded = load_unet(model);
-    loaded.net->to(device);
-    loaded.net->set_activations(machine.activations());
-    InputFormat format = input_format(loaded.metadata, model);
-    if (threshold > 0) format.threshold = threshold;
-    const double start = seconds_now();
-    Scan seen;
-    if (format.lungs) {
-      auto ct = read_volume<int16_t>(scan);
-      Lungs lungs = find_lungs(ct);
-      for (const std::string& warning : lungs.warnings) std::printf("warning: %s\n", warning.c_str());
-      for (uint8_t& label : lungs.mask.voxels) label = label ? kLungs : 0;
-      seen = make_scan(volume_name(scan), std::move(ct), std::move(lungs.mask), {});
-    } else {
-      seen = picture_scan(scan);
-    }
-    const ScanView& image = seen.image;
-    const Grid& grid = image.grid;
-    if (image.channels != format.channels)
-      fail(scan, ": has ", image.channels, " channels; the network was trained on images of ", format.channels);
-    const int64_t classes = loaded.net->options().out;
-    Volume<uint8_t> mask(grid);
-    {
-      Progress progress("slices", grid.size[2]);
-      const int64_t pixels = grid.size[0] * grid.size[1];
-      segment_slices(*loaded.net, image, seen.labels, format, [&](int64_t z, const float* p) {
-        classes_of(p, pixels, classes, format.threshold, mask.slice(z));
-        progress.update(z + 1);
-      });
-    }
+    Networks networks(model, machine, device);
+    if (options.segment.batch == 0) options.segment.batch = device == Device::cuda ? 8 : 1;
+    if (options.threshold == 0) options.threshold = networks.segmenters[0].format.threshold;
+    const std::vector<std::string> inputs = find_inputs(scan, !networks.segmenters[0].format.lungs);
+    if (out.empty()) out = fresh_folder("predictions");
     make_folder(out);
-    const bool placed = !volume_ending(scan).empty();  // else it is a picture, which knows no millimetres
-    const bool as_png = !placed && grid.size[2] == 1;
-    const std::string stem = out + "/" + (placed ? volume_name(scan) : std::filesystem::path(scan).stem().string());
-    const std::string mask_path = stem + (as_png ? "_mask.png" : "_mask.mhd");
-    if (as_png)
-      write_mask(mask_path, mask, classes);
-    else
-      write_volume(mask_path, mask, /*compressed=*/true);
-    const int64_t voxels = std::count_if(mask.voxels.begin(), mask.voxels.end(), [](uint8_t v) { return v != 0; });
-    const double mm3 = grid.spacing[0] * grid.spacing[1] * grid.spacing[2];
-    std::printf("%s: %lld voxels of %s", scan.c_str(), static_cast<long long>(voxels),
-                format.lungs ? "nodule" : "foreground");
-    if (placed) std::printf(" (%.0f mm3)", double(voxels) * mm3);
-    std::printf(", in a scan of %lld slices, %.1f s\n%s\n", static_cast<long long>(grid.size[2]), seconds_now() - start,
-                mask_path.c_str());
-    const int zoom = picture_zoom(grid);
-    for (int64_t z : fullest_slices(mask, size_t(pictures), 3)) {
-      const std::string path = text(stem, "_z", z, ".png");
-      write_png(path, montage({overlay(image, z, nullptr, nullptr, zoom, format.window),
-                               overlay(image, z, nullptr, mask.slice(z), zoom, format.window)},
-                              2));
-      std::printf("%s\n", path.c_str());
+    note_signals();
+
+    std::vector<BatchRow> rows;
+    std::vector<Candidate> found;
+    bool points = false;
+    for (size_t i = 0; i < inputs.size(); i++) {
+      BatchRow& row = rows.emplace_back();
+      const double start = seconds_now();
+      const std::string place = inputs.size() > 1 ? text("[", i + 1, "/", inputs.size(), "] ") : "";
+      try {
+        Prediction p;
+        {
+          Progress progress(place + "slices", 1);
+          p = predict_scan(inputs[i], networks.segmenters, options, {}, [&](int64_t done, int64_t of) {
+            progress.update(done, of);
+            quit_if_stopped();
+          });
+        }
+        row.id = p.id;
+        const std::vector<std::string> files = write_prediction(p, out, options);
+        row.seconds = seconds_now() - start;
+        for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
+        const Grid& grid = p.mask.grid;
+        const auto voxels = p.mask.voxels.size() - size_t(std::count(p.mask.voxels.begin(), p.mask.voxels.end(), 0));
+        std::printf("%s%s: ", place.c_str(), inputs[i].c_str());
+        if (!p.probability.voxels.empty()) {
+          points = true;
+          row.nodules = p.nodules(options.threshold), row.candidates = int64_t(p.candidates.size());
+          row.most_probable = p.candidates.empty() ? 0 : p.candidates[0].probability;
+          std::printf("%lld nodule%s among %lld candidates, %.0f mm3", static_cast<long long>(row.nodules),
+                      row.nodules == 1 ? "" : "s", static_cast<long long>(row.candidates),
+                      double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2]);
+          found.insert(found.end(), p.candidates.begin(), p.candidates.end());
+        } else {
+          std::printf("%zu voxels of foreground", voxels);
+        }
+        std::printf("; %lld slices, %.1f s (%s)\n", static_cast<long long>(grid.size[2]), row.seconds,
+                    in_words(p.seconds).c_str());
+        if (inputs.size() == 1)
+          for (const std::string& file : files) std::printf("%s/%s\n", out.c_str(), file.c_str());
+      } catch (const Error& error) {
+        row.error = error.what();
+      } catch (const std::bad_alloc&) {
+        row.error = text(inputs[i], ": there is not enough memory for it");
+      }
+      if (!row.error.empty() && inputs.size() == 1) fail(row.error);
+      if (!row.error.empty()) std::fprintf(stderr, "%sfailed: %s\n", place.c_str(), row.error.c_str());
+      std::fflush(stdout);
+    }
+    if (points) {
+      const std::string list = out + "/nodules.csv";
+      std::vector<Candidate> all = of_other_scans(list, rows);
+      if (!all.empty())
+        std::printf("%s keeps %zu candidates of other scans, of earlier calls\n", list.c_str(), all.size());
+      all.insert(all.end(), found.begin(), found.end());
+      write_candidates(list, all);
+      std::printf("%s\n", list.c_str());
+    }
+    const auto failed = std::count_if(rows.begin(), rows.end(), [](const BatchRow& row) { return !row.error.empty(); });
+    if (inputs.size() > 1) {
+      write_file(out + "/index.html", batch_html(text(scan, ", ", inputs.size(), " scans"), rows));
+      std::printf("%s/index.html\n", out.c_str());
+    }
+    std::fflush(stdout);
+    if (failed > 0) {
+      std::fprintf(stderr, "%lld of %zu scans failed\n", static_cast<long long>(failed), inputs.size());
+      throw Quit{1};
     }
   });
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "data/dataset.h"
 #include "nn/checkpoint.h"
@@ -13,17 +14,34 @@ struct InputFormat {
   int64_t planes = 3;    // neighbouring slices as channels
   int64_t channels = 1;  // of each: 3 of colour pictures
   HuWindow window = {};
-  double threshold = 0.5;  // of the probability, for the mask
-  bool lungs = false;      // outside the lungs nothing is predicted
+  double threshold = 0.5;             // of the probability, for the mask
+  bool lungs = false;                 // outside the lungs nothing is predicted
+  double pixel_mm = 0, slice_mm = 0;  // of the scans it was trained on, the median; 0: not known
 };
 std::map<std::string, std::string> to_metadata(const InputFormat& format);
 InputFormat input_format(const std::map<std::string, std::string>& metadata, const std::string& source);
 
-// Runs a network over a scan, slice by slice, so that memory is bounded by one slice, and calls see(z, p) for each: p
-// are the probabilities of the classes (rows, cols, classes), the background left out. labels: those of the scan; where
-// format.lungs holds, probabilities outside the lungs become 0. The network keeps the mode it is in (eval, that is).
-void segment_slices(UNet& net, const ScanView& image, const uint8_t* labels, const InputFormat& format,
-                    const std::function<void(int64_t, const float*)>& see);
+// A network, and what it was trained to see. The network keeps the mode it is in (eval, that is).
+struct Segmenter {
+  UNet* net = nullptr;
+  InputFormat format;
+};
+struct SegmentOptions {
+  int64_t batch = 1;    // slices at once; several keep a GPU busier
+  bool mirror = false;  // the mean over each slice and its three mirror images, in four times the time
+};
+
+// Runs networks over a scan, slice by slice, so that memory is bounded by a few slices, and calls see(z, p) for each: p
+// are the probabilities of the classes (rows, cols, classes), the background left out, in the mean over all networks.
+// labels: those of the scan; where the formats say `lungs`, probabilities outside the lungs are 0, and only a box
+// around the lungs is looked at, kLungMargin voxels larger on each side: about half of a chest scan.
+constexpr int64_t kLungMargin = 32;
+void segment_slices(const std::vector<Segmenter>& networks, const ScanView& image, const uint8_t* labels,
+                    const SegmentOptions& options, const std::function<void(int64_t, const float*)>& see);
+inline void segment_slices(UNet& net, const ScanView& image, const uint8_t* labels, const InputFormat& format,
+                           const std::function<void(int64_t, const float*)>& see) {
+  segment_slices({{&net, format}}, image, labels, {}, see);
+}
 
 // The most probable class of each pixel, if its probability is above the threshold; else 0, the background.
 void classes_of(const float* p, int64_t pixels, int64_t classes, double threshold, uint8_t* mask);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <numbers>
 
 #include "data/components.h"
@@ -50,7 +51,7 @@ std::vector<Candidate> find_candidates(const Volume<float>& probability, const s
     for (double& coordinate : sum.place) coordinate /= sum.weight;
     candidate.centre = grid.to_world(sum.place);
     candidate.diameter_mm = std::cbrt(double(sum.values.size()) * voxel_mm3 * 6 / std::numbers::pi);
-    const auto core = std::clamp<size_t>(size_t(least), 1, sum.values.size());
+    const auto core = std::clamp<size_t>(size_t(std::ceil(least)), 1, sum.values.size());
     std::partial_sort(sum.values.begin(), sum.values.begin() + int64_t(core), sum.values.end(), std::greater<>());
     for (size_t i = 0; i < core; i++) candidate.probability += double(sum.values[i]) / double(core);
     found.push_back(candidate);
@@ -62,10 +63,26 @@ std::vector<Candidate> find_candidates(const Volume<float>& probability, const s
 
 void write_candidates(const std::string& path, const std::vector<Candidate>& candidates) {
   std::string content = csv_line({"seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "probability"});
+  const auto mm = [](double value) {  // a micrometre is more than enough
+    char out[400];
+    std::snprintf(out, sizeof out, "%.3f", value);
+    return std::string(out);
+  };
   for (const Candidate& c : candidates)
-    content += csv_line({c.seriesuid, shortest(c.centre[0]), shortest(c.centre[1]), shortest(c.centre[2]),
-                         shortest(c.diameter_mm), shortest(c.probability)});
+    content += csv_line(
+        {c.seriesuid, mm(c.centre[0]), mm(c.centre[1]), mm(c.centre[2]), mm(c.diameter_mm), shortest(c.probability)});
   write_file(path, content);
+}
+
+std::vector<Candidate> read_candidates(const std::string& path) {
+  const CsvTable table = read_csv(path);
+  std::vector<Candidate> candidates;
+  for (size_t i = 0; i < table.rows.size(); i++)
+    candidates.push_back({table.text(i, "seriesuid"),
+                          {table.number(i, "coordX"), table.number(i, "coordY"), table.number(i, "coordZ")},
+                          table.number(i, "diameter_mm"),
+                          table.number(i, "probability")});
+  return candidates;
 }
 
 }  // namespace acinus

@@ -31,5 +31,7 @@ std::vector<Candidate> find_candidates(const Volume<float>& probability, const s
 
 // nodules.csv: seriesuid,coordX,coordY,coordZ,diameter_mm,probability
 void write_candidates(const std::string& path, const std::vector<Candidate>& candidates);
+// Any such list: data/candidates_csv.cpp.
+std::vector<Candidate> read_candidates(const std::string& path);
 
 }  // namespace acinus
