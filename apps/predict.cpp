@@ -167,7 +167,6 @@ int main(int argc, char** argv) {
     if (options.threshold == 0) options.threshold = networks.segmenters[0].format.threshold;
     const std::vector<std::string> inputs = find_inputs(scan, !networks.segmenters[0].format.lungs);
     if (out.empty()) out = fresh_folder("predictions");
-    make_folder(out);
     note_signals();
 
     std::vector<BatchRow> rows;
@@ -187,6 +186,7 @@ int main(int argc, char** argv) {
           });
         }
         row.id = p.id;
+        make_folder(out);
         const std::vector<std::string> files = write_prediction(p, out, options);
         row.seconds = seconds_now() - start;
         for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
@@ -228,13 +228,12 @@ int main(int argc, char** argv) {
     }
     const auto failed = std::count_if(rows.begin(), rows.end(), [](const BatchRow& row) { return !row.error.empty(); });
     if (inputs.size() > 1) {
+      make_folder(out);
       write_file(out + "/index.html", batch_html(text(scan, ", ", inputs.size(), " scans"), rows));
       std::printf("%s/index.html\n", out.c_str());
     }
+    if (failed > 0) std::printf("%lld of %zu scans failed\n", static_cast<long long>(failed), inputs.size());
     std::fflush(stdout);
-    if (failed > 0) {
-      std::fprintf(stderr, "%lld of %zu scans failed\n", static_cast<long long>(failed), inputs.size());
-      throw Quit{1};
-    }
+    if (failed > 0) throw Quit{1};
   });
 }

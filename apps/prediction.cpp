@@ -208,7 +208,7 @@ Prediction predict_scan(const std::string& path, const std::vector<Segmenter>& n
   p.window = format.window;
 
   const int64_t classes = p.classes = networks[0].net->options().out, pixels = grid.size[0] * grid.size[1];
-  const bool points = p.placed && classes == 1;
+  const bool points = p.placed && classes == 1 && format.of_scans();
   p.mask = Volume<uint8_t>(grid);
   if (points) p.probability = Volume<float>(grid);
   segment_slices(networks, image, p.scan.labels, options.segment, [&](int64_t z, const float* of_slice) {

@@ -16,7 +16,9 @@ struct InputFormat {
   HuWindow window = {};
   double threshold = 0.5;             // of the probability, for the mask
   bool lungs = false;                 // outside the lungs nothing is predicted
-  double pixel_mm = 0, slice_mm = 0;  // of the scans it was trained on, the median; 0: not known
+  double pixel_mm = 0, slice_mm = 0;  // of the scans it was trained on, the median; 0 of images and masks
+
+  bool of_scans() const { return lungs || pixel_mm > 0; }  // trained to find nodules, not another task
 };
 std::map<std::string, std::string> to_metadata(const InputFormat& format);
 InputFormat input_format(const std::map<std::string, std::string>& metadata, const std::string& source);

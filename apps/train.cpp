@@ -142,6 +142,7 @@ Run::Run(Config& config, Settings& settings, std::string command)
   make_folder(c_.out);
   lock_ = std::make_unique<FolderLock>(c_.out);
   remove_leftovers(c_.out);
+  if (std::filesystem::exists(c_.out + "/overlays")) remove_leftovers(c_.out + "/overlays");
   const std::string resumed = std::exchange(c_.resume, "");  // --config of this run is not to resume it
   settings_ = settings.to_json();
   c_.resume = resumed;

@@ -219,6 +219,7 @@ TEST_CASE("predict: what looks odd is said, old pictures go") {
   REQUIRE(p.warnings.size() == 1);
   CHECK_THAT(p.warnings[0], Catch::Contains("6 x 15 mm") && Catch::Contains("0.7 x 15 mm"));
   segmenter.format = {.planes = 1, .window = {500, 900}};
+  CHECK(predicted().candidates.empty());  // a network of another task: a mask alone
   CHECK_THAT(predicted().warnings.at(0), Catch::Contains("outside 500 to 900"));
 
   for (const char* name :

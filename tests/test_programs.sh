@@ -275,6 +275,23 @@ report "predict: a network of other settings, exit code" "$([ $? = 1 ] || echo "
 report "... the differences are listed" "$(grep -q 'missing: *encoder.3' err || head -c 300 err)"
 report "none of these left anything behind" "$(ls -d p3 2>/dev/null)"
 
+mkdir batch empty
+cp set/subset0/*.mhd set/subset0/*.raw batch/
+echo "ElementType = MET_SHORT" >batch/broken.mhd
+expect "predict a folder with a broken scan" 1 "failed: batch/broken.mhd" "$predict" batch --model $model,a/run/last.safetensors \
+  --mirror --candidates.threshold 0.01 --candidates.min_diameter_mm 0 --out p5
+report "... says so at the end" "$(grep -q '^1 of 4 scans failed' out || tail -n 1 out)"
+report "... a mask of each other scan" "$([ "$(ls p5/*_mask.mhd | wc -l)" = 3 ] || ls p5)"
+report "... all their candidates in one list" "$([ "$(tail -n +2 p5/nodules.csv | cut -d, -f1 | sort -u | wc -l)" = 3 ] || cat p5/nodules.csv)"
+report "... the page says why" "$(grep -q 'broken.mhd' p5/index.html || echo "it does not")"
+rows=$(wc -l <p5/nodules.csv)
+echo "$(basename "$scan")" >batch/list.txt
+expect "predict a list" 0 "nodules among" "$predict" batch/list.txt --model $model --candidates.threshold 1 --pictures 0 --out p5
+report "... rows of other scans stay, its own go" "$(awk -F, -v id="$(basename "$scan" .mhd)" -v rows=$rows \
+  '$1 == id {bad++} END {if (bad || NR < 2 || NR >= rows) print NR, rows, bad}' p5/nodules.csv)"
+expect "predict: two scans of one name" 1 "two scans are called" "$predict" . --model $model --out p6
+expect "predict: a folder without scans" 1 "there is no scan in it" "$predict" empty --model $model --out p6
+
 # ---- a GPU, if there is one, or one that is emulated ------------------------------------------------------------------
 
 expect "train: no such device" 2 "device gpu: it must be auto, cpu, cuda, or cuda:1" "$train" --device gpu
