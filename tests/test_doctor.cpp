@@ -115,7 +115,7 @@ std::vector<EpochRow> epochs(const std::vector<double>& loss, const std::vector<
 
 }  // namespace
 
-TEST_CASE("doctor: clean phantoms raise no warning") {
+TEST_CASE("doctor: clean phantoms raise no warning", "[slow]") {
   const Dataset data = clean();
   CHECK(all_of(examine_data(data), Finding::warning) == "");
   CHECK(all_of(examine_split(data, split_patients(data, {})), Finding::warning) == "");

@@ -71,7 +71,7 @@ TEST_CASE("phantom: the same options and seed give the same voxels with any numb
   CHECK(make_phantom(options, 4).ct.voxels != first.ct.voxels);
 }
 
-TEST_CASE("phantom: nodules lie in the scan, are denser than lung, and fill the volume they are said to") {
+TEST_CASE("phantom: nodules lie in the scan, are denser than lung, and fill the volume they are said to", "[slow]") {
   PhantomOptions options;
   options.size = {300, 220, 130};
   options.spacing = {1.2, 1.2, 1.5};
@@ -143,7 +143,7 @@ TEST_CASE("phantom: any size works") {
   CHECK_THROWS_AS(make_phantom(none, 1), Error);
 }
 
-TEST_CASE("phantom: lung, air and bone have a real chest's HU") {
+TEST_CASE("phantom: lung, air and bone have a real chest's HU", "[slow]") {
   double left = 0, right = 0, front = 0, back = 0;
   for (uint64_t seed : {1, 2, 3, 4, 5, 6}) {
     PhantomOptions options;

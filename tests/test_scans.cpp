@@ -37,7 +37,7 @@ std::string uid_of(const std::string& end) {
 
 }  // namespace
 
-TEST_CASE("real scans: every value, and the annotated centres lie inside the readers' outlines") {
+TEST_CASE("real scans: every value, and the annotated centres lie inside the readers' outlines", "[slow]") {
   if (!fs::is_directory(luna)) return;
   const std::vector<Annotation> annotations = read_annotations((luna / "annotations.csv").string());
   for (const Scan& scan : scans) {
