@@ -119,11 +119,15 @@ std::string page_key_figures(const std::vector<std::pair<std::string, std::strin
   return out + "</dl>\n";
 }
 
-std::string page_pictures(const std::vector<PictureGroup>& groups) {
-  std::string out =
-      "<p class='legend'>Outlines: <span><i style='border-color:#0f0'></i>green, true</span>"
-      "<span><i style='border-color:#f00'></i>red, predicted</span>"
-      "<span><i style='border-color:#ff0'></i>yellow, both</span></p>\n";
+std::string page_pictures(const std::vector<PictureGroup>& groups, bool with_truth) {
+  const auto colour = [](const char* code, const char* name) {
+    return text("<span><i style='border-color:", code, "'></i>", name, "</span>");
+  };
+  std::string out = "<h2>Pictures</h2>\n<p class='legend'>Outlines: ";
+  if (with_truth) out += colour("#0f0", "green, true");
+  out += colour("#f00", "red, predicted");
+  if (with_truth) out += colour("#ff0", "yellow, both");
+  out += "</p>\n";
   for (const PictureGroup& group : groups) {
     out += text("<h3>", escaped(group.heading), "</h3>\n");
     if (!group.text.empty()) out += text("<p>", escaped(group.text), "</p>\n");

@@ -28,7 +28,8 @@ std::string page_begin(const std::string& title);  // up to the heading, inside 
 std::string page_end();                            // from </main> on
 std::string page_key_figures(const std::vector<std::pair<std::string, std::string>>& figures);  // {what, value}
 std::string page_findings(const std::vector<std::string>& findings);                            // what looks wrong
-std::string page_pictures(const std::vector<PictureGroup>& groups);  // below a legend of the overlays' colours
+// Below a legend of the overlays' colours: red alone, or with what is true.
+std::string page_pictures(const std::vector<PictureGroup>& groups, bool with_truth = true);
 std::string page_facts(const std::string& heading, const std::vector<std::pair<std::string, std::string>>& rows);
 // A file's name as a link: "a b.html" -> "a%20b.html"  (RFC 3986)
 std::string url_of(const std::string& name);

@@ -158,7 +158,8 @@ std::string page_of(const Prediction& p, const PredictionOptions& options, std::
     page += page_pictures({{"Most probable candidates",
                             "The slice, and a square of 60 mm around the candidate, without and with its outline. The "
                             "patient's right is on the left.",
-                            std::move(pictures)}});
+                            std::move(pictures)}},
+                          /*with_truth=*/false);
   std::vector<std::pair<std::string, std::string>> facts{{"file", p.path}};
   const Grid& grid = p.mask.grid;
   facts.emplace_back("size", text(grid.size[0], " x ", grid.size[1], " x ", grid.size[2], " voxels of ",

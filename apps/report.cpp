@@ -161,7 +161,7 @@ std::string report_html(const Report& r) {
   page += page_findings(r.findings);
   page += curves(r.rows, best) + epoch_table(r.rows, best);
   if (!r.patients.empty()) page += patient_table(r.patients);
-  if (!r.pictures.empty()) page += "<h2>Pictures</h2>\n" + page_pictures(r.pictures);
+  if (!r.pictures.empty()) page += page_pictures(r.pictures);
   page +=
       text("<div class='grid'>\n", page_facts("The run", r.facts), page_facts("The data", r.fingerprint), "</div>\n");
   page +=
