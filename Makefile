@@ -85,7 +85,7 @@ endif
 # -O3 without -ffast-math: that would change sigmoid and Dice near 0 and switch off the checks for NaN.
 OPT ?= -O3
 # These read and write text, or only call the others: at -O3 they would compile a good deal longer for nothing.
-LIGHT  := $(wildcard apps/*.cpp tests/*.cpp nn/*.cpp) $(addprefix data/,csv.cpp npy.cpp png.cpp metaimage.cpp image.cpp nifti.cpp volume.cpp zlib_stream.cpp) tensor/safetensors.cpp tensor/profile.cpp
+LIGHT  := $(wildcard apps/*.cpp tests/*.cpp nn/*.cpp) $(addprefix data/,csv.cpp candidates_csv.cpp npy.cpp png.cpp metaimage.cpp image.cpp nifti.cpp volume.cpp zlib_stream.cpp) tensor/safetensors.cpp tensor/profile.cpp
 LIGHT_OPT ?= $(patsubst -O3,-O1,$(OPT))
 OPT_OF  = $(if $(filter $(LIGHT),$<),$(LIGHT_OPT),$(OPT))
 

@@ -5,9 +5,6 @@
 #include <numbers>
 
 #include "data/components.h"
-#include "data/csv.h"
-#include "tensor/check.h"
-#include "tensor/file.h"
 
 namespace acinus {
 
@@ -58,14 +55,6 @@ std::vector<Candidate> find_candidates(const Volume<float>& probability, const s
   std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.probability > b.probability; });
   if (int64_t(found.size()) > options.most) found.resize(size_t(options.most));
   return found;
-}
-
-void write_candidates(const std::string& path, const std::vector<Candidate>& candidates) {
-  std::string content = csv_line({"seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "probability"});
-  for (const Candidate& c : candidates)
-    content += csv_line({c.seriesuid, shortest(c.centre[0]), shortest(c.centre[1]), shortest(c.centre[2]),
-                         shortest(c.diameter_mm), shortest(c.probability)});
-  write_file(path, content);
 }
 
 }  // namespace acinus
