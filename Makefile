@@ -1,4 +1,4 @@
-# make            the library and the programs (./train, ./predict, ./prepare, ./doctor, ./phantom); says first what it found
+# make            the library and the programs (./train, ./predict, ./evaluate, ./prepare, ./doctor, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
 #                 ONLY="ops:*" some of the unit tests, by name or tag (Catch2)
 # make bench      times it, beside PyTorch where PYTHON=python3 has it; README=1 writes the table into README.md
@@ -17,7 +17,7 @@
 
 BUILD     ?= $(if $(filter 1,$(EMULATE)),build/emulate,build)
 PREFIX    ?= /usr/local
-PROGRAMS  := train predict prepare doctor phantom
+PROGRAMS  := train predict evaluate prepare doctor phantom
 CHECKS    := check_reference check_metaimage
 BENCHES   := step conv read gpu
 # Cases of the same kind that lie beside the project on some machines; tested where they are there.

@@ -12,7 +12,8 @@ namespace acinus {
 namespace {
 
 // Not inline: a product that the compiler draws into the sum after it (a fused multiply-add) is not rounded, and a mark
-// that lies as far away as the radius may then be on the other side of it than in the original.
+// that lies as far away as the radius may then count on one machine and not on another. The script's pow(x, 2) leaves
+// that to the C library: it may be off by the last bit.
 [[gnu::noinline]] double square(double x) { return x * x; }
 
 double squared_distance(const Vec3& a, const Vec3& b) {
