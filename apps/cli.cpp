@@ -234,7 +234,7 @@ bool Settings::parse(int argc, char** argv) {
       option->type_name(type_of(field) + (value.empty() ? "" : " [" + value + "]"));
     if (is_switch(field)) option->expected(0, 1);
     option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // the last one counts, as in most programs
-    if (is_list(field)) option->expected(1, 1 << 20)->join('\n')->type_name("...");
+    if (is_list(field)) option->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args()->join('\n');
   }
   std::vector<std::string> words;  // --set NAME=VALUE as --NAME VALUE
   for (int i = 1; i < argc; i++) {
