@@ -57,20 +57,24 @@ constexpr int kBins = 16;
 }  // namespace
 
 std::string svg_froc(const std::vector<std::pair<std::string, Froc>>& curves) {
+  const double line_height = 17, below = curves.size() > 1 ? line_height * double(curves.size()) : 0;
   const Plot plot{froc_axis(),
                   linear_axis(0, 1, 5),
-                  {.x_label = "false positives a scan", .y_label = "sensitivity", .width = 480, .height = 320}};
+                  {.x_label = "false positives a scan",
+                   .y_label = "sensitivity",
+                   .width = 480,
+                   .height = 320 + below,
+                   .below = below}};
   std::string svg = plot.axes(), bands, lines, legend, label = "FROC curve";
   for (size_t i = 0; i < curves.size(); i++) {
     const auto& [name, f] = curves[i];
     bands += band(plot, f, series(i));
     lines += line(plot, f, name, series(i));
     label += text(i == 0 ? ": " : "; ", name, ", CPM ", fixed(f.cpm.value, 3));
-    // In the lower right corner, where curves seldom are.
-    const double y = plot.size.bottom() - 10 - 17 * double(curves.size() - 1 - i), x = plot.size.right() - 4;
+    const double y = plot.size.bottom() + 36 + line_height * double(i);
     if (curves.size() > 1)
-      legend += text("<path class='line ", series(i), "' d='M", px(x - 22), " ", px(y - 4), "h22'/><text x='",
-                     px(x - 28), "' y='", px(y), "' text-anchor='end'>", escaped(name), "</text>\n");
+      legend += text("<path class='line ", series(i), "' d='M", px(plot.left), " ", px(y - 4), "h22'/><text x='",
+                     px(plot.left + 28), "' y='", px(y), "'>", escaped(name), "</text>\n");
   }
   return svg_frame(plot.size, label, svg + bands + lines + legend);
 }

@@ -80,42 +80,50 @@ std::string froc_section(const Evaluation& e) {
   return out + "</tbody></table></div>\n";
 }
 
-std::string localisation_section(const Evaluation& e) {
-  std::string out;
+std::string localisation_table(const Evaluation& e) {
+  const char* const columns[] = {"x", "y", "z", "distance", "diameter"};
+  std::string out = "<div class='scroll'><table class='numbers named'>\n<thead><tr><th scope='col'>mm</th>";
+  for (const char* column : columns) out += text("<th scope='col'>", column, "</th>");
+  out += "<th scope='col'>nodules</th></tr></thead>\n<tbody>\n";
   for (const Submission& s : e.submissions) {
     const std::vector<Spread> spreads = localisation(s.matching.hits);
-    if (spreads.empty()) continue;
-    out +=
-        text("<h2>Where the marks lie", e.submissions.size() > 1 ? ": " + escaped(s.name) : "",
-             "</h2>\n<p class='soft'>Mark minus nodule, of ", s.matching.hits.size(),
-             s.matching.hits.size() == 1 ? " nodule" : " nodules",
-             " that were met, each with its most probable mark. x runs to the patient's left, y to the back, z to the "
-             "head. A mark further away than the nodule's radius is none of its own.</p>\n<div class='scroll'><table "
-             "class='numbers named'>\n<thead><tr><th scope='col'>mm</th>");
-    for (const Spread& spread : spreads) out += text("<th scope='col'>", spread.name, "</th>");
-    out += "</tr></thead>\n<tbody>\n<tr><th scope='row'>mean</th>";
-    for (const Spread& spread : spreads) out += text("<td>", fixed(spread.mean, 2), "</td>");
-    out += "</tr>\n<tr><th scope='row'>standard deviation</th>";
-    for (const Spread& spread : spreads)
-      out += text("<td>", std::isfinite(spread.deviation) ? fixed(spread.deviation, 2) : "\xE2\x80\x93", "</td>");
-    out += "</tr>\n</tbody></table></div>\n";
-    if (e.submissions.size() > 1) continue;
-    out += "<div class='grid curves'>\n";
-    for (const Spread& spread : spreads) {
-      if (spread.name == "diameter") continue;
+    out += text("<tr><th scope='row'>", escaped(s.name), "</th>");
+    for (const char* column : columns) {
+      const auto of = std::ranges::find(spreads, std::string(column), &Spread::name);
+      out +=
+          of == spreads.end()
+              ? "<td>\xE2\x80\x93</td>"
+              : text("<td>", fixed(of->mean, 2),
+                     std::isfinite(of->deviation) ? text("<small>\xC2\xB1 ", fixed(of->deviation, 2), "</small>") : "",
+                     "</td>");
+    }
+    out += text("<td>", s.matching.hits.size(), "</td></tr>\n");
+  }
+  return out + "</tbody></table></div>\n";
+}
+
+std::string localisation_section(const Evaluation& e) {
+  std::string out =
+      "<h2>Where the marks lie</h2>\n<p class='soft'>Mark minus nodule, mean and standard deviation over the nodules "
+      "that "
+      "were met, each with its most probable mark. x runs to the patient's left, y to the back, z to the head. A mark "
+      "further away than the nodule's radius has not met it.</p>\n" +
+      localisation_table(e);
+  if (e.submissions.size() > 1 || e.submissions[0].matching.hits.empty()) return out;
+  const std::vector<Hit>& hits = e.submissions[0].matching.hits;
+  out += "<div class='grid curves'>\n";
+  for (const Spread& spread : localisation(hits))
+    if (spread.name != "diameter")
       out += text("<figure><figcaption><strong>", spread.name == "distance" ? "Distance" : "Error in " + spread.name,
                   "</strong></figcaption>\n", svg_histogram({spread.name, "mm", spread.errors}), "</figure>\n");
-    }
-    Values truth{"annotated", "mm", {}}, marked{"marked", "mm", {}};
-    for (const Hit& hit : s.matching.hits)
-      if (hit.mark.diameter_mm >= 0 && hit.nodule.diameter_mm >= 0)
-        truth.values.push_back(hit.nodule.diameter_mm), marked.values.push_back(hit.mark.diameter_mm);
-    if (!truth.values.empty())
-      out += text("<figure><figcaption><strong>Diameter</strong><span>dotted: equal</span></figcaption>\n",
-                  svg_scatter(truth, marked), "</figure>\n");
-    out += "</div>\n";
-  }
-  return out;
+  Values truth{"annotated", "mm", {}}, marked{"marked", "mm", {}};
+  for (const Hit& hit : hits)
+    if (hit.mark.diameter_mm >= 0 && hit.nodule.diameter_mm >= 0)
+      truth.values.push_back(hit.nodule.diameter_mm), marked.values.push_back(hit.mark.diameter_mm);
+  if (!truth.values.empty())
+    out += text("<figure><figcaption><strong>Diameter</strong><span>dotted: equal</span></figcaption>\n",
+                svg_scatter(truth, marked), "</figure>\n");
+  return out + "</div>\n";
 }
 
 std::string mask_table(const Evaluation& e) {

@@ -59,7 +59,7 @@ figcaption{margin:.35rem 0;overflow-wrap:anywhere}
 .legend span{white-space:nowrap;margin-right:1.2rem}
 .legend i{display:inline-block;width:.9rem;height:.9rem;margin-right:.4rem;vertical-align:-.1rem;border-radius:3px;
 background:#222;border:3px solid}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;margin:.6rem 0}
 table{border-collapse:collapse;width:100%;font-size:.93rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding-bottom:.4rem}
 td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid)}

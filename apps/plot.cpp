@@ -35,7 +35,7 @@ std::string Plot::axes() const {
   }
   svg += text("<path class='frame' d='M", px(left), " ", px(size.top()), "V", px(bottom), "H", px(right), "'/>\n");
   if (!size.y_label.empty()) svg += text("<text x='", px(left - 6), "' y='14'>", escaped(size.y_label), "</text>\n");
-  return svg + text("<text x='", px(right), "' y='", px(size.height - 6), "' text-anchor='end'>", escaped(size.x_label),
+  return svg + text("<text x='", px(right), "' y='", px(bottom + 34), "' text-anchor='end'>", escaped(size.x_label),
                     "</text>\n</g>\n");
 }
 

@@ -14,8 +14,9 @@ namespace acinus {
 struct PlotSize {
   std::string x_label = {}, y_label = {};
   double width = 420, height = 196;  // of the picture, in units of SVG; the page scales it
+  double below = 0;                  // room at the foot, for a legend
   double top() const { return y_label.empty() ? 12 : 26; }
-  double bottom() const { return height - 40; }
+  double bottom() const { return height - below - 40; }
   double right() const { return width - 8; }
 };
 
