@@ -48,7 +48,7 @@ std::string command_line(int argc, char** argv) {
 void show(const Evaluation& e, const Common& common) {
   for (const std::string& note : e.notes) std::printf("note: %s\n", note.c_str());
   std::printf("%s%s\n%s", e.notes.empty() ? "" : "\n", counts_text(e).c_str(), froc_text(e).c_str());
-  for (const std::string& part : {localisation_text(e), masks_text(e)})
+  for (const std::string& part : {difference_text(e), localisation_text(e), masks_text(e)})
     if (!part.empty()) std::printf("\n%s", part.c_str());
 
   const std::string out = common.out.empty() ? fresh_folder("evaluation") : common.out;

@@ -93,6 +93,19 @@ std::string froc_text(const Evaluation& e) {
   return out;
 }
 
+std::string difference_text(const Evaluation& e) {
+  std::string out;
+  for (size_t i = 1; i < e.submissions.size(); i++) {
+    const Estimate d = cpm_difference(e.submissions[i].froc, e.submissions[0].froc, e.options.confidence);
+    out += text(e.submissions[i].name, " minus ", e.submissions[0].name, ": CPM ", fixed(d.value, 3));
+    if (std::isfinite(d.low))
+      out += text(" (", number(100 * e.options.confidence, 3), " %: ", fixed(d.low, 3), " to ", fixed(d.high, 3),
+                  d.low <= 0 && d.high >= 0 ? "; may be chance)" : ")");
+    out += "\n";
+  }
+  return out;
+}
+
 std::string localisation_text(const Evaluation& e) {
   std::string out;
   for (const Submission& s : e.submissions) {

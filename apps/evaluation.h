@@ -50,6 +50,7 @@ std::vector<Spread> localisation(const std::vector<Hit>& hits);  // without what
 
 std::string counts_text(const Evaluation& e);        // scans, nodules, and what became of each submission's marks
 std::string froc_text(const Evaluation& e);          // sensitivities and CPM
+std::string difference_text(const Evaluation& e);    // CPMs minus that of the first submission; "" of one alone
 std::string localisation_text(const Evaluation& e);  // "" where no nodule was met
 std::string masks_text(const Evaluation& e);         // a line a scan, and the means
 std::string froc_csv(const Evaluation& e);   // submission,false_positives_per_scan,sensitivity,low,high,threshold

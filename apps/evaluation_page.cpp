@@ -6,6 +6,7 @@
 #include "apps/evaluation.h"
 #include "apps/page.h"
 #include "tensor/check.h"
+#include "tensor/file.h"
 
 namespace acinus {
 namespace {
@@ -77,7 +78,11 @@ std::string froc_section(const Evaluation& e) {
     }
     out += "<td></td></tr>\n";
   }
-  return out + "</tbody></table></div>\n";
+  out += "</tbody></table></div>\n";
+  const std::string differences = difference_text(e);
+  for (std::string_view rest = differences; !rest.empty();)
+    out += text("<p>", escaped(std::string(next_line(rest))), "</p>\n");
+  return out;
 }
 
 std::string localisation_table(const Evaluation& e) {

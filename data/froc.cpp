@@ -120,7 +120,18 @@ Froc froc(const Matching& matching, const FrocOptions& options) {
   result.cpm.value = mean_at_rates(value);
   collect(mean_at_rates);
   set_interval(result.cpm, values, options.confidence);
+  result.drawn = values;
   return result;
+}
+
+Estimate cpm_difference(const Froc& a, const Froc& b, double confidence) {
+  check(a.drawn.size() == b.drawn.size(), "cpm_difference: ", a.drawn.size(), " and ", b.drawn.size(),
+        " resamples; both must be of the same scans and options");
+  std::vector<double> differences(a.drawn.size());
+  std::ranges::transform(a.drawn, b.drawn, differences.begin(), std::minus<>());
+  Estimate difference{a.cpm.value - b.cpm.value};
+  set_interval(difference, differences, confidence);
+  return difference;
 }
 
 }  // namespace acinus

@@ -43,12 +43,17 @@ struct FrocPoint {
 struct Froc {
   std::vector<FrocPoint> curve;  // from 1/8 to 8 false positives a scan, sixteen steps to each doubling
   Estimate cpm;
-  int64_t resamples = 0;  // those that held a nodule
+  int64_t resamples = 0;      // those that held a nodule
+  std::vector<double> drawn;  // their CPMs
 
   const FrocPoint& at(size_t rate) const { return curve[16 * rate]; }  // at kFrocRates[rate]
 };
 
 // Throws Error where there is no nodule: then no sensitivity is defined.
 Froc froc(const Matching& matching, const FrocOptions& options = {});
+
+// a's CPM minus b's, of the same scans with the same options. Both saw the same resamples, so what makes all scans of
+// one harder than those of another cancels out: the interval is narrower than those of a and b let expect.
+Estimate cpm_difference(const Froc& a, const Froc& b, double confidence = 0.95);
 
 }  // namespace acinus

@@ -218,6 +218,16 @@ TEST_CASE("froc: intervals by drawing scans, the same with any number of threads
   };
   CHECK(all(1, 1) == all(3, 1));
   CHECK(all(1, 1) != all(1, 2));
+  // The same marks and one nodule more: the difference is one nodule in forty, drawn 0 to 3 or 4 times.
+  std::vector<Candidate> more = marks;
+  more.push_back(mark("1", 0, 0.9));
+  const Froc a = froc(match_marks(truth, more)), b = froc(match_marks(truth, marks));
+  const Estimate d = cpm_difference(a, b);
+  CHECK(d.value == Approx(1.0 / 40));
+  CHECK(d.low == 0);
+  CHECK(d.high == Approx(3.5 / 40).margin(0.5 / 40 + 1e-9));
+  CHECK(cpm_difference(b, b).high == 0);
+  CHECK_THAT(error_of([&] { cpm_difference(a, froc(match_marks(truth, marks), {10})); }), Catch::Contains("resamples"));
   // Resamples without a nodule are left out.
   Truth rare{{"a", "b", "c"}, {nodule("a", 0, 10)}, {}};
   const Froc one = froc(match_marks(rare, {mark("a", 0, 1)}));
