@@ -183,6 +183,7 @@ void judge_predictions(int argc, char** argv, const std::string& command) {
     Progress progress("masks", int64_t(judged.size()));
     for (const Source* source : judged) {
       e.masks.push_back(judge_mask(*source, mask_of(predictions, source->id), cache));
+      for (const std::string& warning : e.masks.back().warnings) e.notes.push_back(source->id + ": " + warning);
       progress.update(int64_t(e.masks.size()));
       quit_if_stopped();
     }

@@ -66,9 +66,8 @@ std::string counts_text(const Evaluation& e) {
   for (const Submission& s : e.submissions) {
     const Matching& m = s.matching;
     out += text(s.name, ": ", count(m.marks, "mark"), "; ", count(m.found, "nodule"), " found (TP), ", m.missed(),
-                " missed (FN), ", count(m.false_positives, "false positive"), " (FP), ", m.ignored,
-                " ignored on excluded findings, ", m.doubles, " more than one on a nodule",
-                m.beyond > 0 ? text("; ", m.beyond, " beyond 100 a scan do not count") : "", "\n");
+                " missed (FN), ", count(m.false_positives, "false positive"), " (FP)\n  not counted: ", m.ignored,
+                " on excluded findings, ", m.doubles, " more than one on a nodule, ", m.beyond, " beyond 100 a scan\n");
   }
   return out;
 }

@@ -26,6 +26,7 @@ struct MaskResult {
   std::string id;
   bool has_nodule = false, has_mask = false;   // without a mask nothing below is known
   double dice = 0, iou = 0, hausdorff_mm = 0;  // the last at 95 %; infinity where one of the two masks is empty
+  std::vector<std::string> warnings = {};      // about the scan, such as a nodule that lies outside it
 };
 
 struct Evaluation {

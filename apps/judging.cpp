@@ -92,9 +92,10 @@ std::string mask_of(const std::string& predictions, const std::string& uid) {
 
 MaskResult judge_mask(const Source& source, const std::string& mask, const CacheOptions& cache) {
   MaskResult result{source.id};
-  const Scan scan = cached_scan(source, /*pairs=*/false, cache).scan;
-  const Volume<uint8_t> truth = scan.mask();
-  result.has_nodule = scan.foreground > 0;
+  const CachedScan cached = cached_scan(source, /*pairs=*/false, cache);
+  const Volume<uint8_t> truth = cached.scan.mask();
+  result.has_nodule = cached.scan.foreground > 0;
+  result.warnings = cached.warnings;
   if (mask.empty()) return result;
   Volume<uint8_t> predicted = read_mask(mask, {});
   if (!same_place(predicted.grid, truth.grid))

@@ -261,4 +261,9 @@ TEST_CASE("evaluation: a mask against the data's own") {
   mask.grid.origin[0] += 1;
   CHECK_THAT(error_of(judged), Catch::Contains("a_mask.mhd: does not lie on the grid of its scan"));
   CHECK(mask_of(folder.path.string(), "b") == "");
+  const Source beyond{"a", "a", "", folder / "a.mhd", "", {{"a", grid.to_world({12, 10, 40}), 8}}};
+  r = judge_mask(beyond, "", cache);
+  CHECK_FALSE(r.has_nodule);
+  REQUIRE(r.warnings.size() == 1);
+  CHECK_THAT(r.warnings[0], Catch::Contains("outside"));
 }
