@@ -26,7 +26,7 @@ struct Common {
   void add_settings(Settings& s) {
     s.add("out", out, "folder for the results; empty: evaluation, or evaluation-2, ...");
     s.add("ignore_unknown", ignore_unknown, "marks of scans that are not known are left out");
-    s.add("resamples", resamples, "sets of scans drawn for the intervals; 0: none").between(0, 1e6);
+    s.add("resamples", resamples, "sets of scans drawn for the intervals; 0: none").between(0, 1e5);
     s.add("confidence", confidence, "share of them that an interval holds").between(0.01, 0.9999);
     s.add("seed", seed, "of what is drawn");
     s.add("threads", threads, "0: all cores").between(0, 1024);

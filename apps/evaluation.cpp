@@ -146,10 +146,11 @@ std::string masks_text(const Evaluation& e) {
 
 std::string froc_csv(const Evaluation& e) {
   std::string out = "submission,false_positives_per_scan,sensitivity,low,high,threshold\n";
+  const auto end = [](double value) { return std::isnan(value) ? "" : shortest(value); };  // of an interval
   for (const Submission& s : e.submissions)
     for (const FrocPoint& p : s.froc.curve)
-      out += csv_line({s.name, shortest(p.rate), shortest(p.sensitivity.value), shortest(p.sensitivity.low),
-                       shortest(p.sensitivity.high), shortest(p.threshold)});
+      out += csv_line({s.name, shortest(p.rate), shortest(p.sensitivity.value), end(p.sensitivity.low),
+                       end(p.sensitivity.high), shortest(p.threshold)});
   return out;
 }
 
