@@ -1,4 +1,4 @@
-# make            the library and the programs (./train, ./predict, ./prepare, ./doctor, ./phantom); says first what it found
+# make            the library and the programs (./train, ./predict, ./evaluate, ./prepare, ./doctor, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
 #                 ONLY="ops:*" some of the unit tests, by name or tag (Catch2)
 # make bench      times it, beside PyTorch where PYTHON=python3 has it; README=1 writes the table into README.md
@@ -17,7 +17,7 @@
 
 BUILD     ?= $(if $(filter 1,$(EMULATE)),build/emulate,build)
 PREFIX    ?= /usr/local
-PROGRAMS  := train predict prepare doctor phantom
+PROGRAMS  := train predict evaluate prepare doctor phantom
 CHECKS    := check_reference check_metaimage
 BENCHES   := step conv read gpu
 # Cases of the same kind that lie beside the project on some machines; tested where they are there.
@@ -85,7 +85,7 @@ endif
 # -O3 without -ffast-math: that would change sigmoid and Dice near 0 and switch off the checks for NaN.
 OPT ?= -O3
 # These read and write text, or only call the others: at -O3 they would compile a good deal longer for nothing.
-LIGHT  := $(wildcard apps/*.cpp tests/*.cpp nn/*.cpp) $(addprefix data/,csv.cpp npy.cpp png.cpp metaimage.cpp image.cpp nifti.cpp volume.cpp zlib_stream.cpp) tensor/safetensors.cpp tensor/profile.cpp
+LIGHT  := $(wildcard apps/*.cpp tests/*.cpp nn/*.cpp) $(addprefix data/,csv.cpp candidates_csv.cpp npy.cpp png.cpp metaimage.cpp image.cpp nifti.cpp volume.cpp zlib_stream.cpp) tensor/safetensors.cpp tensor/profile.cpp
 LIGHT_OPT ?= $(patsubst -O3,-O1,$(OPT))
 OPT_OF  = $(if $(filter $(LIGHT),$<),$(LIGHT_OPT),$(OPT))
 

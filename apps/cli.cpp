@@ -32,6 +32,8 @@ std::string printed(const Settings::Value& value) {
           return *v ? "true" : "false";
         else if constexpr (std::is_same_v<T, std::string>)
           return *v;
+        else if constexpr (std::is_same_v<T, std::vector<std::string>>)
+          return v->empty() ? "" : text(v->front(), v->size() > 1 ? " ..." : "");
         else if constexpr (std::is_same_v<T, double>)
           return shortest(*v);
         else
@@ -42,7 +44,7 @@ std::string printed(const Settings::Value& value) {
 
 // What --help says a setting takes: "nearest|bilinear", "INT".
 std::string type_of(const Settings::Field& field) {
-  constexpr const char* names[] = {"INT", "NUMBER", "TEXT", "true|false"};
+  constexpr const char* names[] = {"INT", "NUMBER", "TEXT", "true|false", "TEXT ..."};
   std::string choices;
   for (const std::string& choice : field.choices) choices += (choices.empty() ? "" : "|") + choice;
   return choices.empty() ? names[field.value.index()] : choices;
@@ -50,6 +52,9 @@ std::string type_of(const Settings::Field& field) {
 
 // --recompute is short for --recompute true.
 bool is_switch(const Settings::Field& field) { return std::holds_alternative<bool*>(field.value); }
+
+// Several words, which CLI11 hands over as one text with a line each.
+bool is_list(const Settings::Field& field) { return std::holds_alternative<std::vector<std::string>*>(field.value); }
 
 // Throws UsageError unless the text given is a value that the setting may have.
 void set_from_text(const Settings::Field& field, const std::string& given) {
@@ -63,6 +68,9 @@ void set_from_text(const Settings::Field& field, const std::string& given) {
           if (!field.choices.empty() && std::ranges::count(field.choices, given) == 0)
             refuse("is one of ", type_of(field));
           *v = given;
+        } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
+          v->clear();
+          for (std::string_view rest = given; !rest.empty();) v->emplace_back(next_line(rest));
         } else if constexpr (std::is_same_v<T, bool>) {
           if (given != "true" && given != "false") refuse("is true or false");
           *v = given == "true";
@@ -182,6 +190,10 @@ void Settings::add_argument(const std::string& name, std::string& value, const s
   add(name, value, help).is_argument = true;
 }
 
+void Settings::add_arguments(const std::string& name, std::vector<std::string>& values, const std::string& help) {
+  add(name, values, help).is_argument = true;
+}
+
 Settings::Field* Settings::find(const std::string& name) {
   for (Field& field : fields_)
     if (field.name == name) return &field;
@@ -222,6 +234,7 @@ bool Settings::parse(int argc, char** argv) {
       option->type_name(type_of(field) + (value.empty() ? "" : " [" + value + "]"));
     if (is_switch(field)) option->expected(0, 1);
     option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // the last one counts, as in most programs
+    if (is_list(field)) option->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args()->join('\n');
   }
   std::vector<std::string> words;  // --set NAME=VALUE as --NAME VALUE
   for (int i = 1; i < argc; i++) {

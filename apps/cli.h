@@ -49,7 +49,7 @@ void quit_if_stopped();  // Quit{128 + signal}, as shells count, if one was note
 // train.lr=1e-3 is the same as --train.lr 1e-3.
 class Settings {
  public:
-  using Value = std::variant<int64_t*, double*, std::string*, bool*>;
+  using Value = std::variant<int64_t*, double*, std::string*, bool*, std::vector<std::string>*>;
   using Named = std::vector<std::pair<std::string, std::string>>;  // names and values as text
   struct Field {
     std::string name;
@@ -71,6 +71,8 @@ class Settings {
   }
   // A value without a name: predict SCAN.
   void add_argument(const std::string& name, std::string& value, const std::string& help);
+  void add_arguments(const std::string& name, std::vector<std::string>& values,
+                     const std::string& help);  // one or more
   // Called once --config and the command line are known, before they are applied for good: may change defaults
   // according to the values (presets).
   void on_defaults(std::function<void()> change) { change_defaults_ = std::move(change); }

@@ -6,49 +6,21 @@
 #include <limits>
 #include <utility>
 
+#include "apps/plot.h"
 #include "tensor/check.h"
 
 namespace acinus {
 namespace {
 
-constexpr double kWidth = 420, kHeight = 196, kTop = 12, kBottom = 156, kRight = 412;  // of the picture; of the plot
 // More points than this are drawn as the smallest and the largest of several epochs: the page stays small.
 constexpr size_t kMostPoints = 250;
 constexpr size_t kMostDots = 40;  // up to so many have a dot each
 
-std::string px(double value) { return fixed(value, 1); }
+const PlotSize kFrame;
 
 std::string frame_with(const Curve& c, const std::string& label, const std::string& content) {
-  return text("<svg viewBox='0 0 ", kWidth, " ", kHeight, "' role='img' aria-label='", escaped(c.title + label), "'>\n",
-              content, "</svg>\n");
+  return svg_frame(kFrame, c.title + label, content);
 }
-
-// Where things are drawn.
-struct Plot {
-  Axis x, y;
-  double left = 0;  // where the axis of y stands: its labels need room
-
-  Plot(Axis x_axis, Axis y_axis) : x(std::move(x_axis)), y(std::move(y_axis)) {
-    size_t letters = 1;
-    for (double tick : y.ticks) letters = std::max(letters, number(tick, 6).size());
-    left = 14 + 7 * double(letters);
-  }
-  double x_of(double value) const { return left + (kRight - left) * std::clamp(x.at(value), 0.0, 1.0); }
-  double y_of(double value) const { return kBottom + (kTop - kBottom) * std::clamp(y.at(value), 0.0, 1.0); }
-
-  std::string axes() const {
-    std::string svg = "<g class='axes'>\n";
-    for (double tick : y.ticks)
-      svg += text("<path d='M", px(left), " ", px(y_of(tick)), "H", px(kRight), "'/><text x='", px(left - 6), "' y='",
-                  px(y_of(tick) + 4), "' text-anchor='end'>", number(tick, 6), "</text>\n");
-    for (double tick : x.ticks)
-      svg += text("<path d='M", px(x_of(tick)), " ", px(kBottom), "v4'/><text x='", px(x_of(tick)), "' y='",
-                  px(kBottom + 18), "' text-anchor='middle'>", number(tick, 6), "</text>\n");
-    return svg + text("<path class='frame' d='M", px(left), " ", px(kTop), "V", px(kBottom), "H", px(kRight), "'/>\n",
-                      "<text x='", px(kRight), "' y='", px(kHeight - 6), "' text-anchor='end'>epoch",
-                      y.logarithmic ? ", logarithmic scale" : "", "</text>\n</g>\n");
-  }
-};
 
 }  // namespace
 
@@ -142,8 +114,9 @@ std::string svg_curve(const Curve& c) {
     }
   if (!(low <= high)) {
     const char* why = n == 0 ? "no epoch yet" : "no finite value";
-    return frame_with(c, text(": ", why),
-                      text("<text class='none' x='", kWidth / 2, "' y='", kHeight / 2, "'>", why, "</text>\n"));
+    return frame_with(
+        c, text(": ", why),
+        text("<text class='none' x='", kFrame.width / 2, "' y='", kFrame.height / 2, "'>", why, "</text>\n"));
   }
   const bool logarithmic = c.decades && lowest_positive < high / 100;
   const Axis y_axis = logarithmic ? logarithmic_axis(lowest_positive, high)
@@ -152,8 +125,10 @@ std::string svg_curve(const Curve& c) {
                           : linear_axis(low, high, 5);
   // One epoch alone stands in the middle.
   const double half = c.x.front() < c.x.back() ? 0 : 0.5;
-  const Plot plot{linear_axis(c.x.front() - half, c.x.back() + half, 8, 1), y_axis};
-  const double left = plot.left;
+  const Plot plot{linear_axis(c.x.front() - half, c.x.back() + half, 8, 1),
+                  y_axis,
+                  {.x_label = logarithmic ? "epoch, logarithmic scale" : "epoch"}};
+  const double left = plot.left, right = kFrame.right(), top = kFrame.top(), bottom = kFrame.bottom();
   const auto x_of = [&](double x) { return plot.x_of(x); };
   const auto y_of = [&](double y) { return plot.y_of(y); };
   std::string svg = plot.axes();
@@ -174,7 +149,7 @@ std::string svg_curve(const Curve& c) {
       if (largest == n || c.y[i] > c.y[largest]) largest = i;
     }
     const double from = begin == 0 ? left : x_of(c.x[begin - 1] / 2 + c.x[begin] / 2),
-                 to = end == n ? kRight : x_of(c.x[end - 1] / 2 + c.x[end] / 2);
+                 to = end == n ? right : x_of(c.x[end - 1] / 2 + c.x[end] / 2);
     std::string value = number(c.y[begin]), circle;
     if (smallest < n) {
       const auto [first, second] = std::minmax(smallest, largest);
@@ -191,22 +166,22 @@ std::string svg_curve(const Curve& c) {
     }
     if (!all_finite) {
       const double x = x_of(c.x[begin]);
-      lost += text("<path class='lost' d='M", px(x - 3), " ", px(kBottom - 6), "l6 6m0 -6l-6 6'/>\n");
+      lost += text("<path class='lost' d='M", px(x - 3), " ", px(bottom - 6), "l6 6m0 -6l-6 6'/>\n");
       if (end - begin > 1) value += ", some not finite";
     }
     dots += text("<g class='at'><title>epoch ", number(c.x[begin], 9),
                  end - begin > 1 ? text(" to ", number(c.x[end - 1], 9)) : "", ": ", value, c.unit.empty() ? "" : " ",
-                 escaped(c.unit), "</title><path d='M", px(from), " ", px(kTop), "H", px(std::max(from, to)), "V",
-                 px(kBottom), "H", px(from), "z'/>", circle, "</g>\n");
+                 escaped(c.unit), "</title><path d='M", px(from), " ", px(top), "H", px(std::max(from, to)), "V",
+                 px(bottom), "H", px(from), "z'/>", circle, "</g>\n");
   }
   svg += text("<path class='line' d='", path, "'/>\n", lost);
   if (c.mark >= 0 && size_t(c.mark) < n) {
     const double x = x_of(c.x[size_t(c.mark)]), value = c.y[size_t(c.mark)];
-    svg += text("<path class='mark' d='M", px(x), " ", px(kTop), "V", px(kBottom), "'/>\n");
+    svg += text("<path class='mark' d='M", px(x), " ", px(top), "V", px(bottom), "'/>\n");
     if (c.mark_value && drawable(value, logarithmic)) {
       svg += text("<circle class='mark' cx='", px(x), "' cy='", px(y_of(value)), "' r='4.5'/><text class='mark' x='",
-                  px(x > kWidth / 2 ? x - 7 : x + 7), "' y='", px(kBottom - 9), "' text-anchor='",
-                  x > kWidth / 2 ? "end" : "start", "'>best: ", fixed(value, 4), " in epoch ",
+                  px(x > kFrame.width / 2 ? x - 7 : x + 7), "' y='", px(bottom - 9), "' text-anchor='",
+                  x > kFrame.width / 2 ? "end" : "start", "'>best: ", fixed(value, 4), " in epoch ",
                   number(c.x[size_t(c.mark)], 9), "</text>\n");
     }
   }

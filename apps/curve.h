@@ -26,6 +26,7 @@ struct Axis {
   double low = 0, high = 1;  // low < high
   bool logarithmic = false;
   std::vector<double> ticks = {};
+  std::vector<std::string> names = {};  // of the ticks, where they are not their numbers
 
   double at(double value) const;
 };

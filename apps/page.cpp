@@ -13,9 +13,9 @@ namespace {
 // Colours are named once, for light and for dark; print is light. Greys have a contrast of 4.5:1 or more.
 constexpr const char* kStyle = R"(
 :root{color-scheme:light dark;--page:#fff;--ink:#1b2631;--soft:#5a6673;--line:#d9dfe5;--grid:#e8ecf0;--fill:#f5f7f9;
---curve:#1c5f9f;--mark:#a8480c;--good:#23764a;--warn-fill:#fdf5e6;--warn-line:#d9a441}
+--curve:#1c5f9f;--mark:#a8480c;--good:#23764a;--fourth:#8a3c8f;--warn-fill:#fdf5e6;--warn-line:#d9a441}
 @media screen and (prefers-color-scheme:dark){:root{--page:#13181e;--ink:#dce3ea;--soft:#98a4b1;--line:#303943;
---grid:#252d36;--fill:#1b2229;--curve:#6cb2ee;--mark:#f0a05c;--good:#6cc79a;--warn-fill:#2a2417;--warn-line:#8f6d2a}}
+--grid:#252d36;--fill:#1b2229;--curve:#6cb2ee;--mark:#f0a05c;--good:#6cc79a;--fourth:#d58fd9;--warn-fill:#2a2417;--warn-line:#8f6d2a}}
 *{box-sizing:border-box}
 body{margin:0 auto;padding:2.5rem 1.25rem 4rem;max-width:68rem;background:var(--page);color:var(--ink);
 font:1rem/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
@@ -36,6 +36,7 @@ border-left:4px solid var(--warn-line);border-radius:0 6px 6px 0}
 .findings li{padding:.15rem 0 .15rem 1.6rem;text-indent:-1.6rem;overflow-wrap:anywhere}
 .findings li::before{content:"\26A0\FE0E";display:inline-block;width:1.6rem;text-indent:0;color:var(--mark)}
 .grid{display:grid;gap:1.4rem 2.5rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
+.froc{max-width:40rem}
 .pictures{display:flex;flex-wrap:wrap;gap:1rem 1.5rem}
 figure{margin:0;max-width:100%;break-inside:avoid}
 .curves figcaption{display:flex;justify-content:space-between;gap:1rem;font-variant-numeric:tabular-nums}
@@ -43,7 +44,11 @@ figure{margin:0;max-width:100%;break-inside:avoid}
 svg{display:block;width:100%;height:auto;overflow:visible;font-size:12px;fill:var(--soft)}
 svg path{fill:none;stroke:var(--grid)}svg .frame{stroke:var(--soft)}
 svg .none{text-anchor:middle}
-svg .line{stroke:var(--curve);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+svg .line{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+.s0{--series:var(--curve)}.s1{--series:var(--mark)}.s2{--series:var(--good)}.s3{--series:var(--fourth)}
+.s4{--series:var(--soft)}
+svg .line{stroke:var(--series,var(--curve))}svg .band{fill:var(--series);fill-opacity:.16;stroke:none}
+svg .dot{fill:var(--series)}svg .bars path{fill:var(--curve);stroke:none}
 svg .lost{stroke:var(--mark);stroke-width:1.5}
 svg circle{fill:var(--curve)}
 svg .at path{fill:transparent;stroke:none}svg .many circle{opacity:0}
@@ -56,7 +61,7 @@ figcaption{margin:.35rem 0;overflow-wrap:anywhere}
 .legend span{white-space:nowrap;margin-right:1.2rem}
 .legend i{display:inline-block;width:.9rem;height:.9rem;margin-right:.4rem;vertical-align:-.1rem;border-radius:3px;
 background:#222;border:3px solid}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;margin:.6rem 0}
 table{border-collapse:collapse;width:100%;font-size:.93rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding-bottom:.4rem}
 td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid)}
@@ -64,6 +69,7 @@ th{font-weight:500;color:var(--soft)}
 td,.patients th[scope=row]{overflow-wrap:anywhere}
 .facts th{width:38%}
 .numbers td,.numbers th,.right{text-align:right}
+.named th:first-child{text-align:left}small{display:block;color:var(--soft);white-space:nowrap}
 .patients th[scope=row]{color:var(--ink);font-weight:400}
 .bar{width:34%;min-width:5rem;padding-right:0}
 .bar span{display:block;height:.7rem;margin-top:.4rem;background:var(--curve);border-radius:2px}

@@ -2,13 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <numbers>
 
 #include "data/components.h"
-#include "data/csv.h"
-#include "tensor/check.h"
-#include "tensor/file.h"
 
 namespace acinus {
 
@@ -59,30 +55,6 @@ std::vector<Candidate> find_candidates(const Volume<float>& probability, const s
   std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.probability > b.probability; });
   if (int64_t(found.size()) > options.most) found.resize(size_t(options.most));
   return found;
-}
-
-void write_candidates(const std::string& path, const std::vector<Candidate>& candidates) {
-  std::string content = csv_line({"seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "probability"});
-  const auto mm = [](double value) {  // a micrometre is more than enough
-    char out[400];
-    std::snprintf(out, sizeof out, "%.3f", value);
-    return std::string(out);
-  };
-  for (const Candidate& c : candidates)
-    content += csv_line(
-        {c.seriesuid, mm(c.centre[0]), mm(c.centre[1]), mm(c.centre[2]), mm(c.diameter_mm), shortest(c.probability)});
-  write_file(path, content);
-}
-
-std::vector<Candidate> read_candidates(const std::string& path) {
-  const CsvTable table = read_csv(path);
-  std::vector<Candidate> candidates;
-  for (size_t i = 0; i < table.rows.size(); i++)
-    candidates.push_back({table.text(i, "seriesuid"),
-                          {table.number(i, "coordX"), table.number(i, "coordY"), table.number(i, "coordZ")},
-                          table.number(i, "diameter_mm"),
-                          table.number(i, "probability")});
-  return candidates;
 }
 
 }  // namespace acinus

@@ -29,9 +29,16 @@ struct CandidateOptions {
 std::vector<Candidate> find_candidates(const Volume<float>& probability, const std::string& seriesuid,
                                        const CandidateOptions& options);
 
+// ---- tables of them (data/candidates_csv.cpp)
+
 // nodules.csv: seriesuid,coordX,coordY,coordZ,diameter_mm,probability
 void write_candidates(const std::string& path, const std::vector<Candidate>& candidates);
-// Any such list: data/candidates_csv.cpp.
-std::vector<Candidate> read_candidates(const std::string& path);
+// Such a table, or a submission to LUNA16 or Tianchi: seriesuid,coordX,coordY,coordZ,probability, with or without a
+// line of names; with one, the columns may stand in any order, and others are passed over. A probability may be any
+// number. The diameter is -1 where there is none. `lines`: where in the file each stands.
+std::vector<Candidate> read_candidates(const std::string& path, std::vector<int64_t>* lines = nullptr);
+// What LUNA16 and Tianchi take: by scan, the most probable first, and of each scan no more than LUNA16's evaluation
+// counts (data/matching.h), so that the file is worth as much as the candidates are.
+void write_submission(const std::string& path, std::vector<Candidate> candidates, int64_t most = 100);
 
 }  // namespace acinus

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "tensor/check.h"
 #include "tensor/file.h"
@@ -76,9 +77,18 @@ char separator_of(std::string_view text) {
   return tab ? '\t' : ',';
 }
 
-}  // namespace
+bool is_number(const std::string& field) {
+  double value;
+  return parse(field, value);
+}
 
-CsvTable read_csv(const std::string& path) {
+bool is_header(const std::vector<std::string>& row, const std::vector<std::string>& names) {
+  const auto is_name = [&](const std::string& field) { return std::ranges::count(names, field) > 0; };
+  return std::ranges::any_of(row, is_name) || (names.size() > 1 && std::ranges::none_of(row, is_number));
+}
+
+// `names`: the columns of a file without a header; {}: it must have one.
+CsvTable read_table(const std::string& path, const std::vector<std::string>& names) {
   const std::string content = read_file(path, kFileLimit);
   CsvText text{path, content, ','};
   if (text.rest.starts_with(kByteOrderMark)) text.rest.remove_prefix(kByteOrderMark.size());
@@ -89,6 +99,12 @@ CsvTable read_csv(const std::string& path) {
     const int64_t line = text.line;
     std::vector<std::string> row = text.row();
     if (row.size() == 1 && row[0].empty()) continue;
+    if (table.names.empty() && !names.empty() && !is_header(row, names)) {
+      if (row.size() != names.size())
+        fail(path, ":", line, ": ", row.size(), " fields and no names of columns; without them each line must be ",
+             trimmed(csv_line(names)));
+      table.names = names;
+    }
     if (table.names.empty()) {
       for (const std::string& name : row)
         if (std::ranges::count(row, name) > 1) fail(path, ":", line, ": two columns are called '", shown(name), "'");
@@ -103,6 +119,12 @@ CsvTable read_csv(const std::string& path) {
   if (table.names.empty()) fail(path, ": is empty; a line of column names is wanted");
   return table;
 }
+
+}  // namespace
+
+CsvTable read_csv(const std::string& path) { return read_table(path, {}); }
+
+CsvTable read_csv(const std::string& path, const std::vector<std::string>& names) { return read_table(path, names); }
 
 size_t CsvTable::column(const std::string& name) const {
   const auto found = std::ranges::find(names, name);
@@ -138,7 +160,7 @@ std::string csv_line(const std::vector<std::string>& fields) {
 }
 
 std::vector<Annotation> read_annotations(const std::string& path) {
-  const CsvTable table = read_csv(path);
+  const CsvTable table = read_csv(path, {"seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"});
   std::vector<Annotation> annotations;
   for (size_t row = 0; row < table.rows.size(); row++)
     annotations.push_back({table.text(row, "seriesuid"),
@@ -153,6 +175,19 @@ void write_annotations(const std::string& path, const std::vector<Annotation>& a
     content += csv_line(
         {a.seriesuid, shortest(a.centre[0]), shortest(a.centre[1]), shortest(a.centre[2]), shortest(a.diameter_mm)});
   write_file(path, content);
+}
+
+std::vector<std::string> read_seriesuids(const std::string& path) {
+  const CsvTable table = read_csv(path, {"seriesuid"});
+  std::vector<std::string> uids;
+  std::map<std::string, int64_t> line_of;
+  for (size_t row = 0; row < table.rows.size(); row++) {
+    const std::string& uid = table.text(row, "seriesuid");
+    const auto [it, is_new] = line_of.emplace(uid, table.lines[row]);
+    if (!is_new) fail(path, ":", table.lines[row], ": ", shown(uid), " is there twice, first in line ", it->second);
+    uids.push_back(uid);
+  }
+  return uids;
 }
 
 }  // namespace acinus

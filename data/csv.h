@@ -2,6 +2,7 @@
 //
 //   const CsvTable table = read_csv("metrics.csv");
 //   double dice = table.number(/* row */ 3, "val_dice");
+//   read_csv("seriesuids.csv", {"seriesuid"});                      without a line of names these are the columns
 //
 // Read strictly, RFC 4180 being the rule: a row with too few or too many fields, a name that is missing, a number
 // that is none ("12mm", "nan", "") is an Error "FILE:LINE: what is wrong". Lines may end in CRLF, the file may
@@ -27,6 +28,9 @@ struct CsvTable {
 };
 
 CsvTable read_csv(const std::string& path);
+// The same of a file that may begin with a row at once; its columns are then these. The first line is one of names if a
+// field of it is one of these, or if no field is a number.
+CsvTable read_csv(const std::string& path, const std::vector<std::string>& names);
 // The fields as one line, quoted where they have to be: {"a", "b,c"} -> a,"b,c" and a line end.
 std::string csv_line(const std::vector<std::string>& fields);
 
@@ -37,7 +41,12 @@ struct Annotation {
   double diameter_mm = 0;  // -1 in annotations_excluded.csv: unknown
   bool operator==(const Annotation&) const = default;
 };
-std::vector<Annotation> read_annotations(const std::string& path);  // other columns are passed over
+// With or without a line of names; other columns are passed over.
+std::vector<Annotation> read_annotations(const std::string& path);
 void write_annotations(const std::string& path, const std::vector<Annotation>& annotations);
+
+// LUNA16's seriesuids.csv, a scan a line; also the column of that name of another table. One that is there twice is an
+// Error.
+std::vector<std::string> read_seriesuids(const std::string& path);
 
 }  // namespace acinus

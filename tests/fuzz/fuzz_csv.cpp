@@ -1,4 +1,5 @@
 // The reader of tables.
+#include "data/candidates.h"
 #include "data/csv.h"
 #include "tensor/file.h"
 #include "tests/fuzz/fuzz.h"
@@ -16,6 +17,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     const std::string copy = fuzz_file("copy.csv", content.data(), content.size());
     const CsvTable again = must_work("written and read again", [&] { return read_csv(copy); });
     must_hold(again.names == table.names && again.rows == table.rows, "the same table");
+    const auto attempt = [](auto read) {  // what one refuses another may take
+      try {
+        read();
+      } catch (const Error&) {
+      }
+    };
+    attempt([&] { read_candidates(path); });
+    attempt([&] { read_seriesuids(path); });
     read_annotations(path);
   });
 }
