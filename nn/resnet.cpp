@@ -22,15 +22,15 @@ ResNet::Block::Block(int64_t in, int64_t out, const ResNetOptions& o, Random& ra
   child("norm2", norm2);
   if (in == out) return;
   shortcut = std::make_unique<Conv2d>(in, out, convolution(1, 2, o), random);
-  shortcut_norm = std::make_unique<Norm>(o.norm, out, o.norm_groups);
+  norm3 = std::make_unique<Norm>(o.norm, out, o.norm_groups);
   child("shortcut", *shortcut);
-  child("shortcut_norm", *shortcut_norm);
+  child("norm3", *norm3);
 }
 
 Tensor ResNet::Block::operator()(const Tensor& x) {
   Scope scope(name());
   const Tensor y = norm2(conv2(norm1(conv1(x), /*relu=*/true)));
-  return relu(add(y, shortcut ? (*shortcut_norm)((*shortcut)(x)) : x));
+  return relu(add(y, shortcut ? (*norm3)((*shortcut)(x)) : x));
 }
 
 void check_options(const ResNetOptions& o) {
