@@ -41,6 +41,7 @@ void set_classifier_recipe(Config& c) {
   c.train.epochs = 10, c.train.steps = 40, c.train.batch = 64, c.train.lr = 3e-3;
   c.augment.rotate.probability = 0.5;
   if (c.preset != "gpu") return;
+  c.machine.precision = "fp32";
   c.classify.width = 32, c.classify.blocks = 2;
   c.train.epochs = 20, c.train.steps = 250, c.train.batch = 256, c.train.validate_every = 1;
 }
@@ -264,6 +265,7 @@ void check_config(const Config& c) {
   need(!classifies || !c.segmenter.empty(), "--task classify needs --segmenter RUN/best.safetensors");
   need(classifies || c.segmenter.empty(), "--segmenter is for --task classify");
   need(!classifies || c.train.steps > 0, "--train.steps 0 is for --task segment");
+  need(!classifies || c.machine.precision != "bf16", "--precision bf16 is for --task segment");
   need(!classifies || c.seed_bug == "none", "--seed_bug is for --task segment");
   std::error_code ignored;
   need(c.resume.empty() || std::filesystem::equivalent(c.out, c.resume, ignored),

@@ -18,6 +18,9 @@ namespace acinus {
 
 namespace {
 
+// Without nodules or without others among the candidates there is none.
+std::string shown_auc(double auc) { return std::isfinite(auc) ? fixed(auc, 4) : "-     "; }
+
 long long whole(int64_t n) { return static_cast<long long>(n); }  // for printf
 
 struct Row {  // of metrics.csv
@@ -136,7 +139,6 @@ Run::Run(Config& config, Settings& settings, std::string command)
       program_(command_.substr(0, command_.find(' '))),
       device_(config.machine.use()),
       sampling_(crop_sampling_options(config)) {
-  if (c_.machine.activations() != DType::f32) c_.machine.precision = "fp32";  // what there is to gain is little
   const bool resumes = !c_.resume.empty();
   if (!resumes) check_segmenter(load_unet(c_.segmenter).metadata);
   data_ = load_data(c_, folder_);
@@ -373,9 +375,9 @@ void Run::end_epoch() {
   save();
   write_file(c_.out + "/metrics.csv", to_csv(at_.rows));
   report(text("running: epoch ", row.epoch, " of ", c_.train.epochs));
-  std::printf("epoch %3lld/%lld | loss %7.4f | val loss %7.4f | val AUC %.4f%s | lr %.1e | %s\n", whole(row.epoch),
-              whole(c_.train.epochs), row.loss, row.val_loss, row.val_auc, is_best ? " *" : "  ", row.lr,
-              minutes(seconds()).c_str());
+  std::printf("epoch %3lld/%lld | loss %7.4f | val loss %7.4f | val AUC %s%s | lr %.1e | %s\n", whole(row.epoch),
+              whole(c_.train.epochs), row.loss, row.val_loss, shown_auc(row.val_auc).c_str(), is_best ? " *" : "  ",
+              row.lr, minutes(seconds()).c_str());
   std::fflush(stdout);
 }
 
@@ -424,8 +426,8 @@ void Run::finish() {
     return std::count_if(all.begin(), all.end(), [](double p) { return p > 0.5; });
   };
   std::printf("\nheld-out patients: %zu candidates are nodules, %zu are none\n", nodules.size(), others.size());
-  std::printf("  AUC by the U-Net's own probability %.4f, by the classifier's %.4f\n", area_under_roc(nodules, others),
-              judged.auc);
+  std::printf("  AUC by the U-Net's own probability %s, by the classifier's %s\n",
+              shown_auc(area_under_roc(nodules, others)).c_str(), shown_auc(judged.auc).c_str());
   std::printf("  the classifier gives %td nodules and %td others a probability above 0.5\n\n", above(judged.nodules),
               above(judged.others));
   std::printf("in %s: best.safetensors  last.safetensors  metrics.csv  candidates.csv  report.html\n", c_.out.c_str());

@@ -52,6 +52,9 @@ TEST_CASE("resnet: names, shapes and parameters") {
   // Without norms a bias of each convolution instead.
   const ResNet plain({.in = 3, .width = 4, .stages = 2, .blocks = 1, .norm = NormKind::none}, 1);
   CHECK(plain.parameter_count() == (108 + 4) + (144 + 4 + 144 + 4) + (288 + 8 + 576 + 8 + 32 + 8) + (8 + 1));
+  // Two blocks a stage: the channels double where a stage begins.
+  const ResNet longer({.in = 1, .width = 2, .stages = 2, .blocks = 2, .norm = NormKind::none}, 1);
+  CHECK(longer.parameter_count() == 20 + 2 * (38 + 38) + (76 + 148 + 12) + (148 + 148) + 5);
 }
 
 TEST_CASE("resnet: any side goes in, one logit comes out, and nothing is left unwritten") {

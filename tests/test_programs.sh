@@ -259,6 +259,7 @@ expect "classify: without a U-Net" 2 "task classify needs --segmenter" "$train" 
 expect "classify: a U-Net for nothing" 2 "segmenter is for --task classify" "$train" --segmenter whole/best.safetensors
 expect "classify: a U-Net that is not there" 1 "none.safetensors" "$train" $second --segmenter none.safetensors --out c0
 expect "classify: a U-Net with other patients held out" 1 "with other patients held out" "$train" $second --seed 2 --out c0
+expect "classify: bf16" 2 "bf16 is for --task segment" "$train" $second --precision bf16 --out c0
 report "none of these left a run behind" "$(ls -d c0 2>/dev/null)"
 expect "a classifier" 0 "AUC by the U-Net's own probability" "$train" $second --out classifier --threads 1
 missing=
