@@ -275,6 +275,8 @@ expect "... and resumed" 0 "going on after step 6, in epoch 2" "$train" --resume
 compare "a classifier, stopped and resumed" classifier stopped3
 expect "a classifier for a U-Net, in predict" 1 "holds a classifier of candidates" "$predict" "$scan" --model classifier/best.safetensors --out p0
 expect "... in train" 1 "holds a classifier of candidates" "$train" $second --segmenter classifier/best.safetensors --out c0
+"$doctor" --run classifier >out
+report "doctor: a classifier's run" "$([ $? = 1 ] && grep -q "is the run of a classifier" out || cat out)"
 expect "classify: the state of a U-Net's training" 1 "is the state of a U-Net's training" \
   "$train" --resume whole --task classify --segmenter whole/best.safetensors
 expect "segment: the state of a classifier's training" 1 "is the state of a classifier's training" \
