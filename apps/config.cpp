@@ -37,6 +37,16 @@ void set_gpu_recipe(Config& c) {
   c.augment = AugmentOptions();
 }
 
+// --task classify: a network as small as that is done in a minute or two, and can do with larger batches.
+void set_classifier_recipe(Config& c) {
+  c.train.epochs = 10, c.train.steps = 40, c.train.batch = 64, c.train.lr = 3e-3;
+  c.augment.rotate.probability = 0.5;
+  if (c.preset != "gpu") return;
+  c.machine.precision = "fp32";
+  c.classify.width = 32, c.classify.blocks = 2;
+  c.train.epochs = 20, c.train.steps = 250, c.train.batch = 256, c.train.validate_every = 1;
+}
+
 // What --resume takes over: the settings that the run's last state was saved with.
 std::string saved_settings(const std::string& folder) {
   const std::string path = folder + "/last.safetensors";
@@ -132,9 +142,13 @@ void add_data_settings(Settings& s, Config& c) {
 }
 
 void add_settings(Settings& s, Config& c) {
+  s.add("task", c.task, "segment: a U-Net finds candidates; classify: a second network tells nodules from the others")
+      .one_of({"segment", "classify"});
+  s.add("segmenter", c.segmenter,
+        "for --task classify: the U-Net, RUN/best.safetensors, whose candidates it learns from");
   s.add("preset", c.preset, "gpu: for LUNA16 on a GPU; seed: the recipe of the original system, 512x512 pixels")
       .one_of({"laptop", "gpu", "seed"});
-  s.add("out", c.out, "folder for the run; empty: runs/<preset>");
+  s.add("out", c.out, "folder for the run; empty: runs/<preset>, of a classifier runs/<preset>-classifier");
   s.add("resume", c.resume, "the folder of a run that was stopped: goes on where it was last saved, with its settings");
   s.add("seed", c.seed, "the same seed on the same machine gives the same numbers");
   c.machine.add_settings(s);
@@ -193,6 +207,16 @@ void add_settings(Settings& s, Config& c) {
   s.add("train.validate_every", c.train.validate_every, "epochs").between(1, 1e6);
   s.add("train.loaders", c.train.loaders, "threads that draw batches; 0: one on the CPU, up to eight beside a GPU")
       .between(0, 256);
+  s.add("classify.width", c.classify.width, "channels of the classifier's first stage").between(1, 1024);
+  s.add("classify.stages", c.classify.stages, "the crop is halved between two").between(1, 6);
+  s.add("classify.blocks", c.classify.blocks, "residual blocks a stage").between(1, 16);
+  s.add("classify.size", c.classify.size, "side of a crop, pixels").between(4, 256);
+  s.add("classify.pixel_mm", c.classify.pixel_mm, "mm between its pixels").between(0.05, 100);
+  s.add("classify.planes", c.classify.planes, "planes of a crop").between(1, 64);
+  s.add("classify.plane_mm", c.classify.plane_mm, "mm between them").between(0.05, 100);
+  s.add("classify.shift_mm", c.classify.shift_mm, "crops are moved by up to so much along each axis").between(0, 100);
+  s.add("classify.hard", c.classify.hard, "share of the others that are no candidates, only dense").between(0, 1);
+  s.add("classify.threshold", c.classify.threshold, "of the U-Net's probability, for candidates").between(0, 1);
   const auto share = [&](const char* name, double& probability, const char* help) {
     s.add(name, probability, help).between(0, 1);
   };
@@ -220,6 +244,7 @@ void add_settings(Settings& s, Config& c) {
     }
     if (c.preset == "seed") set_seed_recipe(c);
     if (c.preset == "gpu") set_gpu_recipe(c);
+    if (c.task == "classify") set_classifier_recipe(c);
   });
 }
 
@@ -237,6 +262,12 @@ void check_config(const Config& c) {
   need(c.folds == 0 || c.held_out.empty(), "--held_out or --folds, not both");
   need(c.folds != 1, "--folds 1 leaves nothing to train on; 2 at least");
   need(c.folds > 0 || c.fold == 0, "--fold needs --folds, such as --fold 3 --folds 10");
+  const bool classifies = c.task == "classify";
+  need(!classifies || !c.segmenter.empty(), "--task classify needs --segmenter RUN/best.safetensors");
+  need(classifies || c.segmenter.empty(), "--segmenter is for --task classify");
+  need(!classifies || c.train.steps > 0, "--train.steps 0 is for --task segment");
+  need(!classifies || c.machine.precision != "bf16", "--precision bf16 is for --task segment");
+  need(!classifies || c.seed_bug == "none", "--seed_bug is for --task segment");
   std::error_code ignored;
   need(c.resume.empty() || std::filesystem::equivalent(c.out, c.resume, ignored),
        "--resume goes on in the run's own folder: leave out --out, or copy the folder and resume the copy");
@@ -282,6 +313,26 @@ UNetOptions net_options(const Config& c, const Dataset& data) {
   o.norm = norm_named(c.net.norm);
   o.init = init_named(c.net.init);
   o.deep_supervision = std::clamp<int64_t>(c.net.deep_supervision, 0, std::max<int64_t>(c.net.depth - 1, 0));
+  return o;
+}
+
+ResNetOptions classifier_options(const Config& c) {
+  ResNetOptions o;
+  o.in = c.classify.planes;
+  o.width = c.classify.width;
+  o.stages = c.classify.stages;
+  o.blocks = c.classify.blocks;
+  o.norm = norm_named(c.net.norm);
+  o.norm_groups = int(c.net.norm_groups);
+  return o;
+}
+
+CropSamplingOptions crop_sampling_options(const Config& c) {
+  CropSamplingOptions o;
+  o.crop = {c.classify.size, c.classify.pixel_mm, c.classify.planes, c.classify.plane_mm, c.input.hu};
+  o.hard = c.classify.hard;
+  o.shift_mm = c.classify.shift_mm;
+  o.augment = c.augment;
   return o;
 }
 

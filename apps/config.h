@@ -5,8 +5,10 @@
 
 #include "apps/cli.h"
 #include "apps/segment.h"
+#include "data/crop_sampler.h"
 #include "data/sampler.h"
 #include "nn/loss.h"
+#include "nn/resnet.h"
 #include "nn/unet.h"
 
 namespace acinus {
@@ -20,7 +22,7 @@ inline AugmentOptions light_augmentation() {
 }
 
 struct Config {
-  std::string preset = "laptop", out, resume;
+  std::string task = "segment", preset = "laptop", out, resume, segmenter;
   int64_t seed = 1;
   std::string seed_bug = "none";
   Machine machine;
@@ -52,6 +54,10 @@ struct Config {
     bool whole_slices = false;
     std::string loss = "dice+bce", optimizer = "adamw", decay = "cosine";
   } train;
+  struct {
+    int64_t width = 16, stages = 3, blocks = 1, size = 32, planes = 7;
+    double pixel_mm = 1, plane_mm = 2, shift_mm = 2, hard = 0.25, threshold = 0.1;
+  } classify;
   AugmentOptions augment = light_augmentation();
   struct {
     double minutes = 0, save_minutes = 5;
@@ -70,6 +76,8 @@ SplitOptions split_options(const Config& config);
 SamplingOptions sampling_options(const Config& config);
 UNetOptions net_options(const Config& config, const Dataset& data);
 InputFormat input_format(const Config& config, const Dataset& data);
+ResNetOptions classifier_options(const Config& config);
+CropSamplingOptions crop_sampling_options(const Config& config);
 
 // Reads the data set, or makes it where --data is not given, with a progress line; and chooses the window where that is
 // left to the data. `folder` becomes the data's. `bug`: masks with a flaw of the seed system.

@@ -230,6 +230,9 @@ Findings read_config(const std::string& folder, Config& c) {
     return {{Finding::error, e.message,
              "the run is of another version of ./train; remove or rename the setting as ./train --help has it"}};
   }
+  if (c.task == "classify")
+    return {{Finding::error, text(folder, ": is the run of a classifier; only those of U-Nets are looked at here"),
+             text("its figures are in ", folder, "/metrics.csv and report.html")}};
   return {};
 }
 

@@ -1,9 +1,5 @@
-// train: teaches a U-Net to find nodules. Without arguments it makes its own data; see README.md.
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/file.h>
-#include <unistd.h>
-
+// train: teaches a U-Net to find nodules, or a classifier to tell them from what the U-Net took for some. Without
+// arguments it makes its own data; see README.md.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -13,12 +9,12 @@
 #include "apps/config.h"
 #include "apps/events.h"
 #include "apps/findings.h"
+#include "apps/train_classifier.h"
 #include "apps/training.h"
 #include "apps/validation.h"
 #include "data/fingerprint.h"
 #include "data/loader.h"
 #include "nn/inspect.h"
-#include "optim/schedule.h"
 #include "tensor/file.h"
 #include "tensor/memory.h"
 
@@ -26,35 +22,10 @@ using namespace acinus;
 
 namespace {
 
-Schedule make_schedule(const Config& c, int64_t steps) {
-  Schedule s;
-  s.lr = c.train.lr;
-  s.warmup = c.train.warmup;
-  s.steps = steps;
-  if (c.train.decay == "cosine") s.decay = Schedule::Decay::cosine;
-  if (c.train.decay == "polynomial") s.decay = Schedule::Decay::polynomial;
-  return s;
-}
-
 int loader_threads(const Config& c, Device device) {
   if (c.train.loaders > 0) return int(c.train.loaders);
   return device == Device::cpu ? 1 : std::clamp(int(std::thread::hardware_concurrency()) - 1, 1, 8);
 }
-
-// Keeps a second program out of a run's folder while this one is at it.
-class FolderLock {
- public:
-  explicit FolderLock(const std::string& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-      fail(folder, ": another ./train is at work in it");
-  }
-  ~FolderLock() { close(descriptor_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_;
-};
 
 long long whole(int64_t n) { return static_cast<long long>(n); }  // for printf
 
@@ -72,8 +43,8 @@ class Run {
   bool one_epoch(Loader& loader);  // false: it was stopped on the way
   void one_step(Loader& loader);
   void judge();
-  bool is_over() const;          // all epochs are done, or it has long got no better
-  std::string why_stop() const;  // "" as long as there is no reason to
+  bool is_over() const;  // all epochs are done, or it has long got no better
+  std::string why_stop() const { return acinus::why_stop(c_, start_, at_.step); }
   void save();
   void stop(const std::string& why);
   void report(const std::string& state);
@@ -126,6 +97,8 @@ Run::Run(Config& config, Settings& settings, std::string command)
   if (!c_.resume.empty()) {
     const std::string path = c_.resume + "/last.safetensors";
     saved = read_safetensors(path);
+    if (!saved.metadata.contains("unet.config"))
+      fail(path, ": is the state of a classifier's training; --task segment cannot go on with it");
     load_state_dict(*net_, saved, path);
     at_ = progression_from_json(saved.metadata.at("train.state"), path);
     const std::string trained_on = saved.metadata.contains("data") ? saved.metadata.at("data") : "";
@@ -263,14 +236,6 @@ bool Run::is_over() const {
   const int64_t since_best = at_.epoch - 1 - at_.best_epoch;
   return at_.epoch > c_.train.epochs ||
          (c_.train.patience > 0 && since_best >= c_.train.patience * c_.train.validate_every);
-}
-
-std::string Run::why_stop() const {
-  if (noted_signal() == SIGINT) return "Ctrl-C";
-  if (noted_signal()) return "SIGTERM";
-  if (c_.limits.minutes > 0 && seconds_now() - start_ > c_.limits.minutes * 60) return "--limits.minutes";
-  if (c_.limits.steps > 0 && at_.step >= c_.limits.steps) return "--limits.steps";
-  return "";
 }
 
 void Run::stop(const std::string& why) {
@@ -474,6 +439,9 @@ int main(int argc, char** argv) {
     std::string command;
     for (int i = 0; i < argc; i++) command += std::string(i ? " " : "") + argv[i];
     note_signals();
-    Run(config, settings, command).go();
+    if (config.task == "classify")
+      train_classifier(config, settings, command);
+    else
+      Run(config, settings, command).go();
   });
 }

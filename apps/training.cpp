@@ -1,5 +1,10 @@
 #include "apps/training.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -13,7 +18,7 @@ namespace {
 
 const std::string kPrefix = "optimizer.";  // load_state_dict passes over such names
 
-std::unique_ptr<Optimizer> make_optimizer(const Config& c, const UNet& net) {
+std::unique_ptr<Optimizer> make_optimizer(const Config& c, const Module& net) {
   const auto& t = c.train;
   AdamOptions adam;
   adam.weight_decay = t.weight_decay;
@@ -58,9 +63,43 @@ Progression progression_from_json(const std::string& text, const std::string& so
   }
 }
 
+Schedule make_schedule(const Config& c, int64_t steps) {
+  Schedule s;
+  s.lr = c.train.lr;
+  s.warmup = c.train.warmup;
+  s.steps = steps;
+  if (c.train.decay == "cosine") s.decay = Schedule::Decay::cosine;
+  if (c.train.decay == "polynomial") s.decay = Schedule::Decay::polynomial;
+  return s;
+}
+
+std::string why_stop(const Config& c, double start, int64_t step) {
+  if (noted_signal() == SIGINT) return "Ctrl-C";
+  if (noted_signal()) return "SIGTERM";
+  if (c.limits.minutes > 0 && seconds_now() - start > c.limits.minutes * 60) return "--limits.minutes";
+  if (c.limits.steps > 0 && step >= c.limits.steps) return "--limits.steps";
+  return "";
+}
+
+FolderLock::FolderLock(const std::string& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    fail(folder, ": another ./train is at work in it");
+}
+
+FolderLock::~FolderLock() { close(descriptor_); }
+
 Training::Training(const Config& config, UNet& net, Device device)
+    : Training(
+          config, net,
+          [&config, &net](const Tensor& x, const Tensor& t) {
+            return segmentation_loss(net.all_scales(x), t, loss_named(config.train.loss), config.train.smooth);
+          },
+          device) {}
+
+Training::Training(const Config& config, Module& net, Loss loss, Device device)
     : config_(config),
       net_(net),
+      loss_of_(std::move(loss)),
       device_(device),
       optimizer_(make_optimizer(config, net)),
       ema_(config.train.ema > 0 ? std::make_unique<Ema>(net.state(), config.train.ema) : nullptr),
@@ -69,8 +108,7 @@ Training::Training(const Config& config, UNet& net, Device device)
 void Training::forward_backward() {
   if (first_) net_.zero_grad(), losses_.clear();
   const double share = 1 / double(config_.train.accumulate);
-  const LossKind kind = loss_named(config_.train.loss);
-  Tensor loss = segmentation_loss(net_.all_scales(x_), t_, kind, config_.train.smooth);
+  Tensor loss = loss_of_(x_, t_);
   if (share != 1) loss = scale(loss, share);
   loss.backward();
   losses_.push_back(loss);

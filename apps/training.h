@@ -9,6 +9,7 @@
 #include "nn/unet.h"
 #include "optim/ema.h"
 #include "optim/optimizer.h"
+#include "optim/schedule.h"
 #include "tensor/device.h"
 
 namespace acinus {
@@ -26,11 +27,29 @@ struct Progression {
 std::string to_json(const Progression& progression);
 Progression progression_from_json(const std::string& text, const std::string& source);
 
+Schedule make_schedule(const Config& config, int64_t steps);
+// Why a run that began at `start` (seconds_now()) and has made `step` steps is to stop here, or "".
+std::string why_stop(const Config& config, double start, int64_t step);
+
+// Keeps a second program out of a run's folder while this one is at it.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
 // On the GPU a step is recorded as graphs; between them the CPU looks at the loss. Not where several batches add to the
 // gradients: each would need a graph of its own, and all graphs find the gradients where they were at the recording.
 class Training {
  public:
-  Training(const Config& config, UNet& net, Device device);
+  using Loss = std::function<Tensor(const Tensor& x, const Tensor& t)>;
+  Training(const Config& config, Module& net, Loss loss, Device device);
+  Training(const Config& config, UNet& net, Device device);  // with segmentation_loss
 
   // Adds a batch to the step: asks for its loss and gradients. The GPU is at it when this returns.
   void add(const Tensor& x, const Tensor& t);
@@ -51,7 +70,8 @@ class Training {
   void run(cuda::Graph& graph, const std::function<void()>& work) { in_graphs_ ? graph.run(work) : work(); }
 
   const Config& config_;
-  UNet& net_;
+  Module& net_;
+  Loss loss_of_;
   Device device_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Ema> ema_;

@@ -78,21 +78,75 @@ UNetOptions unet_options_from_json(const std::string& text, const std::string& s
   }
 }
 
-LoadedUNet load_unet(const std::string& path) {
-  SafeTensors file = read_safetensors(path);
-  const auto config = file.metadata.find("unet.config");
-  if (config == file.metadata.end())
-    fail(path, ": has no \"unet.config\" in its metadata; it was not written by ./train");
-  const UNetOptions options = unet_options_from_json(config->second, path);
-  check_options(options);
-  // A damaged configuration must not fill the memory: the deepest layer's weights should lie in the file. (A little
-  // more is let through, to the list of names that do not fit.)
-  const int64_t deepest = options.width << options.depth, weights = 9 * deepest * std::max(options.in, deepest);
+std::string to_json(const ResNetOptions& o) {
+  return nlohmann::ordered_json{{"in", o.in},         {"width", o.width},     {"stages", o.stages},
+                                {"blocks", o.blocks}, {"norm", name(o.norm)}, {"norm_groups", o.norm_groups}}
+      .dump();
+}
+
+ResNetOptions resnet_options_from_json(const std::string& text, const std::string& source) {
+  try {
+    const auto j = nlohmann::json::parse(text);
+    ResNetOptions o;
+    o.in = j.at("in");
+    o.width = j.at("width");
+    o.stages = j.at("stages");
+    o.blocks = j.at("blocks");
+    o.norm = norm_named(j.at("norm"));
+    o.norm_groups = j.at("norm_groups");
+    return o;
+  } catch (const nlohmann::json::exception& e) {
+    fail(source, ": its \"resnet.config\" is damaged: ", e.what());
+  }
+}
+
+namespace {
+
+constexpr const char* kUNet = "unet.config";
+constexpr const char* kResNet = "resnet.config";
+
+// A damaged configuration must not fill the memory: the deepest layers' weights should lie in the file. (A little more
+// is let through, to the list of names that do not fit.)
+void check_size(const SafeTensors& file, const char* key, int64_t weights, const std::string& path) {
   int64_t there = 0;
   for (const auto& [name, tensor] : file.tensors) there += tensor.elements();
   if (weights > there + (1 << 24))
-    fail(path, ": its \"unet.config\" asks for a layer of ", weights, " weights; all tensors together hold ", there);
+    fail(path, ": its \"", key, "\" asks for layers of ", weights, " weights; all tensors together hold ", there);
+}
+
+}  // namespace
+
+LoadedUNet load_unet(const std::string& path) {
+  SafeTensors file = read_safetensors(path);
+  const auto config = file.metadata.find(kUNet);
+  if (config == file.metadata.end() && file.metadata.contains(kResNet))
+    fail(path,
+         ": holds a classifier of candidates (./train --task classify); here a U-Net is needed, which finds them");
+  if (config == file.metadata.end())
+    fail(path, ": has no \"", kUNet, "\" in its metadata; it was not written by ./train");
+  const UNetOptions options = unet_options_from_json(config->second, path);
+  check_options(options);
+  const int64_t deepest = options.width << options.depth;
+  check_size(file, kUNet, 9 * deepest * std::max(options.in, deepest), path);
   LoadedUNet loaded{std::make_unique<UNet>(options, /*seed=*/0), file.metadata};
+  load_state_dict(*loaded.net, file, path);
+  loaded.net->eval();
+  return loaded;
+}
+
+LoadedResNet load_resnet(const std::string& path) {
+  SafeTensors file = read_safetensors(path);
+  const auto config = file.metadata.find(kResNet);
+  if (config == file.metadata.end() && file.metadata.contains(kUNet))
+    fail(path,
+         ": holds a U-Net, which finds candidates; here a classifier of them is needed (./train --task classify)");
+  if (config == file.metadata.end())
+    fail(path, ": has no \"", kResNet, "\" in its metadata; it was not written by ./train --task classify");
+  const ResNetOptions options = resnet_options_from_json(config->second, path);
+  check_options(options);
+  const int64_t deepest = options.width << (options.stages - 1);
+  check_size(file, kResNet, 9 * (options.in * options.width + 2 * options.blocks * deepest * deepest), path);
+  LoadedResNet loaded{std::make_unique<ResNet>(options, /*seed=*/0), file.metadata};
   load_state_dict(*loaded.net, file, path);
   loaded.net->eval();
   return loaded;

@@ -2,12 +2,14 @@
 //   convolution             ours (KH,KW,in,out)   PyTorch (out,in,KH,KW)
 //   transposed convolution  ours (KH,KW,out,in)   PyTorch (in,out,KH,KW)       the same reversal
 //   linear                  ours (in,out)         PyTorch (out,in)
-// The metadata of a U-Net's file say how to build it: "unet.config" is a JSON object of UNetOptions.
+// The metadata of a network's file say how to build it: "unet.config" is a JSON object of UNetOptions, "resnet.config"
+// one of ResNetOptions. A file of the one kind is refused where the other is wanted.
 #pragma once
 #include <map>
 #include <memory>
 #include <string>
 
+#include "nn/resnet.h"
 #include "nn/unet.h"
 #include "tensor/safetensors.h"
 
@@ -31,5 +33,14 @@ struct LoadedUNet {
   std::map<std::string, std::string> metadata;  // all of the file's
 };
 LoadedUNet load_unet(const std::string& path);
+
+std::string to_json(const ResNetOptions& options);
+ResNetOptions resnet_options_from_json(const std::string& text, const std::string& source);
+
+struct LoadedResNet {
+  std::unique_ptr<ResNet> net;                  // in eval mode
+  std::map<std::string, std::string> metadata;  // all of the file's
+};
+LoadedResNet load_resnet(const std::string& path);
 
 }  // namespace acinus

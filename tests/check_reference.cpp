@@ -23,7 +23,7 @@ namespace {
 // Which error is allowed, relative to the largest magnitude in the array.
 struct Tolerance {
   DType dtype;
-  double op, training;  // one op; twenty steps of a U-Net
+  double op, training;  // one op; twenty steps of a network
 };
 constexpr Tolerance tolerances[] = {{DType::f64, 1e-9, 1e-7}, {DType::f32, 1e-4, 1e-4}};
 
@@ -33,7 +33,7 @@ struct Case {
   SafeTensors file;
   json attrs{};
   DType dtype;
-  std::map<std::string, double> sensitivity{};     // of results that rounding errors are known to move: see run_unet
+  std::map<std::string, double> sensitivity{};  // of results that rounding errors are known to move: see run_training
   std::map<std::string, double> gradient_error{};  // of the first step, by parameter
   int chaotic = 0;                                 // how many results were left out for that
   bool measuring = false;                          // compare() fills sensitivity instead
@@ -195,7 +195,13 @@ double rms_difference(const Tensor& a, const Tensor& b) {
   return std::sqrt(sum / double(x.size()));
 }
 
-void train_unet(Case& c, uint64_t disturbance = 0) {
+struct Network {
+  std::unique_ptr<Module> module;
+  std::function<Tensor(const Tensor& x)> y;
+  std::function<Tensor(const Tensor& y, const Tensor& t)> loss;
+};
+
+Network unet(const Case& c) {
   UNetOptions options;
   options.in = c.attrs.at("in_channels");
   options.out = c.attrs.at("out_channels");
@@ -204,7 +210,29 @@ void train_unet(Case& c, uint64_t disturbance = 0) {
   options.up = up_named(c.attrs.at("up"));
   options.norm = norm_named(c.attrs.at("norm"));
   options.norm_groups = c.attrs.at("norm_groups");
-  UNet net(options, /*seed=*/1);
+  auto net = std::make_unique<UNet>(options, /*seed=*/1);
+  UNet& forward = *net;
+  const double smooth = c.attrs.at("smooth");
+  return {std::move(net), [&forward](const Tensor& x) { return sigmoid(forward(x)); },
+          [smooth](const Tensor& y, const Tensor& t) { return dice_loss(y, t, smooth); }};
+}
+
+Network resnet(const Case& c) {
+  ResNetOptions options;
+  options.in = c.attrs.at("in_channels");
+  options.width = c.attrs.at("width");
+  options.stages = c.attrs.at("stages");
+  options.blocks = c.attrs.at("blocks");
+  options.norm = norm_named(c.attrs.at("norm"));
+  options.norm_groups = c.attrs.at("norm_groups");
+  auto net = std::make_unique<ResNet>(options, /*seed=*/1);
+  ResNet& forward = *net;
+  return {std::move(net), [&forward](const Tensor& x) { return forward(x); }, bce_with_logits};
+}
+
+void train_network(Case& c, uint64_t disturbance = 0) {
+  const Network network = c.file.metadata["op"] == "unet_train" ? unet(c) : resnet(c);
+  Module& net = *network.module;
   net.to(c.dtype);
   net.to(device);
   SafeTensors start;
@@ -217,12 +245,12 @@ void train_unet(Case& c, uint64_t disturbance = 0) {
   std::vector<double> losses;
   for (int64_t step = 0; step < c.file["out.losses"].elements(); step++) {
     net.zero_grad();
-    const Tensor p = sigmoid(net(x));
-    const Tensor loss = dice_loss(p, t, c.attrs.at("smooth"));
+    const Tensor y = network.y(x);
+    const Tensor loss = network.loss(y, t);
     loss.backward();
     if (disturbance) disturb(c, net.parameters(), 100 * disturbance + uint64_t(step));
     if (step == 0) {
-      c.compare("out.y", to_nchw(p));
+      c.compare("out.y", to_nchw(y));
       c.compare("out.loss", loss);
       for (const auto& [name, parameter] : net.parameters()) {
         // In front of a normalisation a bias has no effect: its gradient is rounding error in PyTorch as in ours.
@@ -245,18 +273,18 @@ void train_unet(Case& c, uint64_t disturbance = 0) {
 // steps means anything in float32 is measured, not guessed: twelve runs in float64, disturbed as much as float32
 // rounds, show how far each result moves. Those that move by more than a tenth of the tolerance are chaotic in float32
 // and left out there; the line says how many. In float64 nothing is left out, and step one never is.
-void run_unet(Case& c) {
+void run_training(Case& c) {
   if (c.dtype == DType::f32) {
     Case trial = c;
-    train_unet(trial);
+    train_network(trial);
     trial.dtype = DType::f64;
     trial.measuring = true;
     const Device before = std::exchange(device, Device::cpu);
-    for (uint64_t seed = 1; seed <= 12; seed++) train_unet(trial, seed);
+    for (uint64_t seed = 1; seed <= 12; seed++) train_network(trial, seed);
     device = before;
     c.sensitivity = trial.sensitivity;
   }
-  train_unet(c);
+  train_network(c);
 }
 
 bool run(const std::filesystem::path& path) {
@@ -267,8 +295,8 @@ bool run(const std::filesystem::path& path) {
       const std::string op = c.file.metadata["op"];
       c.attrs = json::parse(c.file.metadata["attrs"]);
       double allowed = tolerance.op;
-      if (op == "unet_train") {
-        run_unet(c);
+      if (op == "unet_train" || op == "resnet_train") {
+        run_training(c);
         allowed = tolerance.training;
       } else if (op.rfind("optim_", 0) == 0) {
         run_optimizer(c, op);

@@ -321,7 +321,7 @@ TEST_CASE("checkpoint: a network comes back bit for bit") {
   huge.width = 4096, huge.depth = 8;
   write_safetensors(folder / "huge.safetensors", {{"a", Tensor::zeros({1})}}, {{"unet.config", to_json(huge)}});
   CHECK_THAT(error_of([&] { load_unet(folder / "huge.safetensors"); }),
-             Catch::Contains("huge.safetensors: its \"unet.config\" asks for a layer of 9895604649984 weights"));
+             Catch::Contains("huge.safetensors: its \"unet.config\" asks for layers of 9895604649984 weights"));
 }
 
 TEST_CASE("checkpoint: another network's file is refused with all differences, and nothing changes") {

@@ -255,6 +255,39 @@ for bug in radius flip split norm single-nodule; do
   report "... with $bug the numbers differ" "$(cmp -s <(metrics bug-$bug) <(metrics bug-none) && echo "they do not")"
 done
 
+# ---- a second look at candidates --------------------------------------------------------------------------------------
+
+second="--task classify --segmenter whole/best.safetensors --data set --train.epochs 2 --train.steps 4 --train.warmup 1
+        --train.batch 8 --classify.width 4 --classify.stages 2 --classify.size 8 --classify.pixel_mm 7 --classify.planes 3
+        --classify.plane_mm 20"
+expect "classify: without a U-Net" 2 "task classify needs --segmenter" "$train" --task classify
+expect "classify: a U-Net for nothing" 2 "segmenter is for --task classify" "$train" --segmenter whole/best.safetensors
+expect "classify: a U-Net that is not there" 1 "none.safetensors" "$train" $second --segmenter none.safetensors --out c0
+expect "classify: a U-Net with other patients held out" 1 "with other patients held out" "$train" $second --seed 2 --out c0
+expect "classify: bf16" 2 "bf16 is for --task segment" "$train" $second --precision bf16 --out c0
+report "none of these left a run behind" "$(ls -d c0 2>/dev/null)"
+expect "a classifier" 0 "AUC by the U-Net's own probability" "$train" $second --out classifier --threads 1
+missing=
+for file in config.json metrics.csv candidates.csv best.safetensors last.safetensors report.html; do
+  [ -s classifier/$file ] || missing="$missing $file"
+done
+report "... leaves all of its files" "${missing:+missing:$missing}"
+expect "the same again" 0 "epoch *2/2" "$train" $second --out classifier2 --threads 2
+compare "a classifier, with one thread or two" classifier classifier2
+report "... the same candidates" "$(cmp classifier/candidates.csv classifier2/candidates.csv 2>&1)"
+expect "a classifier, stopped" 0 "Go on with" "$train" $second --out stopped3 --limits.steps 6
+expect "... and resumed" 0 "going on after step 6, in epoch 2" "$train" --resume stopped3
+compare "a classifier, stopped and resumed" classifier stopped3
+expect "a classifier for a U-Net, in predict" 1 "holds a classifier of candidates" "$predict" "$scan" --model classifier/best.safetensors --out p0
+expect "... in train" 1 "holds a classifier of candidates" "$train" $second --segmenter classifier/best.safetensors --out c0
+"$doctor" --run classifier >out
+report "doctor: a classifier's run" "$([ $? = 1 ] && grep -q "is the run of a classifier" out || cat out)"
+expect "classify: the state of a U-Net's training" 1 "is the state of a U-Net's training" \
+  "$train" --resume whole --task classify --segmenter whole/best.safetensors
+expect "segment: the state of a classifier's training" 1 "is the state of a classifier's training" \
+  "$train" --resume classifier --task segment --segmenter ""
+expect "classify: other patients held out" 1 "judged on patients that it was trained on" "$train" --resume stopped3 --validation 0.9
+
 model=a/run/best.safetensors
 ls set/subset0/*.mhd | while read -r scan; do
   expect "predict $(basename "$scan" | tail -c 12)" 0 "mask.mhd" "$predict" "$scan" --model $model --out p
@@ -399,6 +432,8 @@ for name in $(cd set/subset0 && ls ./*.mhd | sed 's/.mhd//'); do
   "$predict" set/subset0/"$name".mhd --model $model --threshold 0.000001 --pictures 0 --out pairs/masks >out 2>err
 done
 expect "train on images and masks" 0 "2 pictures to train on, 1 held out" "$train" --data pairs $small --out pairs-run
+expect "classify is not for images and masks" 1 "is for scans with annotations.csv" \
+  "$train" $second --data pairs --segmenter pairs-run/best.safetensors --out c0
 expect "predict on an image" 0 "voxels of foreground" "$predict" "$scan" --model pairs-run/best.safetensors --out pairs-p
 report "... the window is the data's" "$(grep -A 3 '"window": "fixed"' pairs-run/config.json | grep -q '"low": -1000' && echo "it is not")"
 
