@@ -6,9 +6,11 @@
 #include <map>
 #include <new>
 
+#include "apps/classifier.h"
 #include "apps/cli.h"
 #include "apps/prediction.h"
 #include "data/csv.h"
+#include "data/rle.h"
 #include "tensor/file.h"
 
 using namespace acinus;
@@ -126,7 +128,8 @@ std::string in_words(const std::vector<std::pair<std::string, double>>& seconds)
 
 int main(int argc, char** argv) {
   return run_program(argv, [&] {
-    std::string scan, model, out;
+    std::string scan, model, classifier, out;
+    bool rle = false;
     Machine machine;
     PredictionOptions options;
     options.threshold = 0, options.segment.batch = 0;
@@ -141,6 +144,8 @@ int main(int argc, char** argv) {
                                "; or an image; a folder of them; or a .txt file with a path a line"));
     settings.add("model", model,
                  "a network, such as runs/laptop/best.safetensors; several, parted by commas, are averaged");
+    settings.add("classifier", classifier,
+                 "a network of ./train --task classify, whose probabilities take the place of the model's");
     settings.add("out", out, "folder for the results; default predictions, or predictions-2, ...");
     settings.add("threshold", options.threshold, "of the probability, for the mask; 0: as the network was trained")
         .between(0, 1);
@@ -156,6 +161,7 @@ int main(int argc, char** argv) {
     settings.add("pictures", options.pictures, "at most this many a scan, of the most probable candidates")
         .between(0, 1000);
     settings.add("probability", options.probability, "write <uid>_prob.mhd");
+    settings.add("rle", rle, "write masks_rle.csv: seriesuid,slice,rle (Kaggle's run-length encoding)");
     machine.add_settings(settings);
     if (!settings.parse(argc, argv)) return;
     if (model.empty())
@@ -163,6 +169,15 @@ int main(int argc, char** argv) {
 
     const Device device = machine.use();
     Networks networks(model, machine, device);
+    LoadedClassifier second;
+    std::function<void(const ScanView&, std::vector<Candidate>&)> score;
+    if (!classifier.empty()) {
+      if (!networks.segmenters[0].format.of_scans())
+        throw UsageError{"--classifier looks at nodules in scans; --model was trained on images and masks"};
+      second = load_classifier(classifier);
+      second.net->to(device);
+      score = [&](const ScanView& image, std::vector<Candidate>& candidates) { classify(second, image, candidates); };
+    }
     if (options.segment.batch == 0) options.segment.batch = device == Device::cuda ? 8 : 1;
     if (options.threshold == 0) options.threshold = networks.segmenters[0].format.threshold;
     const std::vector<std::string> inputs = find_inputs(scan, !networks.segmenters[0].format.lungs);
@@ -171,6 +186,7 @@ int main(int argc, char** argv) {
 
     std::vector<BatchRow> rows;
     std::vector<Candidate> found;
+    std::string encoded = csv_line({"seriesuid", "slice", "rle"});
     bool points = false;
     for (size_t i = 0; i < inputs.size(); i++) {
       BatchRow& row = rows.emplace_back();
@@ -180,7 +196,7 @@ int main(int argc, char** argv) {
         Prediction p;
         {
           Progress progress(place + "slices", 1);
-          p = predict_scan(inputs[i], networks.segmenters, options, {}, [&](int64_t done, int64_t of) {
+          p = predict_scan(inputs[i], networks.segmenters, options, score, [&](int64_t done, int64_t of) {
             progress.update(done, of);
             quit_if_stopped();
           });
@@ -201,6 +217,10 @@ int main(int argc, char** argv) {
                       row.nodules == 1 ? "" : "s", static_cast<long long>(row.candidates),
                       double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2]);
           found.insert(found.end(), p.candidates.begin(), p.candidates.end());
+          for (int64_t z = 0; rle && z < grid.size[2]; z++) {
+            const std::string runs = run_lengths(p.mask.slice(z), grid.size[0], grid.size[1]);
+            if (!runs.empty()) encoded += csv_line({p.id, std::to_string(z), runs});
+          }
         } else {
           std::printf("%zu voxels of foreground", voxels);
         }
@@ -224,7 +244,9 @@ int main(int argc, char** argv) {
         std::printf("%s keeps %zu candidates of other scans, of earlier calls\n", list.c_str(), all.size());
       all.insert(all.end(), found.begin(), found.end());
       write_candidates(list, all);
-      std::printf("%s\n", list.c_str());
+      write_submission(out + "/submission.csv", all);
+      std::printf("%s\n%s/submission.csv\n", list.c_str(), out.c_str());
+      if (rle) write_file(out + "/masks_rle.csv", encoded), std::printf("%s/masks_rle.csv\n", out.c_str());
     }
     const auto failed = std::count_if(rows.begin(), rows.end(), [](const BatchRow& row) { return !row.error.empty(); });
     if (inputs.size() > 1) {
