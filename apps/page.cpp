@@ -69,7 +69,8 @@ th{font-weight:500;color:var(--soft)}
 td,.patients th[scope=row]{overflow-wrap:anywhere}
 .facts th{width:38%}
 .numbers td,.numbers th,.right{text-align:right}
-.named th:first-child{text-align:left}small{display:block;color:var(--soft);white-space:nowrap}
+.named th:first-child{text-align:left;min-width:9rem;overflow-wrap:anywhere}.named td{overflow-wrap:normal}
+small{display:block;color:var(--soft);white-space:nowrap}
 .patients th[scope=row]{color:var(--ink);font-weight:400}
 .bar{width:34%;min-width:5rem;padding-right:0}
 .bar span{display:block;height:.7rem;margin-top:.4rem;background:var(--curve);border-radius:2px}

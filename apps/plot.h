@@ -1,9 +1,8 @@
 // The frame of every plot in a page (curves over epochs, FROC curves, histograms): axes with ticks and what they are
 // of, as SVG. Colours come from the page's style sheet, by class; a plot in a file of its own brings them along.
 //
-//   const Plot plot{froc_axis(), linear_axis(0, 1, 5), {.x_label = "false positives a scan", .height = 300}};
-//   svg_frame(plot.size, "FROC", plot.axes() + text("<circle cx='", px(plot.x_of(1)), "' cy='", px(plot.y_of(0.8)),
-//   ...));
+//   const Plot plot{linear_axis(0, 9, 5), linear_axis(0, 1, 5), {.x_label = "mm", .height = 300}};
+//   svg_frame(plot.size, "Dice over size", plot.axes() + text("<circle cx='", px(plot.x_of(3)), ...));
 #pragma once
 #include <string>
 

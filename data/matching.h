@@ -4,7 +4,7 @@
 //   const Truth truth{read_seriesuids("seriesuids.csv"), read_annotations("annotations.csv"),
 //                     read_annotations("annotations_excluded.csv")};
 //   const Matching m = match_marks(truth, read_candidates("submission.csv"));
-//   m.nodules, m.hit(), m.false_positives
+//   m.nodules, m.found, m.missed(), m.false_positives
 //
 // Of a scan with more than 100 marks only those count whose probability is above that of number 101: of equal ones at
 // the limit none. A mark meets an annotation if it lies nearer to its centre than half the diameter (10 mm where that
