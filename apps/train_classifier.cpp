@@ -69,17 +69,6 @@ std::string to_csv(const std::vector<Row>& rows) {
   return out;
 }
 
-std::vector<Candidate> candidates_of(const std::string& path) {
-  const CsvTable table = read_csv(path);
-  std::vector<Candidate> list;
-  for (size_t i = 0; i < table.rows.size(); i++)
-    list.push_back({table.text(i, "seriesuid"),
-                    {table.number(i, "coordX"), table.number(i, "coordY"), table.number(i, "coordZ")},
-                    table.number(i, "diameter_mm"),
-                    table.number(i, "probability")});
-  return list;
-}
-
 // Findings that count neither as hits nor as errors, where the data have a list of them.
 std::vector<Annotation> excluded_findings(const std::string& folder) {
   for (const char* name : {"/annotations_excluded.csv", "/csv/train/annotations_excluded.csv"})
@@ -216,7 +205,7 @@ void Run::check_resumed(const std::string& settings, const std::string& path) co
 void Run::find_candidates_of_all() {
   const std::string path = c_.out + "/candidates.csv";
   if (!c_.resume.empty() && std::filesystem::exists(path)) {
-    candidates_ = candidates_of(path);
+    candidates_ = read_candidates(path);
     return;
   }
   LoadedUNet loaded = load_unet(c_.segmenter);
@@ -242,6 +231,7 @@ void Run::find_candidates_of_all() {
     for (Candidate& found : find_candidates(probability, scan.id, options)) candidates_.push_back(std::move(found));
   }
   write_candidates(path, candidates_);
+  candidates_ = read_candidates(path);  // as a resumed run does: the file rounds
 }
 
 void Run::describe() {

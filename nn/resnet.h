@@ -42,7 +42,7 @@ class ResNet : public Module {
     Conv2d conv1, conv2;
     Norm norm1, norm2;
     std::unique_ptr<Conv2d> shortcut;  // where the channels change
-    std::unique_ptr<Norm> norm3;  // ... and its norm
+    std::unique_ptr<Norm> norm3;       // ... and its norm
     Block(int64_t in, int64_t out, const ResNetOptions& options, Random& random);
     Tensor operator()(const Tensor& x);
   };
