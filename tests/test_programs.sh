@@ -313,7 +313,7 @@ report "predict: a network of other settings, exit code" "$([ $? = 1 ] || echo "
 report "... the differences are listed" "$(grep -q 'missing: *encoder.3' err || head -c 300 err)"
 report "none of these left anything behind" "$(ls -d p3 2>/dev/null)"
 
-mkdir batch empty
+mkdir batch nothing
 cp set/subset0/*.mhd set/subset0/*.raw batch/
 echo "ElementType = MET_SHORT" >batch/broken.mhd
 expect "predict a folder with a broken scan" 1 "failed: batch/broken.mhd" "$predict" batch --model $model,a/run/last.safetensors \
@@ -328,7 +328,7 @@ expect "predict a list" 0 "nodules among" "$predict" batch/list.txt --model $mod
 report "... rows of other scans stay, its own go" "$(awk -F, -v id="$(basename "$scan" .mhd)" -v rows=$rows \
   '$1 == id {bad++} END {if (bad || NR < 2 || NR >= rows) print NR, rows, bad}' p5/nodules.csv)"
 expect "predict: two scans of one name" 1 "two scans are called" "$predict" . --model $model --out p6
-expect "predict: a folder without scans" 1 "there is no scan in it" "$predict" empty --model $model --out p6
+expect "predict: a folder without scans" 1 "there is no scan in it" "$predict" nothing --model $model --out p6
 # ---- judged -----------------------------------------------------------------------------------------------------------
 
 # One nodule of 10 mm: two marks in it, one just at its radius, one elsewhere.
