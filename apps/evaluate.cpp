@@ -110,13 +110,6 @@ void judge_tables(int argc, char** argv, const std::string& command) {
 
 // ---- ./evaluate PREDICTIONS: what ./predict left, against a data set
 
-std::vector<Annotation> excluded_of(const std::string& data) {
-  for (const char* place :
-       {"/annotations_excluded.csv", "/CSVFILES/annotations_excluded.csv", "/csv/train/annotations_excluded.csv"})
-    if (fs::exists(data + place)) return read_annotations(data + place);
-  return {};
-}
-
 void judge_predictions(int argc, char** argv, const std::string& command) {
   Common common;
   Config config;
@@ -171,7 +164,7 @@ void judge_predictions(int argc, char** argv, const std::string& command) {
                            "misses:",
                            left_out, others > 10 ? " ..." : ""));
   if (without_mask > 0) e.notes.push_back(text(without_mask, " scans have marks and no mask"));
-  truth.excluded = excluded_of(config.data);
+  truth.excluded = read_excluded(config.data);
   note_truth(truth, e.notes);
   const std::set<std::string> counted(truth.scans.begin(), truth.scans.end());
   for (const Annotation& finding : truth.excluded) e.excluded += counted.contains(finding.seriesuid);

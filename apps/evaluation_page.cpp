@@ -167,7 +167,7 @@ std::string evaluation_html(const Evaluation& e) {
                                                             {"seed", text(e.options.seed)}});
   for (const Submission& s : e.submissions) {
     const Matching& m = s.matching;
-    page += page_facts(e.submissions.size() > 1 ? "Marks: " + escaped(s.name) : "The marks",
+    page += page_facts(e.submissions.size() > 1 ? "Marks: " + s.name : "The marks",
                        {{"marks that count", text(m.marks)},
                         {"beyond 100 a scan", text(m.beyond)},
                         {"of other scans", text(m.elsewhere)},

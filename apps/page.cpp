@@ -150,7 +150,7 @@ std::string page_pictures(const std::vector<PictureGroup>& groups, bool with_tru
 
 std::string page_facts(const std::string& heading, const std::vector<std::pair<std::string, std::string>>& rows) {
   if (rows.empty()) return "";
-  std::string out = text("<section><h2>", heading, "</h2>\n<table class='facts'>\n");
+  std::string out = text("<section><h2>", escaped(heading), "</h2>\n<table class='facts'>\n");
   for (const auto& [name, value] : rows)
     out += text("<tr><th scope='row'>", escaped(name), "</th><td>", escaped(value), "</td></tr>\n");
   return out + "</table></section>\n";

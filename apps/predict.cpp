@@ -5,12 +5,12 @@
 #include <filesystem>
 #include <map>
 #include <new>
+#include <set>
 
 #include "apps/classifier.h"
 #include "apps/cli.h"
 #include "apps/prediction.h"
-#include "data/csv.h"
-#include "data/rle.h"
+#include "data/source.h"
 #include "tensor/file.h"
 
 using namespace acinus;
@@ -25,12 +25,16 @@ std::vector<std::string> parted(const std::string& list) {
   return parts;
 }
 
+std::string name_of(const std::string& path) {
+  return volume_ending(path).empty() ? fs::path(path).stem().string() : volume_name(path);
+}
+
 // A scan, or a picture if the networks take some; not what ./predict itself or the readers wrote.
-bool is_input(const std::string& name, bool pictures) {
-  const std::string ending = volume_ending(name);
-  if (ending.empty()) return pictures && (name.ends_with(".png") || name.ends_with(".npy"));
+bool is_input(const std::string& path, bool pictures) {
+  if (volume_ending(path).empty() && !(pictures && (path.ends_with(".png") || path.ends_with(".npy")))) return false;
+  const std::string name = name_of(path);
   for (const char* kind : {"_mask", "_prob", "_readers"})
-    if (name.ends_with(kind + ending)) return false;
+    if (name.ends_with(kind)) return false;
   return true;
 }
 
@@ -38,27 +42,14 @@ bool is_input(const std::string& name, bool pictures) {
 std::vector<std::string> find_inputs(const std::string& scan, bool pictures) {
   std::vector<std::string> paths;
   if (fs::is_directory(scan)) {
-    for (auto it = fs::recursive_directory_iterator(scan, fs::directory_options::follow_directory_symlink);
-         it != fs::recursive_directory_iterator(); ++it) {
-      const std::string name = it->path().filename();
-      if (name.starts_with(".")) {
-        if (it->is_directory()) it.disable_recursion_pending();
-      } else if (it->is_regular_file() && is_input(name, pictures)) {
-        paths.push_back(it->path());
-      }
-    }
-    std::sort(paths.begin(), paths.end());
+    for (const std::string& path : files_below(scan))
+      if (is_input(path, pictures)) paths.push_back(path);
     if (paths.empty())
       fail(scan, ": there is no scan in it or below it (", kVolumeEndingsText, pictures ? ", .png or .npy" : "", ")");
   } else if (scan.ends_with(".txt")) {
-    std::string line;
-    for (const char c : read_file(scan, int64_t(1) << 26) + "\n") {
-      if (c != '\n') {
-        line += c;
-        continue;
-      }
-      const std::string path(trimmed(line));
-      line.clear();
+    const std::string list = read_file(scan, int64_t(1) << 26);
+    for (std::string_view rest = list; !rest.empty();) {
+      const std::string path(trimmed(next_line(rest)));
       if (path.empty()) continue;
       // As it is, or beside the list.
       const fs::path beside = fs::path(scan).parent_path() / path;
@@ -71,10 +62,9 @@ std::vector<std::string> find_inputs(const std::string& scan, bool pictures) {
   // Results are named after their scans.
   std::map<std::string, std::string> by_name;
   for (const std::string& path : paths) {
-    const std::string name = volume_ending(path).empty() ? fs::path(path).stem().string() : volume_name(path);
-    const auto [it, is_new] = by_name.emplace(name, path);
+    const auto [it, is_new] = by_name.emplace(name_of(path), path);
     if (!is_new)
-      fail("two scans are called ", name, ": ", it->second, " and ", path,
+      fail("two scans are called ", name_of(path), ": ", it->second, " and ", path,
            "; results are named after their scans, so predict them into different folders (--out)");
   }
   return paths;
@@ -104,15 +94,43 @@ struct Networks {
   }
 };
 
-// Rows of other scans that an earlier call left in the folder's nodules.csv.
-std::vector<Candidate> of_other_scans(const std::string& path, const std::vector<BatchRow>& these) {
-  std::vector<Candidate> others;
-  if (!fs::exists(path)) return others;
-  for (Candidate& candidate : read_candidates(path))
-    if (std::none_of(these.begin(), these.end(), [&](const BatchRow& row) { return row.id == candidate.seriesuid; }))
-      others.push_back(std::move(candidate));
-  return others;
-}
+// The candidates of a call, and those of other scans that earlier calls left in the same folder.
+class Lists {
+ public:
+  Lists(const std::string& folder, const std::vector<std::string>& inputs) : folder_(folder) {
+    const std::string path = folder + "/nodules.csv";
+    if (!fs::exists(path)) return;
+    std::set<std::string> these;
+    for (const std::string& input : inputs) these.insert(name_of(input));
+    for (Candidate& candidate : read_candidates(path))
+      if (!these.contains(candidate.seriesuid)) all_.push_back(std::move(candidate));
+    others_ = all_.size();
+  }
+  void add(const std::vector<Candidate>& candidates) {
+    all_.insert(all_.end(), candidates.begin(), candidates.end());
+    any_ = true;
+    if (seconds_now() - written_ > 30) write();  // so that little is lost if the program is killed
+  }
+  void write() {
+    if (!any_) return;
+    write_candidates(folder_ + "/nodules.csv", all_);
+    write_submission(folder_ + "/submission.csv", all_);
+    written_ = seconds_now();
+  }
+  void describe() const {
+    if (!any_) return;
+    std::printf("%s/nodules.csv", folder_.c_str());
+    if (others_ > 0) std::printf(", with %zu candidates of other scans, of earlier calls", others_);
+    std::printf("\n%s/submission.csv\n", folder_.c_str());
+  }
+
+ private:
+  std::string folder_;
+  std::vector<Candidate> all_;
+  size_t others_ = 0;
+  bool any_ = false;
+  double written_ = seconds_now();
+};
 
 std::string in_words(const std::vector<std::pair<std::string, double>>& seconds) {
   std::string out;
@@ -129,7 +147,6 @@ std::string in_words(const std::vector<std::pair<std::string, double>>& seconds)
 int main(int argc, char** argv) {
   return run_program(argv, [&] {
     std::string scan, model, classifier, out;
-    bool rle = false;
     Machine machine;
     PredictionOptions options;
     options.threshold = 0, options.segment.batch = 0;
@@ -161,7 +178,7 @@ int main(int argc, char** argv) {
     settings.add("pictures", options.pictures, "at most this many a scan, of the most probable candidates")
         .between(0, 1000);
     settings.add("probability", options.probability, "write <uid>_prob.mhd");
-    settings.add("rle", rle, "write masks_rle.csv: seriesuid,slice,rle (Kaggle's run-length encoding)");
+    settings.add("rle", options.rle, "write <uid>_rle.csv: slice,class,rle (Kaggle's run-length encoding)");
     machine.add_settings(settings);
     if (!settings.parse(argc, argv)) return;
     if (model.empty())
@@ -182,75 +199,76 @@ int main(int argc, char** argv) {
     if (options.threshold == 0) options.threshold = networks.segmenters[0].format.threshold;
     const std::vector<std::string> inputs = find_inputs(scan, !networks.segmenters[0].format.lungs);
     if (out.empty()) out = fresh_folder("predictions");
+    const bool is_new = !fs::exists(out);
+    for (const std::string& input : inputs)
+      if (!is_new && fs::exists(input) && fs::equivalent(fs::absolute(input).parent_path(), out))
+        throw UsageError{"--out " + out + " is where " + input + " lies; results need another folder"};
+    make_folder(out);
     note_signals();
 
+    Lists lists(out, inputs);
     std::vector<BatchRow> rows;
-    std::vector<Candidate> found;
-    std::string encoded = csv_line({"seriesuid", "slice", "rle"});
-    bool points = false;
-    for (size_t i = 0; i < inputs.size(); i++) {
-      BatchRow& row = rows.emplace_back();
+    const auto one = [&](const std::string& path, const std::string& place, BatchRow& row) {
       const double start = seconds_now();
-      const std::string place = inputs.size() > 1 ? text("[", i + 1, "/", inputs.size(), "] ") : "";
-      try {
-        Prediction p;
-        {
-          Progress progress(place + "slices", 1);
-          p = predict_scan(inputs[i], networks.segmenters, options, score, [&](int64_t done, int64_t of) {
-            progress.update(done, of);
-            quit_if_stopped();
-          });
-        }
-        row.id = p.id;
-        make_folder(out);
-        const std::vector<std::string> files = write_prediction(p, out, options);
-        row.seconds = seconds_now() - start;
-        for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
-        const Grid& grid = p.mask.grid;
-        const auto voxels = p.mask.voxels.size() - size_t(std::count(p.mask.voxels.begin(), p.mask.voxels.end(), 0));
-        std::printf("%s%s: ", place.c_str(), inputs[i].c_str());
-        if (!p.probability.voxels.empty()) {
-          points = true;
-          row.nodules = p.nodules(options.threshold), row.candidates = int64_t(p.candidates.size());
-          row.most_probable = p.candidates.empty() ? 0 : p.candidates[0].probability;
-          std::printf("%lld nodule%s among %lld candidates, %.0f mm3", static_cast<long long>(row.nodules),
-                      row.nodules == 1 ? "" : "s", static_cast<long long>(row.candidates),
-                      double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2]);
-          found.insert(found.end(), p.candidates.begin(), p.candidates.end());
-          for (int64_t z = 0; rle && z < grid.size[2]; z++) {
-            const std::string runs = run_lengths(p.mask.slice(z), grid.size[0], grid.size[1]);
-            if (!runs.empty()) encoded += csv_line({p.id, std::to_string(z), runs});
-          }
-        } else {
-          std::printf("%zu voxels of foreground", voxels);
-        }
-        std::printf("; %lld slices, %.1f s (%s)\n", static_cast<long long>(grid.size[2]), row.seconds,
-                    in_words(p.seconds).c_str());
-        if (inputs.size() == 1)
-          for (const std::string& file : files) std::printf("%s/%s\n", out.c_str(), file.c_str());
-      } catch (const Error& error) {
-        row.error = error.what();
-      } catch (const std::bad_alloc&) {
-        row.error = text(inputs[i], ": there is not enough memory for it");
+      Prediction p;
+      {
+        Progress progress(place + "slices", 1);
+        p = predict_scan(path, networks.segmenters, options, score, [&](int64_t done, int64_t of) {
+          progress.update(done, of);
+          quit_if_stopped();
+        });
       }
-      if (!row.error.empty() && inputs.size() == 1) fail(row.error);
-      if (!row.error.empty()) std::fprintf(stderr, "%sfailed: %s\n", place.c_str(), row.error.c_str());
-      std::fflush(stdout);
+      const std::vector<std::string> files = write_prediction(p, out, options);
+      row.seconds = seconds_now() - start;
+      for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
+      const Grid& grid = p.mask.grid;
+      const auto voxels = p.mask.voxels.size() - size_t(std::count(p.mask.voxels.begin(), p.mask.voxels.end(), 0));
+      std::printf("%s%s: ", place.c_str(), path.c_str());
+      if (!p.probability.voxels.empty()) {
+        row.page = true;
+        row.nodules = p.nodules(options.threshold), row.candidates = int64_t(p.candidates.size());
+        row.most_probable = p.candidates.empty() ? 0 : p.candidates[0].probability;
+        std::printf("%lld nodule%s among %lld candidates, %.0f mm3", static_cast<long long>(row.nodules),
+                    row.nodules == 1 ? "" : "s", static_cast<long long>(row.candidates),
+                    double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2]);
+        lists.add(p.candidates);
+      } else {
+        std::printf("%zu voxels of foreground", voxels);
+      }
+      std::printf("; %lld slices, %.1f s (%s)\n", static_cast<long long>(grid.size[2]), row.seconds,
+                  in_words(p.seconds).c_str());
+      if (inputs.size() == 1)
+        for (const std::string& file : files) std::printf("%s/%s\n", out.c_str(), file.c_str());
+    };
+    try {
+      for (size_t i = 0; i < inputs.size(); i++) {
+        BatchRow& row = rows.emplace_back();
+        row.id = name_of(inputs[i]);
+        const std::string place = inputs.size() > 1 ? text("[", i + 1, "/", inputs.size(), "] ") : "";
+        try {
+          one(inputs[i], place, row);
+        } catch (const std::bad_alloc&) {
+          row.error = text(inputs[i], ": there is not enough memory for it");
+        } catch (const std::exception& error) {  // an Error; or what the file system says
+          row.error = error.what();
+        }
+        if (!row.error.empty() && inputs.size() > 1)
+          std::fprintf(stderr, "%sfailed: %s\n", place.c_str(), row.error.c_str());
+        std::fflush(stdout);
+      }
+    } catch (const Quit&) {
+      lists.write();
+      throw;
     }
-    if (points) {
-      const std::string list = out + "/nodules.csv";
-      std::vector<Candidate> all = of_other_scans(list, rows);
-      if (!all.empty())
-        std::printf("%s keeps %zu candidates of other scans, of earlier calls\n", list.c_str(), all.size());
-      all.insert(all.end(), found.begin(), found.end());
-      write_candidates(list, all);
-      write_submission(out + "/submission.csv", all);
-      std::printf("%s\n%s/submission.csv\n", list.c_str(), out.c_str());
-      if (rle) write_file(out + "/masks_rle.csv", encoded), std::printf("%s/masks_rle.csv\n", out.c_str());
+    lists.write();
+    lists.describe();
+    if (inputs.size() == 1 && !rows[0].error.empty()) {
+      std::error_code ignored;
+      if (is_new) fs::remove(out, ignored);  // where it is empty
+      fail(rows[0].error);
     }
     const auto failed = std::count_if(rows.begin(), rows.end(), [](const BatchRow& row) { return !row.error.empty(); });
     if (inputs.size() > 1) {
-      make_folder(out);
       write_file(out + "/index.html", batch_html(text(scan, ", ", inputs.size(), " scans"), rows));
       std::printf("%s/index.html\n", out.c_str());
     }

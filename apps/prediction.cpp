@@ -8,8 +8,10 @@
 #include "apps/curve.h"
 #include "apps/page.h"
 #include "data/cache.h"
+#include "data/csv.h"
 #include "data/lungs.h"
 #include "data/overlay.h"
+#include "data/rle.h"
 #include "data/volume.h"
 #include "tensor/file.h"
 
@@ -115,6 +117,20 @@ void remove_pictures(const std::string& folder, const std::string& id) {
         old.push_back(entry.path());
   }
   for (const fs::path& path : old) fs::remove(path);
+}
+
+// A line for each class of each slice that holds some of it.
+std::string encoded(const Prediction& p) {
+  std::string out = csv_line({"slice", "class", "rle"});
+  const Index3 size = p.mask.grid.size;
+  std::vector<uint8_t> one(size_t(size[0] * size[1]));
+  for (int64_t z = 0; z < size[2]; z++)
+    for (int64_t k = 1; k <= p.classes; k++) {
+      for (size_t i = 0; i < one.size(); i++) one[i] = p.mask.slice(z)[i] == k;
+      const std::string runs = run_lengths(one.data(), size[0], size[1]);
+      if (!runs.empty()) out += csv_line({text(z), text(k), runs});
+    }
+  return out;
 }
 
 std::string caption(const Prediction& p, size_t i) {
@@ -241,6 +257,7 @@ std::vector<std::string> write_prediction(Prediction& p, const std::string& fold
     write_mask_picture(named("_mask.png"), p.mask, /*white=*/p.classes == 1);
   else
     write_volume(named("_mask.mhd"), p.mask, /*compressed=*/true);
+  if (options.rle) write_file(named("_rle.csv"), encoded(p));
   if (p.probability.voxels.empty()) {
     const int zoom = picture_zoom(p.mask.grid);
     for (int64_t z : fullest_slices(p.mask, size_t(options.pictures), 3))
@@ -271,11 +288,14 @@ std::string batch_html(const std::string& title, const std::vector<BatchRow>& ro
   page +=
       "<table class='numbers'>\n<thead><tr><th scope='col'>scan</th><th scope='col'>nodules</th><th scope='col'>"
       "candidates</th><th scope='col'>most probable</th><th scope='col'>seconds</th></tr></thead>\n<tbody>\n";
-  for (const BatchRow& row : rows)
-    if (row.error.empty())
-      page += text("<tr><th scope='row'><a href='", url_of(row.id), ".html'>", escaped(row.id), "</a></th><td>",
-                   row.nodules, "</td><td>", row.candidates, "</td><td>", fixed(row.most_probable, 3), "</td><td>",
-                   fixed(row.seconds, 1), "</td></tr>\n");
+  for (const BatchRow& row : rows) {
+    if (!row.error.empty()) continue;
+    page += row.page
+                ? text("<tr><th scope='row'><a href='", url_of(row.id), ".html'>", escaped(row.id), "</a></th><td>",
+                       row.nodules, "</td><td>", row.candidates, "</td><td>", fixed(row.most_probable, 3))
+                : text("<tr><th scope='row'>", escaped(row.id), "</th><td></td><td></td><td>");
+    page += text("</td><td>", fixed(row.seconds, 1), "</td></tr>\n");
+  }
   return page + "</tbody></table>\n" + page_end();
 }
 

@@ -1,6 +1,6 @@
 // What networks find in one scan, and the files and the page that people see of it.
 //
-//   const Prediction found = predict_scan("scan.mhd", networks, nullptr, options, {});
+//   Prediction found = predict_scan("scan.mhd", networks, options, /*score=*/{}, /*after_slice=*/{});
 //   write_prediction(found, "predictions", options);          <id>_mask.mhd, <id>_prob.mhd, pictures, <id>.html
 #pragma once
 #include <functional>
@@ -19,6 +19,7 @@ struct PredictionOptions {
   CandidateOptions candidates;  // of scans
   int64_t pictures = 10;        // at most, of the most probable candidates
   bool probability = true;      // write <id>_prob.mhd
+  bool rle = false;             // write <id>_rle.csv: slice,class,rle (data/rle.h)
 };
 
 struct Prediction {
@@ -53,6 +54,7 @@ std::vector<std::string> write_prediction(Prediction& prediction, const std::str
 // A page that lists the scans of a batch, and those that failed with why.
 struct BatchRow {
   std::string id, error;  // error: "" if it went well
+  bool page = false;      // it has one, with candidates
   int64_t nodules = 0, candidates = 0;
   double most_probable = 0, seconds = 0;
 };

@@ -316,6 +316,9 @@ void Run::judge() {
       metadata["train.config"] = settings_;
       metadata["epoch"] = std::to_string(at_.epoch);
       metadata["val_dice"] = shortest(dice);
+      std::string held_out;  // for whoever trains on what this network finds
+      for (size_t i : split_.validation) held_out += (held_out.empty() ? "" : ",") + data_.scans[i].id;
+      metadata["held_out"] = held_out;
       write_safetensors(c_.out + "/best.safetensors", state_dict(*net_), metadata);
     }
   }

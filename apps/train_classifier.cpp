@@ -69,20 +69,13 @@ std::string to_csv(const std::vector<Row>& rows) {
   return out;
 }
 
-// Findings that count neither as hits nor as errors, where the data have a list of them.
-std::vector<Annotation> excluded_findings(const std::string& folder) {
-  for (const char* name : {"/annotations_excluded.csv", "/csv/train/annotations_excluded.csv"})
-    if (std::filesystem::exists(folder + name)) return read_annotations(folder + name);
-  return {};
-}
-
 class Run {
  public:
   Run(Config& config, Settings& settings, std::string command);
   void go();
 
  private:
-  void check_segmenter(const std::map<std::string, std::string>& metadata) const;
+  void check_segmenter() const;
   void check_resumed(const std::string& settings, const std::string& path) const;
   void find_candidates_of_all();
   void describe();
@@ -129,13 +122,13 @@ Run::Run(Config& config, Settings& settings, std::string command)
       device_(config.machine.use()),
       sampling_(crop_sampling_options(config)) {
   const bool resumes = !c_.resume.empty();
-  if (!resumes) check_segmenter(load_unet(c_.segmenter).metadata);
   data_ = load_data(c_, folder_);
   if (data_.pairs)
     fail(folder_, ": holds images and masks; --task classify is for scans with annotations.csv, which says where each",
          " nodule is");
   split_ = split_patients(data_, split_options(c_));
-  excluded_ = excluded_findings(folder_);
+  check_segmenter();
+  excluded_ = read_excluded(folder_);
   net_ = std::make_unique<ResNet>(classifier_options(c_), uint64_t(c_.seed));
   schedule_ = make_schedule(c_, c_.train.epochs * c_.train.steps);
 
@@ -167,22 +160,24 @@ Run::Run(Config& config, Settings& settings, std::string command)
   write_file(c_.out + "/config.json", settings_);
   std::printf("settings: all in %s/config.json; other than by default\n", c_.out.c_str());
   settings.print();
+  if (!resumes) save();  // the search takes long, and may be stopped
   find_candidates_of_all();
   sampler_ = std::make_unique<CropSampler>(data_, split_.train, candidates_, excluded_, sampling_, uint64_t(c_.seed));
 }
 
 // A U-Net that learned from patients who are held out here finds their nodules all too well: the figures would flatter.
-void Run::check_segmenter(const std::map<std::string, std::string>& metadata) const {
-  const auto settings = metadata.find("train.config");
-  if (settings == metadata.end()) return;
-  Config of;
-  Settings its("train", "");
-  add_settings(its, of);
-  its.set(settings->second, c_.segmenter);
-  if (of.seed != c_.seed || of.validation != c_.validation || of.held_out != c_.held_out || of.fold != c_.fold ||
-      of.folds != c_.folds)
-    fail(c_.segmenter, ": was trained with other patients held out; give the same --seed, --validation, --held_out,",
-         " --fold and --folds as in its config.json");
+void Run::check_segmenter() const {
+  if (!c_.resume.empty() && std::filesystem::exists(c_.resume + "/candidates.csv")) return;  // it is not asked again
+  const auto metadata = load_unet(c_.segmenter).metadata;
+  const auto list = metadata.find("held_out");
+  if (list == metadata.end())
+    fail(c_.segmenter, ": does not say on which patients it was not trained; give the best.safetensors of a run");
+  const std::string held_out = "," + list->second + ",";
+  for (size_t i : split_.validation)
+    if (held_out.find("," + data_.scans[i].id + ",") == held_out.npos)
+      fail(c_.segmenter, ": was trained on ", data_.scans[i].id,
+           ", who is held out here; give the same --data, --seed,",
+           " --validation, --held_out, --fold and --folds as in its config.json");
 }
 
 void Run::check_resumed(const std::string& settings, const std::string& path) const {
@@ -193,6 +188,11 @@ void Run::check_resumed(const std::string& settings, const std::string& path) co
   if (split_patients(data_, split_options(before)).validation != split_.validation)
     fail("--resume ", c_.resume, ": it would be judged on patients that it was trained on; leave --seed, --validation,",
          " --held_out, --fold and --folds as they were");
+  const CropOptions &was = crop_sampling_options(before).crop, &is = sampling_.crop;
+  if (before.segmenter != c_.segmenter || before.classify.threshold != c_.classify.threshold ||
+      to_metadata(was) != to_metadata(is))
+    fail("--resume ", c_.resume, ": its candidates and their crops would be others; leave --segmenter, --classify and",
+         " --input.hu as they were, or start another run");
   if (at_.step < (at_.epoch - 1) * c_.train.steps || at_.step > at_.epoch * c_.train.steps)
     fail("--resume ", c_.resume, ": step ", at_.step, " is not in epoch ", at_.epoch, ", of ", c_.train.steps,
          " steps each; leave --train.steps as it was");
@@ -208,6 +208,7 @@ void Run::find_candidates_of_all() {
     candidates_ = read_candidates(path);
     return;
   }
+  if (at_.step > 0) fail(path, ": is not there any more; put it back, or start another run");
   LoadedUNet loaded = load_unet(c_.segmenter);
   loaded.net->to(device_);
   const InputFormat format = input_format(loaded.metadata, c_.segmenter);
@@ -226,7 +227,7 @@ void Run::find_candidates_of_all() {
       for (int64_t i = 0; i < pixels; i++)
         probability.slice(z)[i] = *std::max_element(p + i * classes, p + (i + 1) * classes);
       progress.update(++done);
-      quit_if_stopped();
+      if (!why_stop().empty()) stop(why_stop());
     });
     for (Candidate& found : find_candidates(probability, scan.id, options)) candidates_.push_back(std::move(found));
   }
@@ -375,7 +376,8 @@ void Run::report(const std::string& state) const {
   std::string page = page_begin("acinus: " + c_.out) + text("<div class='state'>", escaped(state), "</div>\n");
   if (at_.best_epoch > 0)
     page += page_key_figures(
-        {{text("best AUC, in epoch ", at_.best_epoch), fixed(at_.best_auc, 4)}, {"epochs", text(at_.rows.size())}});
+        {{text("AUC of the best epoch, ", at_.best_epoch), shown_auc(at_.rows[size_t(at_.best_epoch - 1)].val_auc)},
+         {"epochs", text(at_.rows.size())}});
   page += "</header>\n<main>\n<h2>Curves</h2>\n<div class='grid curves'>\n";
   const auto add = [&](const char* title, double Row::*value) {
     Curve curve{title, "", {}, {}, /*from_zero=*/true};

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "data/matching.h"
 #include "tensor/parallel.h"
 
 namespace acinus {
@@ -46,8 +47,6 @@ std::vector<Vec3> hard_places(const Scan& scan, const std::vector<Annotation>& e
 }
 
 }  // namespace
-
-bool hits(const Vec3& place, const Annotation& finding) { return distance(place, finding.centre) < radius(finding); }
 
 Verdict judge(const Vec3& place, const Scan& scan, const std::vector<Annotation>& excluded) {
   for (const Annotation& nodule : scan.nodules)

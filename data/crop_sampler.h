@@ -13,10 +13,6 @@
 
 namespace acinus {
 
-// LUNA16's rule: a place hits a finding that it is nearer to than half of its diameter; one of unknown diameter (-1)
-// counts as 10 mm.
-bool hits(const Vec3& place, const Annotation& finding);
-
 enum class Verdict {
   other,    // no nodule
   nodule,   // hits one

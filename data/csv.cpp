@@ -1,6 +1,7 @@
 #include "data/csv.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <map>
 
@@ -83,7 +84,13 @@ bool is_number(const std::string& field) {
 }
 
 bool is_header(const std::vector<std::string>& row, const std::vector<std::string>& names) {
-  const auto is_name = [&](const std::string& field) { return std::ranges::count(names, field) > 0; };
+  const auto small = [](std::string field) {
+    for (char& c : field) c = char(std::tolower(uint8_t(c)));
+    return field;
+  };
+  const auto is_name = [&](const std::string& field) {
+    return std::ranges::any_of(names, [&](const std::string& name) { return small(name) == small(field); });
+  };
   return std::ranges::any_of(row, is_name) || (names.size() > 1 && std::ranges::none_of(row, is_number));
 }
 

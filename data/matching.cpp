@@ -20,9 +20,13 @@ double squared_distance(const Vec3& a, const Vec3& b) {
   return square(a[0] - b[0]) + square(a[1] - b[1]) + square(a[2] - b[2]);
 }
 
-double squared_radius(const Annotation& finding) {
-  return square((finding.diameter_mm < 0 ? 10 : finding.diameter_mm) / 2);
+}  // namespace
+
+bool hits(const Vec3& place, const Annotation& finding) {
+  return squared_distance(place, finding.centre) < square((finding.diameter_mm < 0 ? 10 : finding.diameter_mm) / 2);
 }
+
+namespace {
 
 // What belongs to a scan.
 struct OfScan {
@@ -41,7 +45,7 @@ std::vector<Hit> one_to_one(const OfScan& scan) {
   for (size_t n = 0; n < scan.nodules.size(); n++)
     for (size_t m = 0; m < scan.marks.size(); m++) {
       const double distance = squared_distance(scan.nodules[n]->centre, scan.marks[m]->centre);
-      if (distance < squared_radius(*scan.nodules[n])) pairs.push_back({scan.marks[m]->probability, distance, n, m});
+      if (hits(scan.marks[m]->centre, *scan.nodules[n])) pairs.push_back({scan.marks[m]->probability, distance, n, m});
     }
   std::ranges::stable_sort(pairs, [](const Pair& a, const Pair& b) {
     return std::tie(b.probability, a.distance) < std::tie(a.probability, b.distance);
@@ -104,7 +108,7 @@ Matching match_marks(const Truth& truth, const std::vector<Candidate>& marks, in
       int64_t on_it = 0;
       double highest = -std::numeric_limits<double>::infinity();
       for (size_t m = 0; m < scan.marks.size(); m++) {
-        if (!(squared_distance(nodule->centre, scan.marks[m]->centre) < squared_radius(*nodule))) continue;
+        if (!hits(scan.marks[m]->centre, *nodule)) continue;
         met[m] = true;
         on_it++;
         highest = std::max(highest, scan.marks[m]->probability);
@@ -117,7 +121,7 @@ Matching match_marks(const Truth& truth, const std::vector<Candidate>& marks, in
     }
     for (const Annotation* finding : scan.excluded)
       for (size_t m = 0; m < scan.marks.size(); m++)
-        if (!met[m] && squared_distance(finding->centre, scan.marks[m]->centre) < squared_radius(*finding)) {
+        if (!met[m] && hits(scan.marks[m]->centre, *finding)) {
           met[m] = true;
           result.ignored++;
         }

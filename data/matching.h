@@ -58,6 +58,10 @@ struct Matching {
 };
 Matching match_marks(const Truth& truth, const std::vector<Candidate>& marks, int64_t most = 100);
 
+// LUNA16's rule: a place (mm) hits a finding that it is nearer to than half of its diameter; one of unknown diameter
+// (-1) counts as 10 mm.
+bool hits(const Vec3& place, const Annotation& finding);
+
 // Only marks of a higher probability than this count, of a scan's marks; minus infinity: all.
 double counted_above(std::vector<double> probabilities, int64_t most);
 

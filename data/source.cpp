@@ -240,9 +240,24 @@ Image image_of(NpyArray array, const std::string& path) {
 
 }  // namespace
 
+std::vector<Annotation> read_excluded(const std::string& folder) {
+  const fs::path list = list_of(folder);
+  const std::string path = list.parent_path() / "annotations_excluded.csv";
+  return !list.empty() && fs::exists(path) ? read_annotations(path) : std::vector<Annotation>{};
+}
+
+std::vector<std::string> files_below(const std::string& folder) try {
+  std::vector<std::string> files;
+  for_each_file(folder, kNoScans, [&](const std::string& path, const std::string&) { files.push_back(path); });
+  return files;
+} catch (const fs::filesystem_error& error) {
+  fail("cannot look into ", error.path1().string(), ": ", error.code().message());
+}
+
 Sources find_sources(const std::string& folder) try {
   if (!fs::is_directory(folder))
-    fail(folder, ": no such folder; data are a folder in LUNA16 form, or one that holds images/ and masks/ (see README)");
+    fail(folder,
+         ": no such folder; data are a folder in LUNA16 form, or one that holds images/ and masks/ (see README)");
   Sources sources;
   if (!list_of(folder).empty()) {
     find_luna(folder, sources);

@@ -37,6 +37,13 @@ struct Sources {
 // Throws Error if there is no folder, neither form of data in it, a scan twice, or nothing that belongs together.
 Sources find_sources(const std::string& folder);
 
+// What annotations_excluded.csv lists beside annotations.csv: findings that are neither nodules nor mistakes. None
+// where there is no such list.
+std::vector<Annotation> read_excluded(const std::string& folder);
+// All files in and below a folder, by name, but those of lungs and readers, which are called like their scans, and what
+// is hidden.
+std::vector<std::string> files_below(const std::string& folder);
+
 // Reads one of the files that pairs are made of: .png (alpha is dropped), .npy ((rows, columns), (slices, rows,
 // columns), or with 3 channels last), .mhd, .mha, .nii, .nii.gz. Always of three dimensions, x, y, z.
 Image read_picture(const std::string& path);

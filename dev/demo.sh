@@ -8,7 +8,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${1:-../shared/luna} out=${2:-runs/demo} held_out=${HELD_OUT:-603192}
-scan=$(find -L "$data" -name "*$held_out.mhd" | sort | head -n 1)
+[ -d "$data" ] || { echo "demo: there is no folder $data; name one with scans in LUNA16 form" >&2; exit 1; }
+scan=$(find -L "$data" -name "*$held_out.mhd" -not -path '*/seg-lungs*' | sort | head -n 1)
 [ -n "$scan" ] || { echo "demo: there is no scan *$held_out.mhd below $data; which one is to be held out? HELD_OUT=..." >&2; exit 1; }
 [ ! -e "$out" ] || { echo "demo: $out is there already; name another folder, or remove it" >&2; exit 1; }
 say() { printf '\n> %s\n' "$*"; "$@"; }

@@ -44,7 +44,7 @@ rm -rf "$runs/evaluation"
 {
   echo "# How well nodules are found"
   echo
-  echo "On $scans synthetic patients that no network has seen ($(sed -n '1s/^[^,]*, //p' "$runs/evaluation.txt")), judged by LUNA16's rule:"
+  echo "On $scans synthetic patients that no network has seen ($(sed -n 's/^[0-9]* scans, //p' "$runs/evaluation.txt" | head -n 1)), judged by LUNA16's rule:"
   echo "sensitivity at so many false positives a scan, and the CPM, their mean, each with its 95 % interval over scans."
   echo "Written by \`dev/detection.sh\` ($(date +%F), $(git rev-parse --short HEAD)); one training each."
   echo

@@ -5,6 +5,7 @@
 #include "apps/classifier.h"
 #include "apps/config.h"
 #include "data/crop_sampler.h"
+#include "data/matching.h"
 #include "optim/adam.h"
 #include "tests/testing.h"
 

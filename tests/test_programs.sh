@@ -263,7 +263,7 @@ second="--task classify --segmenter whole/best.safetensors --data set --train.ep
 expect "classify: without a U-Net" 2 "task classify needs --segmenter" "$train" --task classify
 expect "classify: a U-Net for nothing" 2 "segmenter is for --task classify" "$train" --segmenter whole/best.safetensors
 expect "classify: a U-Net that is not there" 1 "none.safetensors" "$train" $second --segmenter none.safetensors --out c0
-expect "classify: a U-Net with other patients held out" 1 "with other patients held out" "$train" $second --seed 2 --out c0
+expect "classify: a U-Net with other patients held out" 1 "who is held out here" "$train" $second --validation 0.6 --out c0
 expect "classify: bf16" 2 "bf16 is for --task segment" "$train" $second --precision bf16 --out c0
 report "none of these left a run behind" "$(ls -d c0 2>/dev/null)"
 expect "a classifier" 0 "AUC by the U-Net's own probability" "$train" $second --out classifier --threads 1
@@ -278,6 +278,14 @@ report "... the same candidates" "$(cmp classifier/candidates.csv classifier2/ca
 expect "a classifier, stopped" 0 "Go on with" "$train" $second --out stopped3 --limits.steps 6
 expect "... and resumed" 0 "going on after step 6, in epoch 2" "$train" --resume stopped3
 compare "a classifier, stopped and resumed" classifier stopped3
+expect "a classifier, stopped while candidates are looked for" 0 "stopped at step 0" "$train" $second --out stopped4 --limits.minutes 1e-9
+expect "... and resumed" 0 "epoch *2/2" "$train" --resume stopped4 --limits.minutes 0
+compare "the same classifier" classifier stopped4
+expect "classify: another U-Net when it is resumed" 1 "its candidates and their crops would be others" \
+  "$train" --resume stopped3 --segmenter a/run/best.safetensors
+expect "classify: another crop" 1 "its candidates and their crops would be others" "$train" --resume stopped3 --classify.pixel_mm 6
+rm stopped4/candidates.csv
+expect "classify: the candidates are gone" 1 "candidates.csv: is not there any more" "$train" --resume stopped4
 expect "a classifier for a U-Net, in predict" 1 "holds a classifier of candidates" "$predict" "$scan" --model classifier/best.safetensors --out p0
 expect "... in train" 1 "holds a classifier of candidates" "$train" $second --segmenter classifier/best.safetensors --out c0
 "$doctor" --run classifier >out
@@ -327,6 +335,16 @@ echo "$(basename "$scan")" >batch/list.txt
 expect "predict a list" 0 "nodules among" "$predict" batch/list.txt --model $model --candidates.threshold 1 --pictures 0 --out p5
 report "... rows of other scans stay, its own go" "$(awk -F, -v id="$(basename "$scan" .mhd)" -v rows=$rows \
   '$1 == id {bad++} END {if (bad || NR < 2 || NR >= rows) print NR, rows, bad}' p5/nodules.csv)"
+all="--candidates.threshold 0.01 --candidates.min_diameter_mm 0 --pictures 0"
+expect "predict with a classifier" 0 "the classifier [0-9.]* s" "$predict" "$scan" --model $model $all --out p7 \
+  --classifier classifier/best.safetensors --rle
+report "... its probabilities, at the same places" "$(awk -F, 'FNR == 1 {next} {place = $2 $3 $4}
+  NR == FNR {before[place] = $6; n++; next} {same += before[place] == $6; n--; if (!(place in before)) print "another place"}
+  END {if (n || same) print n, same}' <("$predict" "$scan" --model $model $all --out p8 >/dev/null; cat p8/nodules.csv) p7/nodules.csv)"
+report "... a submission" "$(head -n 1 p7/submission.csv | grep -qx seriesuid,coordX,coordY,coordZ,probability || head -n 2 p7/submission.csv)"
+report "... the mask as run lengths" "$(grep -qE '^[0-9]+,1,[0-9]+ [0-9]+' p7/*_rle.csv || head -n 2 p7/*_rle.csv)"
+expect "predict: results beside the scan" 2 "results need another folder" "$predict" "$scan" --model $model --out set/subset0
+expect "predict: a U-Net for a classifier" 1 "holds a U-Net" "$predict" "$scan" --model $model --classifier $model --out p9
 expect "predict: two scans of one name" 1 "two scans are called" "$predict" . --model $model --out p6
 expect "predict: a folder without scans" 1 "there is no scan in it" "$predict" nothing --model $model --out p6
 # ---- judged -----------------------------------------------------------------------------------------------------------
@@ -397,6 +415,8 @@ elif "$train" --data set $tiny_net --train.steps 1 --device cuda --out gpu0 >out
     report "... the numbers are other ones" "$(cmp -s <(metrics gpu1) <(metrics $precision) && echo "they are not")"
     expect "predict in $precision" 0 "mask.mhd" "$predict" "$scan" --model $model --out p4 --device cuda --precision $precision
   done
+  expect "a classifier on the GPU" 0 "epoch *2/2" "$train" $second --out classifier-gpu --device cuda
+  expect "... in predict" 0 "the classifier" "$predict" "$scan" --model $model --classifier classifier-gpu/best.safetensors --out p10 --device cuda
   expect "NaN on the GPU stops it and names the op" 1 'conv2d_fused in .*Nothing was saved' \
     "$train" --data set $tiny_net --train.lr 1e30 --train.clip 0 --train.warmup 0 --train.decay constant --net.norm none \
     --train.steps 3 --out gpu_nan --device cuda
