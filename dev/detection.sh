@@ -38,8 +38,8 @@ predicted classifier --model "$runs/three-slices/best.safetensors" --classifier 
 predicted all --model "$runs/three-slices/best.safetensors" --mirror --classifier "$runs/classifier/best.safetensors"
 
 rows=(one-slice three-slices mirrored classifier all)
-names=("U-Net, one slice" "U-Net, three slices (2.5-D)" "the same, mirrored slices averaged (--mirror)"
-  "three slices, and the classifier (--classifier)" "three slices, mirrored, and the classifier")
+names=("U-Net, one slice" "U-Net, three slices (2.5-D)" "the same, mirrored slices averaged (\`--mirror\`)"
+  "three slices, and the classifier (\`--classifier\`)" "three slices, mirrored, and the classifier")
 rm -rf "$runs/evaluation" "$runs/against-three"
 judged() { # FOLDER ROWS...
   local out=$1
