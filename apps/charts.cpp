@@ -57,7 +57,7 @@ constexpr int kBins = 16;
 }  // namespace
 
 std::string svg_froc(const std::vector<std::pair<std::string, Froc>>& curves) {
-  const double line_height = 17, below = curves.size() > 1 ? line_height * double(curves.size()) : 0;
+  const double line_height = 17, below = curves.size() > 1 ? 18 + line_height * double(curves.size()) : 0;
   const Plot plot{froc_axis(),
                   linear_axis(0, 1, 5),
                   {.x_label = "false positives a scan",
@@ -71,7 +71,7 @@ std::string svg_froc(const std::vector<std::pair<std::string, Froc>>& curves) {
     bands += band(plot, f, series(i));
     lines += line(plot, f, name, series(i));
     label += text(i == 0 ? ": " : "; ", name, ", CPM ", fixed(f.cpm.value, 3));
-    const double y = plot.size.bottom() + 36 + line_height * double(i);
+    const double y = plot.size.bottom() + 54 + line_height * double(i);
     if (curves.size() > 1)
       legend += text("<path class='line ", series(i), "' d='M", px(plot.left), " ", px(y - 4), "h22'/><text x='",
                      px(plot.left + 28), "' y='", px(y), "'>", escaped(name), "</text>\n");

@@ -1,5 +1,6 @@
 // evaluate: judges marks and masks against what is true: the FROC curve and the CPM of whole scans as LUNA16's
 // evaluation computes them, Dice, IoU and the Hausdorff distance of masks, and how far off the marks lie.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <set>
@@ -42,6 +43,23 @@ std::string command_line(int argc, char** argv) {
     out += text(i > 0 ? " " : "", plain ? "" : "'", word, plain ? "" : "'");
   }
   return out;
+}
+
+// What tells paths apart: without the folders that all begin with, and the part after the last / that all end with.
+//   runs/a/nodules.csv runs/b/nodules.csv -> a b
+std::vector<std::string> short_names(std::vector<std::string> paths) {
+  if (paths.size() < 2) return paths;
+  const auto all_alike = [&](const auto& part) {
+    return std::all_of(paths.begin(), paths.end(),
+                       [&](const std::string& path) { return part(path) == part(paths[0]); });
+  };
+  const auto first = [](const std::string& path) { return path.substr(0, path.find('/') + 1); };
+  const auto last = [](const std::string& path) { return path.substr(std::min(path.size(), path.rfind('/'))); };
+  while (first(paths[0]) != "" && all_alike(first))
+    for (std::string& path : paths) path = path.substr(path.find('/') + 1);
+  while (last(paths[0]) != "" && all_alike(last))
+    for (std::string& path : paths) path.resize(path.rfind('/'));
+  return paths;
 }
 
 // Prints it and writes its files.
@@ -103,8 +121,8 @@ void judge_tables(int argc, char** argv, const std::string& command) {
   note_truth(truth, e.notes);
   const std::set<std::string> scans(truth.scans.begin(), truth.scans.end());
   for (const Annotation& finding : truth.excluded) e.excluded += scans.contains(finding.seriesuid);
-  for (size_t i = 0; i < submissions.size(); i++)
-    e.submissions.push_back(judge(submissions[i], truth, marks[i], e.options));
+  const std::vector<std::string> names = short_names(submissions);
+  for (size_t i = 0; i < submissions.size(); i++) e.submissions.push_back(judge(names[i], truth, marks[i], e.options));
   show(e, common);
 }
 

@@ -35,9 +35,9 @@ predicted one-slice --model "$runs/one-slice/best.safetensors"
 predicted three-slices --model "$runs/three-slices/best.safetensors"
 predicted mirrored --model "$runs/three-slices/best.safetensors" --mirror
 predicted classifier --model "$runs/three-slices/best.safetensors" --classifier "$runs/classifier/best.safetensors"
-predicted all --model "$runs/three-slices/best.safetensors" --mirror --classifier "$runs/classifier/best.safetensors"
+predicted mirrored-and-classifier --model "$runs/three-slices/best.safetensors" --mirror --classifier "$runs/classifier/best.safetensors"
 
-rows=(one-slice three-slices mirrored classifier all)
+rows=(one-slice three-slices mirrored classifier mirrored-and-classifier)
 names=("U-Net, one slice" "U-Net, three slices (2.5-D)" "the same, mirrored slices averaged (\`--mirror\`)"
   "three slices, and the classifier (\`--classifier\`)" "three slices, mirrored, and the classifier")
 rm -rf "$runs/evaluation" "$runs/against-three"
@@ -61,7 +61,7 @@ judged "$runs/against-three" "${rows[@]:1}" one-slice >"$runs/against-three.txt"
   echo "| | 1/8 | 1/4 | 1/2 | 1 | 2 | 4 | 8 | CPM | |"
   echo "|---|---|---|---|---|---|---|---|---|---|"
   for i in "${!rows[@]}"; do
-    file=$runs/predicted/${rows[i]}/nodules.csv
+    file=${rows[i]} # as ./evaluate shortens the paths
     awk -v file="$file" -v name="${names[i]}" -v minus="$(sed -n "s|^$file minus .*: CPM ||p" "$runs/against-three.txt")" '
       $1 == file && NF == 9 {for (k = 2; k <= 9; k++) value[k] = $k; on = 1; next}
       on && $1 == "95" {for (k = 2; k <= 9; k++) low[k] = $(k + 2); next}
