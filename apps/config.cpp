@@ -150,7 +150,7 @@ void add_settings(Settings& s, Config& c) {
       .one_of({"laptop", "gpu", "seed"});
   s.add("out", c.out, "folder for the run; empty: runs/<preset>, of a classifier runs/<preset>-classifier");
   s.add("resume", c.resume, "the folder of a run that was stopped: goes on where it was last saved, with its settings");
-  s.add("seed", c.seed, "the same seed on the same machine gives the same numbers");
+  s.add("seed", c.seed, "the same seed on the same machine gives the same numbers; of the phantoms, too");
   c.machine.add_settings(s);
   s.add("data", c.data, "scans in LUNA16 form, or images/ and masks/; empty: synthetic scans are made");
   add_data_settings(s, c);

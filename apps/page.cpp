@@ -110,6 +110,12 @@ std::string page_begin(const std::string& title) {
               "</style>\n</head>\n<body>\n<header>\n<h1>", escaped(title), "</h1>\n");
 }
 
+std::string page_state(const std::string& state) {
+  if (state.empty()) return "";
+  const char* kind = state.starts_with("running") ? " running" : state.starts_with("finished") ? " finished" : "";
+  return text("<div class='state", kind, "'>", escaped(state), "</div>\n");
+}
+
 std::string page_end() { return "</main>\n</body>\n</html>\n"; }
 
 std::string page_findings(const std::vector<std::string>& findings) {

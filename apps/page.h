@@ -25,7 +25,9 @@ struct PictureGroup {
 };
 
 std::string page_begin(const std::string& title);  // up to the heading, inside <header>
-std::string page_end();                            // from </main> on
+// "running: ...", "finished", "stopped ...", with a dot of its colour.
+std::string page_state(const std::string& state);
+std::string page_end();                                                                         // from </main> on
 std::string page_key_figures(const std::vector<std::pair<std::string, std::string>>& figures);  // {what, value}
 std::string page_findings(const std::vector<std::string>& findings);                            // what looks wrong
 // Below a legend of the overlays' colours: red alone, or with what is true.

@@ -1,7 +1,11 @@
 // predict: runs trained U-Nets over a scan, or many, and writes what they find: nodules in world millimetres, masks on
 // the scans' own grids, pictures and pages. Or over pictures of another task, and writes masks.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <new>
@@ -22,6 +26,7 @@ namespace fs = std::filesystem;
 std::vector<std::string> parted(const std::string& list) {
   std::vector<std::string> parts(1);
   for (const char c : list) c == ',' ? void(parts.emplace_back()) : void(parts.back() += c);
+  for (std::string& part : parts) part = std::string(trimmed(part));
   return parts;
 }
 
@@ -38,36 +43,42 @@ bool is_input(const std::string& path, bool pictures) {
   return true;
 }
 
-// The files that SCAN names: itself, those below a folder, or the lines of a .txt file.
-std::vector<std::string> find_inputs(const std::string& scan, bool pictures) {
+// The files that SCANs name: themselves, those below a folder, or the lines of a .txt file.
+std::vector<std::string> find_inputs(const std::vector<std::string>& scans, bool pictures) {
   std::vector<std::string> paths;
-  if (fs::is_directory(scan)) {
-    for (const std::string& path : files_below(scan))
-      if (is_input(path, pictures)) paths.push_back(path);
-    if (paths.empty())
-      fail(scan, ": there is no scan in it or below it (", kVolumeEndingsText, pictures ? ", .png or .npy" : "", ")");
-  } else if (scan.ends_with(".txt")) {
-    const std::string list = read_file(scan, int64_t(1) << 26);
-    for (std::string_view rest = list; !rest.empty();) {
-      const std::string path(trimmed(next_line(rest)));
-      if (path.empty()) continue;
-      // As it is, or beside the list.
-      const fs::path beside = fs::path(scan).parent_path() / path;
-      paths.push_back(!fs::exists(path) && fs::exists(beside) ? beside.string() : path);
+  for (const std::string& scan : scans) {
+    const size_t before = paths.size();
+    if (!fs::exists(scan)) fail(scan, ": No such file or directory");
+    if (fs::is_directory(scan)) {
+      for (const std::string& path : files_below(scan))
+        if (is_input(path, pictures)) paths.push_back(path);
+      if (paths.size() == before)
+        fail(scan, ": there is no scan in it or below it (", kVolumeEndingsText, pictures ? ", .png or .npy" : "", ")");
+    } else if (scan.ends_with(".txt")) {
+      const std::string list = read_file(scan, int64_t(1) << 26);
+      for (std::string_view rest = list; !rest.empty();) {
+        const std::string path(trimmed(next_line(rest)));
+        if (path.empty() || path[0] == '#') continue;
+        // As it is, or beside the list.
+        const fs::path beside = fs::path(scan).parent_path() / path;
+        paths.push_back(!fs::exists(path) && fs::exists(beside) ? beside.string() : path);
+      }
+      if (paths.size() == before) fail(scan, ": names no scan; one path a line is wanted");
+    } else {
+      paths.push_back(scan);
     }
-    if (paths.empty()) fail(scan, ": names no scan; one path a line is wanted");
-  } else {
-    paths.push_back(scan);
   }
   // Results are named after their scans.
   std::map<std::string, std::string> by_name;
+  std::vector<std::string> once;
   for (const std::string& path : paths) {
     const auto [it, is_new] = by_name.emplace(name_of(path), path);
-    if (!is_new)
+    if (is_new) once.push_back(path);
+    if (!is_new && it->second != path)
       fail("two scans are called ", name_of(path), ": ", it->second, " and ", path,
            "; results are named after their scans, so predict them into different folders (--out)");
   }
-  return paths;
+  return once;
 }
 
 // The networks of an ensemble, and what each was trained to see.
@@ -94,41 +105,40 @@ struct Networks {
   }
 };
 
-// The candidates of a call, and those of other scans that earlier calls left in the same folder.
+// The candidates of a call, and those of scans that earlier calls left in the same folder.
 class Lists {
  public:
-  Lists(const std::string& folder, const std::vector<std::string>& inputs) : folder_(folder) {
+  explicit Lists(const std::string& folder) : folder_(folder) {
     const std::string path = folder + "/nodules.csv";
     if (!fs::exists(path)) return;
-    std::set<std::string> these;
-    for (const std::string& input : inputs) these.insert(name_of(input));
-    for (Candidate& candidate : read_candidates(path))
-      if (!these.contains(candidate.seriesuid)) all_.push_back(std::move(candidate));
-    others_ = all_.size();
+    for (Candidate& candidate : read_candidates(path)) of_scan_[candidate.seriesuid].push_back(std::move(candidate));
   }
-  void add(const std::vector<Candidate>& candidates) {
-    all_.insert(all_.end(), candidates.begin(), candidates.end());
-    any_ = true;
+  // A scan's candidates take the place of its earlier ones.
+  void set(const std::string& id, const std::vector<Candidate>& candidates) {
+    of_scan_[id] = candidates;
+    these_.insert(id);
     if (seconds_now() - written_ > 30) write();  // so that little is lost if the program is killed
   }
   void write() {
-    if (!any_) return;
-    write_candidates(folder_ + "/nodules.csv", all_);
-    write_submission(folder_ + "/submission.csv", all_);
+    if (these_.empty()) return;
+    std::vector<Candidate> all;
+    for (const auto& [id, candidates] : of_scan_) all.insert(all.end(), candidates.begin(), candidates.end());
+    write_candidates(folder_ + "/nodules.csv", all);
+    write_submission(folder_ + "/submission.csv", all);
     written_ = seconds_now();
   }
   void describe() const {
-    if (!any_) return;
+    if (these_.empty()) return;
     std::printf("%s/nodules.csv", folder_.c_str());
-    if (others_ > 0) std::printf(", with %zu candidates of other scans, of earlier calls", others_);
+    if (of_scan_.size() > these_.size())
+      std::printf(", with those of %zu other scans, of earlier calls", of_scan_.size() - these_.size());
     std::printf("\n%s/submission.csv\n", folder_.c_str());
   }
 
  private:
   std::string folder_;
-  std::vector<Candidate> all_;
-  size_t others_ = 0;
-  bool any_ = false;
+  std::map<std::string, std::vector<Candidate>> of_scan_;
+  std::set<std::string> these_;
   double written_ = seconds_now();
 };
 
@@ -146,7 +156,8 @@ std::string in_words(const std::vector<std::pair<std::string, double>>& seconds)
 
 int main(int argc, char** argv) {
   return run_program(argv, [&] {
-    std::string scan, model, classifier, out;
+    std::vector<std::string> scans;
+    std::string model, classifier, out;
     Machine machine;
     PredictionOptions options;
     options.threshold = 0, options.segment.batch = 0;
@@ -156,9 +167,10 @@ int main(int argc, char** argv) {
                       "grid, pictures of the candidates, and a page <uid>.html. Or, with a network trained on images/ "
                       "and masks/, the\n"
                       "classes in other images.");
-    settings.add_argument("SCAN", scan,
-                          text("a scan in Hounsfield units: ", kVolumeEndingsText,
-                               "; or an image; a folder of them; or a .txt file with a path a line"));
+    settings.add_arguments(
+        "SCAN", scans,
+        text("a scan in Hounsfield units: ", kVolumeEndingsText,
+             "; or an image; a folder of them; or a .txt file with a path a line; or several of these"));
     settings.add("model", model,
                  "a network, such as runs/laptop/best.safetensors; several, parted by commas, are averaged");
     settings.add("classifier", classifier,
@@ -197,16 +209,19 @@ int main(int argc, char** argv) {
     }
     if (options.segment.batch == 0) options.segment.batch = device == Device::cuda ? 8 : 1;
     if (options.threshold == 0) options.threshold = networks.segmenters[0].format.threshold;
-    const std::vector<std::string> inputs = find_inputs(scan, !networks.segmenters[0].format.lungs);
+    const std::vector<std::string> inputs = find_inputs(scans, !networks.segmenters[0].format.lungs);
     if (out.empty()) out = fresh_folder("predictions");
     const bool is_new = !fs::exists(out);
     for (const std::string& input : inputs)
       if (!is_new && fs::exists(input) && fs::equivalent(fs::absolute(input).parent_path(), out))
         throw UsageError{"--out " + out + " is where " + input + " lies; results need another folder"};
     make_folder(out);
+    if (access(out.c_str(), W_OK) != 0) fail("cannot write into the folder ", out, ": ", std::strerror(errno));
+    options.about = {{"network", model}, {"threshold of the mask", text(options.threshold)}};
+    if (!classifier.empty()) options.about.emplace_back("probabilities by the classifier", classifier);
     note_signals();
 
-    Lists lists(out, inputs);
+    Lists lists(out);
     std::vector<BatchRow> rows;
     const auto one = [&](const std::string& path, const std::string& place, BatchRow& row) {
       const double start = seconds_now();
@@ -219,7 +234,7 @@ int main(int argc, char** argv) {
         });
       }
       const std::vector<std::string> files = write_prediction(p, out, options);
-      row.seconds = seconds_now() - start;
+      row.seconds = seconds_now() - start, row.warnings = p.warnings;
       for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
       const Grid& grid = p.mask.grid;
       const auto voxels = p.mask.voxels.size() - size_t(std::count(p.mask.voxels.begin(), p.mask.voxels.end(), 0));
@@ -231,7 +246,7 @@ int main(int argc, char** argv) {
         std::printf("%lld nodule%s among %lld candidates, %.0f mm3", static_cast<long long>(row.nodules),
                     row.nodules == 1 ? "" : "s", static_cast<long long>(row.candidates),
                     double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2]);
-        lists.add(p.candidates);
+        lists.set(p.id, p.candidates);
       } else {
         std::printf("%zu voxels of foreground", voxels);
       }
@@ -258,6 +273,9 @@ int main(int argc, char** argv) {
       }
     } catch (const Quit&) {
       lists.write();
+      std::printf("stopped after %zu of %zu scans; what was done is in %s\n", rows.size() - 1, inputs.size(),
+                  out.c_str());
+      std::fflush(stdout);
       throw;
     }
     lists.write();
@@ -269,7 +287,7 @@ int main(int argc, char** argv) {
     }
     const auto failed = std::count_if(rows.begin(), rows.end(), [](const BatchRow& row) { return !row.error.empty(); });
     if (inputs.size() > 1) {
-      write_file(out + "/index.html", batch_html(text(scan, ", ", inputs.size(), " scans"), rows));
+      write_file(out + "/index.html", batch_html(text(out, ": ", inputs.size(), " scans"), rows));
       std::printf("%s/index.html\n", out.c_str());
     }
     if (failed > 0) std::printf("%lld of %zu scans failed\n", static_cast<long long>(failed), inputs.size());

@@ -21,6 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kNoDiagnosis = "<p class='soft'>For teaching and research, not for diagnosis.</p>\n";
+
 // Seconds since the last call, kept under a name.
 class Stages {
  public:
@@ -103,18 +105,20 @@ std::vector<int64_t> fullest_slices(const Volume<uint8_t>& mask, size_t most, in
   return chosen;
 }
 
-// Those of an earlier prediction of the scan: <id>_candidate<number>.png, <id>_z<number>.png.
-void remove_pictures(const std::string& folder, const std::string& id) {
+// What an earlier prediction of the scan left: <id>_candidate<number>.png, <id>_z<number>.png, and what is not always
+// written.
+void remove_old(const std::string& folder, const std::string& id) {
   std::vector<fs::path> old;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string file = entry.path().filename();
     std::string_view name = file;
-    if (!name.starts_with(id) || !name.ends_with(".png")) continue;
-    name.remove_prefix(id.size()), name.remove_suffix(4);
+    if (!name.starts_with(id)) continue;
+    name.remove_prefix(id.size());
+    bool is_old = name == "_rle.csv" || name == "_prob.mhd" || name == "_prob.zraw";
     for (const std::string_view kind : {"_candidate", "_z"})
-      if (name.starts_with(kind) && name.size() > kind.size() &&
-          name.find_first_not_of("0123456789", kind.size()) == name.npos)
-        old.push_back(entry.path());
+      is_old = is_old || (name.starts_with(kind) && name.ends_with(".png") && name.size() > kind.size() + 4 &&
+                          name.substr(0, name.size() - 4).find_first_not_of("0123456789", kind.size()) == name.npos);
+    if (is_old) old.push_back(entry.path());
   }
   for (const fs::path& path : old) fs::remove(path);
 }
@@ -160,8 +164,10 @@ std::string page_of(const Prediction& p, const PredictionOptions& options, std::
   double seconds = 0;
   for (const auto& stage : p.seconds) seconds += stage.second;
   std::vector<std::pair<std::string, std::string>> figures{
-      {text("nodules, probability above ", number(options.threshold)), text(p.nodules(options.threshold))},
-      {text("candidates, above ", number(options.candidates.threshold)), text(p.candidates.size())}};
+      {text(p.nodules(options.threshold) == 1 ? "nodule" : "nodules", ", probability above ",
+            number(options.threshold)),
+       text(p.nodules(options.threshold))},
+      {text("candidates, voxels above ", number(options.candidates.threshold)), text(p.candidates.size())}};
   if (p.left_ml + p.right_ml > 0)
     figures.emplace_back(
         text("litres of lung (right ", fixed(p.right_ml / 1000, 1), ", left ", fixed(p.left_ml / 1000, 1), ")"),
@@ -182,6 +188,7 @@ std::string page_of(const Prediction& p, const PredictionOptions& options, std::
                                   number(grid.spacing[0], 4), " x ", number(grid.spacing[1], 4), " x ",
                                   number(grid.spacing[2], 4), " mm, axes from ", orientation(grid)));
   for (const auto& [stage, time] : p.seconds) facts.emplace_back(stage, fixed(time, 2) + " s");
+  facts.insert(facts.end(), options.about.begin(), options.about.end());
   return page + page_facts("The scan", facts) + "<p class='soft'>For teaching and research, not for diagnosis.</p>\n" +
          page_end();
 }
@@ -252,7 +259,7 @@ std::vector<std::string> write_prediction(Prediction& p, const std::string& fold
     files.push_back(p.id + ending);
     return folder + "/" + files.back();
   };
-  remove_pictures(folder, p.id);
+  remove_old(folder, p.id);
   if (!p.placed && p.mask.grid.size[2] == 1)
     write_mask_picture(named("_mask.png"), p.mask, /*white=*/p.classes == 1);
   else
@@ -280,13 +287,17 @@ std::vector<std::string> write_prediction(Prediction& p, const std::string& fold
 
 std::string batch_html(const std::string& title, const std::vector<BatchRow>& rows) {
   std::vector<std::string> failed;
-  for (const BatchRow& row : rows)
+  for (const BatchRow& row : rows) {
     if (!row.error.empty()) failed.push_back(row.error);
+    for (const std::string& warning : row.warnings) failed.push_back(row.id + ": " + warning);
+  }
+  const auto failures = std::count_if(rows.begin(), rows.end(), [](const BatchRow& row) { return !row.error.empty(); });
   std::string page = page_begin(title);
-  page += page_key_figures({{"scans", text(rows.size())}, {"failed", text(failed.size())}}) + "</header>\n<main>\n" +
+  page += page_key_figures({{"scans", text(rows.size())}, {"failed", text(failures)}}) + "</header>\n<main>\n" +
           page_findings(failed);
   page +=
-      "<table class='numbers'>\n<thead><tr><th scope='col'>scan</th><th scope='col'>nodules</th><th scope='col'>"
+      "<h2>Scans</h2>\n<table class='numbers'>\n<thead><tr><th scope='col'>scan</th><th scope='col'>nodules</th><th "
+      "scope='col'>"
       "candidates</th><th scope='col'>most probable</th><th scope='col'>seconds</th></tr></thead>\n<tbody>\n";
   for (const BatchRow& row : rows) {
     if (!row.error.empty()) continue;
@@ -296,7 +307,8 @@ std::string batch_html(const std::string& title, const std::vector<BatchRow>& ro
                 : text("<tr><th scope='row'>", escaped(row.id), "</th><td></td><td></td><td>");
     page += text("</td><td>", fixed(row.seconds, 1), "</td></tr>\n");
   }
-  return page + "</tbody></table>\n" + page_end();
+  return page + "</tbody></table>\n<p>All candidates: <a href='nodules.csv'>nodules.csv</a></p>\n" + kNoDiagnosis +
+         page_end();
 }
 
 }  // namespace acinus

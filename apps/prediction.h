@@ -15,11 +15,12 @@ namespace acinus {
 
 struct PredictionOptions {
   SegmentOptions segment;
-  double threshold = 0.5;       // of the probability, for the mask
-  CandidateOptions candidates;  // of scans
-  int64_t pictures = 10;        // at most, of the most probable candidates
-  bool probability = true;      // write <id>_prob.mhd
-  bool rle = false;             // write <id>_rle.csv: slice,class,rle (data/rle.h)
+  double threshold = 0.5;                                       // of the probability, for the mask
+  CandidateOptions candidates;                                  // of scans
+  int64_t pictures = 10;                                        // at most, of the most probable candidates
+  bool probability = true;                                      // write <id>_prob.mhd
+  std::vector<std::pair<std::string, std::string>> about = {};  // for the page: {"network", its file}
+  bool rle = false;                                             // write <id>_rle.csv: slice,class,rle (data/rle.h)
 };
 
 struct Prediction {
@@ -46,8 +47,9 @@ Prediction predict_scan(const std::string& path, const std::vector<Segmenter>& n
                         const std::function<void(int64_t, int64_t)>& after_slice);
 
 // Files in `folder`, which exists, on the scan's own grid: <id>_mask.mhd (of a picture .png), <id>_prob.mhd,
-// <id>_candidate1.png ... and <id>.html; without candidates <id>_z<slice>.png of the fullest slices. Pictures of an
-// earlier prediction of the same scan are removed. Returns their names, without the folder.
+// <id>_candidate1.png ... and <id>.html; without candidates <id>_z<slice>.png of the fullest slices. What an
+// earlier prediction of the same scan left, and this one does not write, is removed. Returns their names, without the
+// folder.
 std::vector<std::string> write_prediction(Prediction& prediction, const std::string& folder,
                                           const PredictionOptions& options);
 
@@ -55,6 +57,7 @@ std::vector<std::string> write_prediction(Prediction& prediction, const std::str
 struct BatchRow {
   std::string id, error;  // error: "" if it went well
   bool page = false;      // it has one, with candidates
+  std::vector<std::string> warnings = {};
   int64_t nodules = 0, candidates = 0;
   double most_probable = 0, seconds = 0;
 };

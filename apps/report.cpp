@@ -152,10 +152,7 @@ std::vector<EpochRow> rows_from_csv(const std::string& path) {
 std::string report_html(const Report& r) {
   const int64_t best = best_of(r.rows);
   std::string page = page_begin(r.title);
-  if (!r.state.empty()) {
-    const char* kind = r.state.starts_with("running") ? " running" : r.state.starts_with("finished") ? " finished" : "";
-    page += text("<div class='state", kind, "'>", escaped(r.state), "</div>\n");
-  }
+  page += page_state(r.state);
   if (!r.rows.empty()) page += key_figures(r.rows, best);
   page += "</header>\n<main>\n";
   page += page_findings(r.findings);

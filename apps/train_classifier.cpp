@@ -113,6 +113,7 @@ class Run {
   std::unique_ptr<CropSampler> sampler_;
   Schedule schedule_;
   State at_;
+  std::vector<std::pair<std::string, std::string>> results_;  // at the end
 };
 
 Run::Run(Config& config, Settings& settings, std::string command)
@@ -175,9 +176,10 @@ void Run::check_segmenter() const {
   const std::string held_out = "," + list->second + ",";
   for (size_t i : split_.validation)
     if (held_out.find("," + data_.scans[i].id + ",") == held_out.npos)
-      fail(c_.segmenter, ": was trained on ", data_.scans[i].id,
-           ", who is held out here; give the same --data, --seed,",
-           " --validation, --held_out, --fold and --folds as in its config.json");
+      fail(c_.segmenter, ": ", data_.scans[i].id,
+           ", who is held out here, is not among those who were held out from its",
+           " training; give the same --data, --seed, --validation, --held_out, --fold and --folds as in its "
+           "config.json");
 }
 
 void Run::check_resumed(const std::string& settings, const std::string& path) const {
@@ -373,7 +375,7 @@ void Run::end_epoch() {
 }
 
 void Run::report(const std::string& state) const {
-  std::string page = page_begin("acinus: " + c_.out) + text("<div class='state'>", escaped(state), "</div>\n");
+  std::string page = page_begin("acinus: " + c_.out) + page_state(state);
   if (at_.best_epoch > 0)
     page += page_key_figures(
         {{text("AUC of the best epoch, ", at_.best_epoch), shown_auc(at_.rows[size_t(at_.best_epoch - 1)].val_auc)},
@@ -390,10 +392,11 @@ void Run::report(const std::string& state) const {
     add("Validation loss", &Row::val_loss);
     add("AUC of the held-out candidates", &Row::val_auc);
   }
-  page += "</div>\n" + page_facts("The run", {{"machine", c_.machine.description()},
-                                              {"network", text(net_->parameter_count(), " parameters")},
-                                              {"candidates", text(candidates_.size())},
-                                              {"time", minutes(seconds())}});
+  page += "</div>\n" + page_facts("Held-out patients", results_) +
+          page_facts("The run", {{"machine", c_.machine.description()},
+                                 {"network", text(net_->parameter_count(), " parameters")},
+                                 {"candidates", text(candidates_.size())},
+                                 {"time", minutes(seconds())}});
   page += text("<h2>The same again</h2>\n<pre class='command'>", escaped(command_), "</pre>\n",
                "<details><summary>Settings (config.json)</summary>\n<pre>", escaped(settings_), "</pre></details>\n");
   write_file(c_.out + "/report.html", page + page_end());
@@ -411,6 +414,11 @@ void Run::finish() {
       if (verdict != Verdict::ignored) (verdict == Verdict::nodule ? nodules : others).push_back(candidate.probability);
     }
   write_file(c_.out + "/metrics.csv", to_csv(at_.rows));
+  const std::string by_unet = shown_auc(area_under_roc(nodules, others)), by_this = shown_auc(judged.auc);
+  results_ = {{"held-out candidates that are nodules", text(nodules.size())},
+              {"... that are none", text(others.size())},
+              {"AUC by the U-Net's own probability", by_unet},
+              {"AUC by the classifier's", by_this}};
   report("finished");
   if (at_.epoch <= c_.train.epochs)
     std::printf("stopped: no better network since epoch %lld (--train.patience)\n", whole(at_.best_epoch));
@@ -418,11 +426,14 @@ void Run::finish() {
     return std::count_if(all.begin(), all.end(), [](double p) { return p > 0.5; });
   };
   std::printf("\nheld-out patients: %zu candidates are nodules, %zu are none\n", nodules.size(), others.size());
-  std::printf("  AUC by the U-Net's own probability %s, by the classifier's %s\n",
-              shown_auc(area_under_roc(nodules, others)).c_str(), shown_auc(judged.auc).c_str());
+  std::printf("  AUC by the U-Net's own probability %s, by the classifier's %s\n", by_unet.c_str(), by_this.c_str());
   std::printf("  the classifier gives %td nodules and %td others a probability above 0.5\n\n", above(judged.nodules),
               above(judged.others));
   std::printf("in %s: best.safetensors  last.safetensors  metrics.csv  candidates.csv  report.html\n", c_.out.c_str());
+  std::string predict = program_;  // ./train -> ./predict
+  if (predict.ends_with("train")) predict.replace(predict.size() - 5, 5, "predict");
+  std::printf("next: %s %s --model %s --classifier %s/best.safetensors\n", predict.c_str(),
+              data_.scans[split_.validation[0]].path.c_str(), c_.segmenter.c_str(), c_.out.c_str());
 }
 
 void Run::go() {

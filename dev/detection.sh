@@ -74,7 +74,12 @@ judged "$runs/against-three" "${rows[@]:1}" one-slice >"$runs/against-three.txt"
       }' "$runs/evaluation.txt"
   done
   echo
-  cat "$docs/detection.txt"
+  cat <<'END'
+![FROC curves](detection.svg)
+
+The phantoms (`./phantom`) are easier than patients: nodules of 8 mm and more, in lungs with vessels and airways but without disease. What these figures
+support is that the parts work together and which of them help, not how many nodules are found in people.
+END
 } >"$docs/detection.md"
 cp "$runs/evaluation/froc.svg" "$docs/detection.svg"
 cat "$docs/detection.md"

@@ -199,7 +199,7 @@ TEST_CASE("evaluation: the FROC plot's dots lie at their rates, evenly, and its 
   CHECK_THAT(svg, Catch::Contains("&lt;two&gt;</text>") &&
                       Catch::Contains("0.500 at 1/2 false positive a scan (0.000 to 1.000)"));
   const std::string file = svg_file(svg);
-  CHECK_THAT(file, Catch::StartsWith("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 480 354'"));
+  CHECK_THAT(file, Catch::StartsWith("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 480 372'"));
   CHECK(file.find("var(") == file.npos);
   // Bars hold every value, at the ends of the axis, too.
   const std::string bars = svg_histogram({"x", "mm", {-1, 0, 0, 1}});
