@@ -100,9 +100,10 @@ row() { # SET RECIPE COLUMN
       sum[part[1]] += $column; n[part[1]]++}
     END {for (seed in n) {m = sum[seed] / n[seed]; s += m; q += m * m; k++}
       if (!k) {print "-"; exit}
-      v = k > 1 ? (q - s * s / k) / (k - 1) : 0; printf "%.3f ± %.3f", s / k, (v > 0 ? sqrt(v) : 0)}' "$results"
+      if (k == 1) {printf "%.3f", s; exit}
+      v = (q - s * s / k) / (k - 1); printf "%.3f ± %.3f", s / k, (v > 0 ? sqrt(v) : 0)}' "$results"
 }
-made="Written by \`dev/experiments.sh\` ($(date +%F), $(git rev-parse --short HEAD)), mean ± standard deviation over $(wc -w <<<"$seeds") seeds."
+made="Written by \`dev/experiments.sh\` ($(date +%F), $(git rev-parse --short HEAD)), $([ "$(wc -w <<<"$seeds")" = 1 ] && echo "one seed" || echo "mean ± standard deviation over $(wc -w <<<"$seeds") seeds")."
 if [[ $only == *ablation* ]]; then
   {
     echo "# What each improvement is worth"
