@@ -174,8 +174,11 @@ std::string page_of(const Prediction& p, const PredictionOptions& options, std::
         fixed((p.left_ml + p.right_ml) / 1000, 1));
   figures.emplace_back("seconds", fixed(seconds, 1));
   page += page_key_figures(figures) + "</header>\n<main>\n" + page_findings(p.warnings);
-  page +=
-      p.candidates.empty() ? "<p>Nothing in this scan looks like a nodule to the network.</p>\n" : candidate_table(p);
+  const auto is_lung = [](uint8_t label) { return (label & kLungs) != 0; };
+  const bool looked = !p.scan.labels || std::any_of(p.scan.labels, p.scan.labels + p.mask.voxels.size(), is_lung);
+  page += !p.candidates.empty() ? candidate_table(p)
+          : looked              ? "<p>Nothing in this scan looks like a nodule to the network.</p>\n"
+                                : "<p>No lung was found, so the network looked at nothing.</p>\n";
   if (!pictures.empty())
     page += page_pictures({{"Most probable candidates",
                             "The slice, and a square of 60 mm around the candidate, without and with its outline. The "
@@ -189,8 +192,7 @@ std::string page_of(const Prediction& p, const PredictionOptions& options, std::
                                   number(grid.spacing[2], 4), " mm, axes from ", orientation(grid)));
   for (const auto& [stage, time] : p.seconds) facts.emplace_back(stage, fixed(time, 2) + " s");
   facts.insert(facts.end(), options.about.begin(), options.about.end());
-  return page + page_facts("The scan", facts) + "<p class='soft'>For teaching and research, not for diagnosis.</p>\n" +
-         page_end();
+  return page + page_facts("The scan", facts) + kNoDiagnosis + page_end();
 }
 
 }  // namespace
@@ -286,29 +288,32 @@ std::vector<std::string> write_prediction(Prediction& p, const std::string& fold
 }
 
 std::string batch_html(const std::string& title, const std::vector<BatchRow>& rows) {
-  std::vector<std::string> failed;
+  std::vector<std::string> findings;
+  bool pages = false;
   for (const BatchRow& row : rows) {
-    if (!row.error.empty()) failed.push_back(row.error);
-    for (const std::string& warning : row.warnings) failed.push_back(row.id + ": " + warning);
+    pages = pages || row.page;
+    if (!row.error.empty()) findings.push_back(row.error);
+    for (const std::string& warning : row.warnings) findings.push_back(row.id + ": " + warning);
   }
   const auto failures = std::count_if(rows.begin(), rows.end(), [](const BatchRow& row) { return !row.error.empty(); });
   std::string page = page_begin(title);
   page += page_key_figures({{"scans", text(rows.size())}, {"failed", text(failures)}}) + "</header>\n<main>\n" +
-          page_findings(failed);
+          page_findings(findings);
   page +=
       "<h2>Scans</h2>\n<table class='numbers'>\n<thead><tr><th scope='col'>scan</th><th scope='col'>nodules</th><th "
       "scope='col'>"
       "candidates</th><th scope='col'>most probable</th><th scope='col'>seconds</th></tr></thead>\n<tbody>\n";
   for (const BatchRow& row : rows) {
     if (!row.error.empty()) continue;
-    page += row.page
-                ? text("<tr><th scope='row'><a href='", url_of(row.id), ".html'>", escaped(row.id), "</a></th><td>",
-                       row.nodules, "</td><td>", row.candidates, "</td><td>", fixed(row.most_probable, 3))
-                : text("<tr><th scope='row'>", escaped(row.id), "</th><td></td><td></td><td>");
+    page += row.page ? text("<tr><th scope='row'><a href='", url_of(row.id), ".html'>", escaped(row.id),
+                            "</a></th><td>", row.nodules, "</td><td>", row.candidates, "</td><td>",
+                            row.candidates > 0 ? fixed(row.most_probable, 3) : "\xE2\x80\x93")
+                     : text("<tr><th scope='row'>", escaped(row.id), "</th><td></td><td></td><td>");
     page += text("</td><td>", fixed(row.seconds, 1), "</td></tr>\n");
   }
-  return page + "</tbody></table>\n<p>All candidates: <a href='nodules.csv'>nodules.csv</a></p>\n" + kNoDiagnosis +
-         page_end();
+  page += "</tbody></table>\n";
+  if (pages) page += text("<p>All candidates: <a href='nodules.csv'>nodules.csv</a></p>\n", kNoDiagnosis);
+  return page + page_end();
 }
 
 }  // namespace acinus

@@ -3,6 +3,7 @@
 #include "data/csv.h"
 #include "data/metaimage.h"
 #include "data/png.h"
+#include "tensor/file.h"
 #include "testing.h"
 
 using namespace acinus;
@@ -240,6 +241,7 @@ TEST_CASE("predict: what looks odd is said, old pictures go") {
   CHECK_FALSE(p.warnings.empty());  // no lungs
   write_prediction(p, scratch.path.string(), options);
   CHECK_FALSE(std::filesystem::exists(scratch / "a_candidate1.png"));
+  CHECK_THAT(read_file(scratch / "a.html", 1 << 20), Catch::Contains("the network looked at nothing"));
   CHECK(error_of([&] { predict_scan(scratch / "a_zoo.png", {segmenter}, options, {}, {}); }).find("is no scan") !=
         std::string::npos);
 }
