@@ -1,6 +1,6 @@
 # make            the library and the programs (./train, ./predict, ./evaluate, ./prepare, ./doctor, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
-#                 ONLY="ops:*" some of the unit tests, by name or tag (Catch2)
+#                 ONLY="ops:*" some of the unit tests, by name or tag (Catch2); PARTS="gpu train" some of tests/programs/
 # make bench      times it, beside PyTorch where PYTHON=python3 has it; README=1 writes the table into README.md
 # make bench-read times reading scans, beside dd and zlib
 # make fuzz       feeds the readers damaged files, FUZZ_SECONDS=60 for each (needs clang++)
@@ -170,7 +170,7 @@ test: all tests
 	  if [ -d $$cases ]; then echo "$(BUILD)/check_reference $$cases $$device"; $(BUILD)/check_reference $$cases $$device || exit 1; fi; \
 	done; done
 	@if [ -d $(METAIMAGE) ]; then echo "$(BUILD)/check_metaimage $(METAIMAGE)"; $(BUILD)/check_metaimage $(METAIMAGE); fi
-	@if [ -f tests/test_programs.sh ]; then echo "tests/test_programs.sh"; bash tests/test_programs.sh $(or $(BIN),.); fi
+	@if [ -f tests/test_programs.sh ]; then echo "tests/test_programs.sh"; bash tests/test_programs.sh $(or $(BIN),.) $(PARTS); fi
 
 $(BENCHES:%=$(BUILD)/bench_%): $(BUILD)/bench_%: $(BUILD)/bench/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)

@@ -1,0 +1,42 @@
+# Stopped, killed, resumed: the network is that of a run without a break.
+
+make_set
+make_mixed
+expect "a run without a break" 0 "epoch *3/3" "$train" --data set $long --out whole
+expect "stopped after a step" 0 "go on with\|Go on with" "$train" --data set $long --out stopped --limits.steps 41
+report "... says where" "$(grep -q 'stopped at step 41 of 90 (--limits.steps)' out || cat out)"
+report "... has the first epoch's numbers" "$(diff <(metrics whole | head -n 2) <(metrics stopped))"
+expect "resumed" 0 "going on after step 41, in epoch 2" "$train" --resume stopped
+compare "stopped and resumed" whole stopped
+expect "resumed with nothing left to do" 0 "the run is over" "$train" --resume stopped
+compare "... nothing changes" whole stopped
+expect "--resume of another data set" 1 "are not those that stopped was trained on" "$train" --resume stopped --data mixed
+"$train" --data set $long --out half --limits.steps 41 >out 2>err
+expect "--resume with other patients held out" 1 "judged on patients that it was trained on" "$train" --resume half --validation 0.9
+expect "--resume with other epochs" 1 "step 41 is not in epoch 2, of 10 steps" "$train" --resume half --train.steps 10
+expect "--resume into another folder" 2 "in the run's own folder" "$train" --resume half --out elsewhere
+rm half/best.safetensors
+expect "--resume without the best network" 1 "best network, of epoch 1, is not there" "$train" --resume half
+"$train" --data set $long --train.epochs 3000 --out signalled >out 2>err & pid=$!
+for _ in $(seq 100); do grep -q 'epoch *1/' out && break; sleep 0.1; done
+kill -TERM $pid; wait $pid
+report "SIGTERM saves and says how to go on" "$([ $? = 143 ] && grep -q 'SIGTERM.*all of it is saved' out || { echo "code $?"; tail -n 3 out; })"
+expect "... and it does go on" 0 "stopped at step" "$train" --resume signalled --limits.minutes 0.001
+"$train" --data set $long --train.epochs 3000 --out signalled2 >out 2>err & pid=$!
+for _ in $(seq 100); do grep -q 'epoch *1/' out && break; sleep 0.1; done
+"$train" --resume signalled2 >out2 2>err2
+report "two programs in one run's folder" "$(grep -q 'another ./train is at work in it' err2 || cat err2)"
+kill -KILL $pid; wait $pid 2>/dev/null
+
+# Killed again and again, at moments that differ from run to run, while it saves after every step.
+touch killed.out
+for delay in 0.3 0.35 0.4 0.5 0.45 0.6 0.55 0.8 0.7 1 2 4; do  # the last two for slow machines
+  [ "$(grep -c 'going on after step' killed.out)" -lt 6 ] || break
+  again="--resume killed"
+  [ -s killed/last.safetensors ] || { rm -rf killed; again="--data set $long --limits.save_minutes 0 --out killed"; }
+  "$train" $again >>killed.out 2>>killed.err & pid=$!
+  sleep $delay; kill -KILL $pid 2>/dev/null; wait $pid 2>/dev/null
+done
+expect "kill -9, then --resume to the end" 0 "epoch *3/3\|mean over" "$train" $again
+report "... it was killed on the way" "$([ "$(grep -c 'going on after step' killed.out)" -ge 2 ] || cat killed.out)"
+compare "killed and resumed" whole killed
