@@ -65,19 +65,23 @@ std::vector<std::string> short_names(std::vector<std::string> paths) {
 // Prints it and writes its files.
 void show(const Evaluation& e, const Common& common) {
   for (const std::string& note : e.notes) std::printf("note: %s\n", note.c_str());
-  std::printf("%s%s\n%s", e.notes.empty() ? "" : "\n", counts_text(e).c_str(), froc_text(e).c_str());
-  for (const std::string& part : {difference_text(e), localisation_text(e), masks_text(e)})
+  std::printf("%s%s", e.notes.empty() ? "" : "\n", counts_text(e).c_str());
+  for (const std::string& part : {froc_text(e), difference_text(e), localisation_text(e), masks_text(e)})
     if (!part.empty()) std::printf("\n%s", part.c_str());
 
   const std::string out = common.out.empty() ? fresh_folder("evaluation") : common.out;
   make_folder(out);
   std::vector<std::pair<std::string, Froc>> curves;
-  for (const Submission& s : e.submissions) curves.emplace_back(s.name, s.froc);
-  write_file(out + "/froc.csv", froc_csv(e));
-  write_file(out + "/froc.svg", svg_file(svg_froc(curves)));
+  for (const Submission& s : e.submissions)
+    if (s.froc.defined()) curves.emplace_back(s.name, s.froc);
+  if (!curves.empty()) {
+    write_file(out + "/froc.csv", froc_csv(e));
+    write_file(out + "/froc.svg", svg_file(svg_froc(curves)));
+  }
   if (!e.masks.empty()) write_file(out + "/scans.csv", scans_csv(e));
   write_file(out + "/evaluation.html", evaluation_html(e));
-  std::printf("\nin %s: evaluation.html  froc.csv  froc.svg%s\n", out.c_str(), e.masks.empty() ? "" : "  scans.csv");
+  std::printf("\nin %s: evaluation.html%s%s\n", out.c_str(), curves.empty() ? "" : "  froc.csv  froc.svg",
+              e.masks.empty() ? "" : "  scans.csv");
 }
 
 // ---- ./evaluate froc: tables alone
@@ -186,7 +190,12 @@ void judge_predictions(int argc, char** argv, const std::string& command) {
   note_truth(truth, e.notes);
   const std::set<std::string> counted(truth.scans.begin(), truth.scans.end());
   for (const Annotation& finding : truth.excluded) e.excluded += counted.contains(finding.seriesuid);
-  e.submissions.push_back(judge(table, truth, marks, e.options));
+  if (truth.nodules.empty()) {
+    e.notes.push_back("no nodule in these scans: what is found cannot be told, only what is found where there is none");
+    e.submissions.push_back({table, match_marks(truth, marks), {}});
+  } else {
+    e.submissions.push_back(judge(table, truth, marks, e.options));
+  }
 
   const CacheOptions cache = cache_options(config, config.data);
   make_folder(cache.folder);

@@ -74,7 +74,10 @@ std::string counts_text(const Evaluation& e) {
 
 std::string froc_text(const Evaluation& e) {
   size_t width = 22;
-  for (const Submission& s : e.submissions) width = std::max(width, s.name.size() + 2);
+  for (const Submission& s : e.submissions) {
+    if (!s.froc.defined()) return "";
+    width = std::max(width, s.name.size() + 2);
+  }
   std::string out = padded("false positives a scan", width);
   for (const char* rate : kFrocRateNames) out += to_right(rate, 7);
   out += "    CPM\n";

@@ -16,7 +16,7 @@ namespace acinus {
 struct Submission {
   std::string name;
   Matching matching;
-  Froc froc;
+  Froc froc;  // without a curve where there is no nodule
 };
 Submission judge(const std::string& name, const Truth& truth, const std::vector<Candidate>& marks,
                  const FrocOptions& options);
@@ -50,7 +50,7 @@ std::vector<Spread> localisation(const std::vector<Hit>& hits);  // without what
 // ---- tables and the page
 
 std::string counts_text(const Evaluation& e);        // scans, nodules, and what became of each submission's marks
-std::string froc_text(const Evaluation& e);          // sensitivities and CPM
+std::string froc_text(const Evaluation& e);          // sensitivities and CPM; "" where there is no nodule
 std::string difference_text(const Evaluation& e);    // CPMs minus that of the first submission; "" of one alone
 std::string localisation_text(const Evaluation& e);  // "" where no nodule was met
 std::string masks_text(const Evaluation& e);         // a line a scan, and the means

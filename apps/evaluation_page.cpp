@@ -21,14 +21,16 @@ std::string key_figures(const Evaluation& e) {
   std::vector<std::pair<std::string, std::string>> figures;
   for (const Submission& s : e.submissions) {
     const std::string of = e.submissions.size() > 1 ? ", " + s.name : "";
-    figures.emplace_back(
-        text("CPM", of,
-             has_interval(s.froc) ? text(" (", number(100 * e.options.confidence, 3), " %: ", fixed(s.froc.cpm.low, 3),
-                                         " to ", fixed(s.froc.cpm.high, 3), ")")
-                                  : ""),
-        fixed(s.froc.cpm.value, 3));
+    if (s.froc.defined())
+      figures.emplace_back(
+          text("CPM", of,
+               has_interval(s.froc) ? text(" (", number(100 * e.options.confidence, 3),
+                                           " %: ", fixed(s.froc.cpm.low, 3), " to ", fixed(s.froc.cpm.high, 3), ")")
+                                    : ""),
+          fixed(s.froc.cpm.value, 3));
     if (e.submissions.size() > 1) continue;
-    figures.emplace_back("sensitivity at 1 false positive a scan", fixed(s.froc.at(3).sensitivity.value, 3));
+    if (s.froc.defined())
+      figures.emplace_back("sensitivity at 1 false positive a scan", fixed(s.froc.at(3).sensitivity.value, 3));
     figures.emplace_back(text("of ", s.matching.nodules, " nodules found by any mark"), text(s.matching.found));
     figures.emplace_back("false positives a scan, in all",
                          number(double(s.matching.false_positives) / double(s.matching.scans.size()), 3));
@@ -46,6 +48,7 @@ std::string key_figures(const Evaluation& e) {
 std::string froc_section(const Evaluation& e) {
   std::vector<std::pair<std::string, Froc>> curves;
   bool intervals = false;
+  if (!e.submissions.front().froc.defined()) return "";
   for (const Submission& s : e.submissions) curves.emplace_back(s.name, s.froc), intervals |= has_interval(s.froc);
   std::string out =
       "<h2>FROC curve</h2>\n<p class='soft'>The share of nodules that is found, at so many false positives a scan. "
@@ -176,7 +179,7 @@ std::string evaluation_html(const Evaluation& e) {
                         {"false positives (FP)", text(m.false_positives)},
                         {"ignored, on excluded findings", text(m.ignored)},
                         {"more than one on a nodule", text(m.doubles)},
-                        {"CPM", with_interval(s.froc.cpm, has_interval(s.froc))}});
+                        {"CPM", s.froc.defined() ? with_interval(s.froc.cpm, has_interval(s.froc)) : "\xE2\x80\x93"}});
   }
   page += "</div>\n<h2>The same again</h2>\n<pre class='command'>" + escaped(e.command) + "</pre>\n";
   return page + page_end();

@@ -46,6 +46,7 @@ struct Froc {
   int64_t resamples = 0;      // those that held a nodule
   std::vector<double> drawn;  // their CPMs
 
+  bool defined() const { return !curve.empty(); }                      // not where there is no nodule
   const FrocPoint& at(size_t rate) const { return curve[16 * rate]; }  // at kFrocRates[rate]
 };
 

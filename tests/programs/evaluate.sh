@@ -41,6 +41,10 @@ report "... each mask is judged" "$([ "$(grep -c '^1\..*,[0-9]' judged-p/scans.c
 first=$(basename "$(ls p/*_mask.mhd | head -n 1)" _mask.mhd)
 mkdir fewer && cp p/"$first"_mask.* fewer/ && grep "^seriesuid\|^$first," p/nodules.csv >fewer/nodules.csv
 expect "... only the scans with a prediction" 0 "2 of 3 scans have no prediction" "$evaluate" fewer --data set --cache cache --out judged-f
+cp -r set healthy && sed -i "/^$first,/d" healthy/annotations.csv
+expect "... a scan without nodules" 0 "1 scan, 0 nodules" "$evaluate" fewer --data healthy --out judged-h
+report "... have masks and false positives, and no curve" "$(grep -q 'no nodule$' out && grep -q '[1-9][0-9]* false positives' out && grep -q '^note: no nodule in these scans' out &&
+  [ "$(ls judged-h | tr '\n' ' ')" = 'evaluation.html scans.csv ' ] || cat out)"
 rm fewer/nodules.csv
 expect "... no table of marks" 1 "fewer/nodules.csv: is not there" "$evaluate" fewer --data set --cache cache
 expect "... a folder that is not there" 1 "nowhere: no such folder" "$evaluate" nowhere --data set
