@@ -32,31 +32,28 @@ std::unique_ptr<Optimizer> make_optimizer(const Config& c, const Module& net) {
 std::string to_json(const Progression& p) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const EpochRow& r : p.rows)
-    rows.push_back(
-        {r.epoch, r.step, r.loss, r.val_dice, r.lr, r.seconds, r.images_per_second, r.loader_wait, r.peak_mb});
-  return nlohmann::ordered_json{{"epoch", p.epoch},
-                                {"step", p.step},
-                                {"loss_sum", p.loss_sum},
-                                {"seconds", p.seconds},
-                                {"best", p.best},
-                                {"best_epoch", p.best_epoch},
-                                {"epoch_seconds", p.epoch_seconds},
-                                {"epoch_wait", p.epoch_wait},
-                                {"rows", rows}}
+    rows.push_back({r.epoch, r.step, r.loss, r.val_dice, r.lr, r.seconds, r.images_per_second, r.loader_wait, r.peak_mb,
+                    r.val_loss, r.val_auc});
+  return nlohmann::ordered_json{{"epoch", p.epoch},           {"step", p.step},
+                                {"loss_sum", p.loss_sum},     {"seconds", p.seconds},
+                                {"best_epoch", p.best_epoch}, {"epoch_seconds", p.epoch_seconds},
+                                {"epoch_wait", p.epoch_wait}, {"rows", rows}}
       .dump();
 }
 
 Progression progression_from_json(const std::string& text, const std::string& source) {
   try {
     const auto j = nlohmann::json::parse(text);
-    Progression p{j.at("epoch"),         j.at("step"),       j.at("loss_sum"),
-                  j.at("seconds"),       j.at("best"),       j.at("best_epoch"),
-                  j.at("epoch_seconds"), j.at("epoch_wait"), {}};
+    const auto real = [](const nlohmann::json& n) { return n.is_null() ? NAN : n.get<double>(); };  // null: NaN
+    Progression p{j.at("epoch"),      j.at("step"),          j.at("loss_sum"),   j.at("seconds"),
+                  j.at("best_epoch"), j.at("epoch_seconds"), j.at("epoch_wait"), {}};
     for (const auto& r : j.at("rows"))
-      p.rows.push_back({r.at(0), r.at(1), r.at(2), r.at(3).is_null() ? NAN : r.at(3).get<double>(), r.at(4), r.at(5),
-                        r.at(6), r.at(7), r.at(8)});
-    if (p.epoch < 1 || p.epoch > 1000001 || p.step < 0)
-      fail(source, ": its state is that of epoch ", p.epoch, ", step ", p.step);
+      p.rows.push_back({r.at(0), r.at(1), r.at(2), real(r.at(3)), r.at(4), r.at(5), r.at(6), r.at(7), r.at(8),
+                        real(r.at(9)), real(r.at(10))});
+    if (p.epoch < 1 || p.epoch > 1000001 || p.step < 0 || int64_t(p.rows.size()) != p.epoch - 1 || p.best_epoch < 0 ||
+        p.best_epoch >= p.epoch)
+      fail(source, ": its state is that of epoch ", p.epoch, ", step ", p.step, ", with the numbers of ", p.rows.size(),
+           " epochs, of which ", p.best_epoch, " was the best");
     return p;
   } catch (const nlohmann::json::exception& e) {
     fail(source, ": its \"train.state\" is damaged: ", e.what());
@@ -87,14 +84,6 @@ FolderLock::FolderLock(const std::string& folder) : descriptor_(open(folder.c_st
 }
 
 FolderLock::~FolderLock() { close(descriptor_); }
-
-Training::Training(const Config& config, UNet& net, Device device)
-    : Training(
-          config, net,
-          [&config, &net](const Tensor& x, const Tensor& t) {
-            return segmentation_loss(net.all_scales(x), t, loss_named(config.train.loss), config.train.smooth);
-          },
-          device) {}
 
 Training::Training(const Config& config, Module& net, Loss loss, Device device)
     : config_(config),

@@ -6,7 +6,7 @@
 
 #include "apps/config.h"
 #include "apps/report.h"
-#include "nn/unet.h"
+#include "nn/module.h"
 #include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
@@ -17,10 +17,9 @@ namespace acinus {
 // Where a run is. Together with the network, the optimiser and the averages it is all that changes: batches, their
 // augmentation and the learning rate are functions of the seed and the step.
 struct Progression {
-  int64_t epoch = 1, step = 0;       // of all epochs together; the epoch that is under way
-  double loss_sum = 0, seconds = 0;  // of this epoch's steps; since the start, before this part of the run
-  double best = -1;                  // validation Dice
-  int64_t best_epoch = 0;
+  int64_t epoch = 1, step = 0;               // of all epochs together; the epoch that is under way
+  double loss_sum = 0, seconds = 0;          // of this epoch's steps; since the start, before this part of the run
+  int64_t best_epoch = 0;                    // 0: none was validated so far
   double epoch_seconds = 0, epoch_wait = 0;  // of this epoch, before this part of the run
   std::vector<EpochRow> rows;
 };
@@ -49,7 +48,6 @@ class Training {
  public:
   using Loss = std::function<Tensor(const Tensor& x, const Tensor& t)>;
   Training(const Config& config, Module& net, Loss loss, Device device);
-  Training(const Config& config, UNet& net, Device device);  // with segmentation_loss
 
   // Adds a batch to the step: asks for its loss and gradients. The GPU is at it when this returns.
   void add(const Tensor& x, const Tensor& t);

@@ -122,12 +122,12 @@ const CropSampler::Place& CropSampler::place(int64_t index, Random& random) cons
   return any_of(others_.empty() || (kind < options_.hard && !hard_.empty()) ? hard_ : others_);
 }
 
-void CropSampler::draw(int64_t index, int64_t n, Tensor& x, Tensor& t) const {
+void CropSampler::draw(int64_t index, int64_t n, Tensor& x, Tensor& t, bool by_all) const {
   x = Tensor(image_shape(n));
   t = Tensor({n, 1});
   float *image = x.data<float>(), *target = t.data<float>();
   const int64_t size = options_.crop.size, values = options_.crop.values();
-  parallel(n, /*pays=*/true, [&](int64_t i) {
+  parallel(n, by_all, [&](int64_t i) {
     Random random(random_bits(seed_, uint64_t(index + i)));
     const Place& at = place(index + i, random);
     const CropPose pose = random_pose(options_.augment, options_.shift_mm, random);

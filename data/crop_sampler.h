@@ -43,7 +43,8 @@ class CropSampler {
   int64_t hard() const { return int64_t(hard_.size()); }
   Shape image_shape(int64_t n) const;  // (n, size, size, planes)
   // Crops index .. index+n-1: those of even number show nodules, the others do not.
-  void draw(int64_t index, int64_t n, Tensor& x, Tensor& t) const;
+  // parallel: by all threads; false where each thread of a loader draws batches of its own.
+  void draw(int64_t index, int64_t n, Tensor& x, Tensor& t, bool parallel = true) const;
 
  private:
   struct Place {

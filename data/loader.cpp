@@ -1,13 +1,14 @@
 #include "data/loader.h"
 
 #include <chrono>
+#include <utility>
 
 #include "tensor/check.h"
 
 namespace acinus {
 
-Loader::Loader(const Sampler& sampler, int64_t batch, int64_t first, int64_t end, int threads)
-    : sampler_(sampler), batch_(batch), end_(end), ahead_(threads + 2), to_draw_(first), to_give_(first) {
+Loader::Loader(Draw draw, int64_t batch, int64_t first, int64_t end, int threads)
+    : draw_(std::move(draw)), batch_(batch), end_(end), ahead_(threads + 2), to_draw_(first), to_give_(first) {
   check(threads >= 1 && batch >= 1 && first >= 0, "Loader: ", threads, " threads, batches of ", batch, " from ", first);
   try {
     for (int i = 0; i < threads; i++) threads_.emplace_back([this] { work(); });
@@ -39,7 +40,7 @@ void Loader::work() {
     lock.unlock();
     Batch batch;
     try {
-      sampler_.draw(number * batch_, batch_, batch.x, batch.t, /*parallel=*/false);
+      draw_(number * batch_, batch_, batch.x, batch.t);
     } catch (...) {
       batch.error = std::current_exception();
     }

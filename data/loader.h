@@ -1,23 +1,26 @@
 // Batches drawn ahead by threads of their own, while the network is busy with earlier ones.
 //
-//   Loader loader(sampler, /*batch=*/16, /*first=*/0, /*end=*/1200, /*threads=*/1);
+//   Loader loader(batches_of(sampler), /*batch=*/16, /*first=*/0, /*end=*/1200, /*threads=*/1);
 //   for (int64_t i = 0; i < 1200; i++) { loader.next(x, t);  ... }        batch 0, 1, 2, ..., whoever drew them
 #pragma once
 #include <condition_variable>
 #include <exception>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-#include "data/sampler.h"
+#include "tensor/tensor.h"
 
 namespace acinus {
 
 class Loader {
  public:
-  // Batches first .. end-1 of the sampler; `threads` of them are drawn at once, and as many as two more lie ready.
-  Loader(const Sampler& sampler, int64_t batch, int64_t first, int64_t end, int threads);
+  // Draws pieces index .. index+n-1. Called by several threads at once; each batch by one of them.
+  using Draw = std::function<void(int64_t index, int64_t n, Tensor& x, Tensor& t)>;
+  // Batches first .. end-1; `threads` of them are drawn at once, and as many as two more lie ready.
+  Loader(Draw draw, int64_t batch, int64_t first, int64_t end, int threads);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -33,7 +36,7 @@ class Loader {
     Tensor x, t;
     std::exception_ptr error;
   };
-  const Sampler& sampler_;
+  const Draw draw_;
   const int64_t batch_, end_, ahead_;
   int64_t to_draw_, to_give_;
   double waited_ = 0;
@@ -43,5 +46,12 @@ class Loader {
   std::condition_variable drawn_, taken_;
   std::vector<std::thread> threads_;
 };
+
+// What a Sampler or a CropSampler draws, which must live as long.
+template <class S>
+Loader::Draw batches_of(const S& sampler) {
+  return
+      [&sampler](int64_t index, int64_t n, Tensor& x, Tensor& t) { sampler.draw(index, n, x, t, /*parallel=*/false); };
+}
 
 }  // namespace acinus

@@ -488,7 +488,7 @@ TEST_CASE("loader: the sampler's batches, in order, however many threads draw th
   const Sampler sampler(data, {0, 1, 2}, o, 8);
   for (int threads : {1, 2, 5})
     for (int64_t first : {0, 17}) {
-      Loader loader(sampler, 4, first, first + 20, threads);
+      Loader loader(batches_of(sampler), 4, first, first + 20, threads);
       Tensor x, t, x1, t1;
       for (int64_t i = first; i < first + 20; i++) {
         loader.next(x, t);
@@ -497,8 +497,8 @@ TEST_CASE("loader: the sampler's batches, in order, however many threads draw th
       }
       CHECK_THAT(error_of([&] { loader.next(x, t); }), Catch::Contains("all batches have been given"));
     }
-  CHECK_THAT(error_of([&] { Loader(sampler, 4, 0, 1, 0); }), Catch::Contains("0 threads"));
-  CHECK_THAT(error_of([&] { Loader(sampler, 0, 0, 1, 1); }), Catch::Contains("batches of 0"));
+  CHECK_THAT(error_of([&] { Loader(batches_of(sampler), 4, 0, 1, 0); }), Catch::Contains("0 threads"));
+  CHECK_THAT(error_of([&] { Loader(batches_of(sampler), 0, 0, 1, 1); }), Catch::Contains("batches of 0"));
 }
 
 TEST_CASE("loader: no more is drawn ahead than it says, and what is left undrawn holds nobody up") {
@@ -507,7 +507,7 @@ TEST_CASE("loader: no more is drawn ahead than it says, and what is left undrawn
   const Sampler sampler(data, {0}, o, 8);
   const int64_t before = memory::stats().in_use;
   {
-    Loader loader(sampler, 256, 0, int64_t(1) << 40, 2);
+    Loader loader(batches_of(sampler), 256, 0, int64_t(1) << 40, 2);
     Tensor x, t;
     loader.next(x, t);
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -515,7 +515,7 @@ TEST_CASE("loader: no more is drawn ahead than it says, and what is left undrawn
     CHECK(memory::stats().in_use - before <= 5 * batch * 9 / 8);  // 2 + 2, and the one that was given
   }
   CHECK(memory::stats().in_use == before);
-  const Loader never_asked(sampler, 4, 0, 1000, 3), nothing_to_do(sampler, 4, 5, 5, 2);
+  const Loader never_asked(batches_of(sampler), 4, 0, 1000, 3), nothing_to_do(batches_of(sampler), 4, 5, 5, 2);
 }
 
 TEST_CASE("loader: an error of a thread is thrown where its batch is asked for; waiting is counted") {
@@ -532,7 +532,7 @@ TEST_CASE("loader: an error of a thread is thrown where its batch is asked for; 
   const Sampler sampler(data, {0, 1}, o, 8);
   fails = true;
   {
-    Loader loader(sampler, 4, 0, 6, 1);  // each piece asks once: number 10 is in batch 2
+    Loader loader(batches_of(sampler), 4, 0, 6, 1);  // each piece asks once: number 10 is in batch 2
     Tensor x, t, x1, t1;
     loader.next(x, t), loader.next(x, t);
     CHECK(error_of([&] { loader.next(x, t); }) == "the disk is gone");
@@ -542,7 +542,7 @@ TEST_CASE("loader: an error of a thread is thrown where its batch is asked for; 
     CHECK(same_bits(x, x1));
   }
   slow = true;
-  Loader loader(sampler, 4, 0, 10, 1);
+  Loader loader(batches_of(sampler), 4, 0, 10, 1);
   Tensor x, t;
   for (int i = 0; i < 3; i++) loader.next(x, t);
   CHECK((loader.waited() >= 0.006 &&

@@ -576,7 +576,10 @@ TEST_CASE("training: the GPU's steps, in graphs or of several batches, are the C
     for (Device device : devices()) {
       UNet net(tiny(1, Up::nearest, NormKind::batch), 1);
       net.to(device);
-      Training training(config, net, device);
+      const auto loss = [&](const Tensor& x, const Tensor& t) {
+        return segmentation_loss(net.all_scales(x), t, loss_named(config.train.loss), config.train.smooth);
+      };
+      Training training(config, net, loss, device);
       numbers.emplace_back();
       for (uint64_t step = 0; step < 5; step++) {
         for (int64_t i = 0; i < batches; i++) {
