@@ -272,6 +272,8 @@ bool Settings::parse(int argc, char** argv) {
         set_from_text(fields_[i],
                       is_switch(fields_[i]) && given[i].empty() && !assigned(fields_[i]) ? "true" : given[i]);
   };
+  for (const Field& field : fields_)
+    if (!field.is_argument && app.count("--" + field.name) > 0) given_.push_back(field.name);
   apply();
   if (change_defaults_) {
     change_defaults_();

@@ -80,6 +80,7 @@ class Settings {
   bool parse(int argc, char** argv);
   // Sets what a text such as to_json() gives names, as if it were the defaults. Where it comes from stands in messages.
   void set(const std::string& json, const std::string& source);
+  const std::vector<std::string>& given() const { return given_; }  // the names on the command line
   void print() const;           // a table of those that are not as they were before parse()
   std::string to_json() const;  // what --config reads
 
@@ -90,6 +91,7 @@ class Settings {
 
   std::string program_, description_;
   std::vector<Field> fields_;
+  std::vector<std::string> given_;
   std::function<void()> change_defaults_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "data/fingerprint.h"
 #include "data/phantom.h"
@@ -130,13 +131,17 @@ HuWindow percentiles(const Dataset& data) {
 
 }  // namespace
 
-void add_data_settings(Settings& s, Config& c) {
+void add_cache_settings(Settings& s, Config& c) {
   s.add("cache", c.cache, "folder for the scans made ready; empty: one below runs/cache, named after the data");
   s.add("cache_bits", c.cache_bits,
         "16: HU as they are; 8: steps between input.hu_low and input.hu_high, half as large")
       .between(8, 16);
   s.add("masks", c.masks, "spheres (from annotations.csv), readers (outlines), auto: outlines where there are any")
       .one_of({"auto", "spheres", "readers"});
+}
+
+void add_data_settings(Settings& s, Config& c) {
+  add_cache_settings(s, c);
   s.add("classes", c.classes, "of images/ and masks/: the values in masks of class 0, 1, ...: 0,128,255");
   s.add("memory_gb", c.memory_gb, "for the scans that are made ready at once").between(0, 1e6);
 }
@@ -275,6 +280,17 @@ void check_config(const Config& c) {
   if (c.resume.empty() && !c.out.empty() && std::filesystem::exists(c.out) &&
       (!std::filesystem::is_directory(c.out) || !std::filesystem::is_empty(c.out)))
     fail(c.out, ": is there already and not an empty folder; name another with --out, or go on with --resume ", c.out);
+}
+
+void check_task(const std::string& task, const std::vector<std::string>& given) {
+  const std::set<std::string> of_segmenter = {
+      "net.width",          "net.depth",       "net.up",       "net.init",         "net.deep_supervision",
+      "input.planes",       "input.threshold", "train.size",   "train.foreground", "train.hard",
+      "train.whole_slices", "train.loss",      "train.smooth", "recompute",        "classes"};
+  for (const std::string& name : given) {
+    if (task == "classify" && of_segmenter.contains(name)) throw UsageError{"--" + name + " is for --task segment"};
+    if (task == "segment" && name.starts_with("classify.")) throw UsageError{"--" + name + " is for --task classify"};
+  }
 }
 
 CacheOptions cache_options(const Config& c, const std::string& folder) {

@@ -67,9 +67,12 @@ struct Config {
 
 // Adds all settings, and what --preset and --resume do to their defaults.
 void add_settings(Settings& settings, Config& config);
-// Those that say what data there are, for ./prepare and ./doctor.
+// Those that say where scans made ready are kept, for ./evaluate; and what data there are, for ./prepare and ./doctor.
+void add_cache_settings(Settings& settings, Config& config);
 void add_data_settings(Settings& settings, Config& config);
 void check_config(const Config& config);  // what one setting's limits cannot say
+// Refuses names of the command line that are for the other task: nobody is to wait for an effect that cannot come.
+void check_task(const std::string& task, const std::vector<std::string>& given);
 
 CacheOptions cache_options(const Config& config, const std::string& folder);
 SplitOptions split_options(const Config& config);

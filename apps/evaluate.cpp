@@ -142,7 +142,7 @@ void judge_predictions(int argc, char** argv, const std::string& command) {
                     "Tables alone:  evaluate froc SUBMISSION.csv --annotations A.csv (see evaluate froc --help)");
   settings.add_argument("PREDICTIONS", predictions, "the folder that ./predict wrote");
   settings.add("data", config.data, "the scans in LUNA16 form, with annotations.csv");
-  add_data_settings(settings, config);
+  add_cache_settings(settings, config);
   settings.add("input.lungs", config.input.lungs, "as in ./train, whose cache is then used again");
   common.add_settings(settings);
   if (!settings.parse(argc, argv)) return;

@@ -50,7 +50,8 @@ std::vector<std::string> find_inputs(const std::vector<std::string>& scans, bool
     const size_t before = paths.size();
     if (!fs::exists(scan)) fail(scan, ": No such file or directory");
     if (fs::is_directory(scan)) {
-      for (const std::string& path : files_below(scan))
+      const bool pairs = fs::is_directory(scan + "/images") && fs::is_directory(scan + "/masks");  // as ./train takes
+      for (const std::string& path : files_below(pairs ? scan + "/images" : scan))
         if (is_input(path, pictures)) paths.push_back(path);
       if (paths.size() == before)
         fail(scan, ": there is no scan in it or below it (", kVolumeEndingsText, pictures ? ", .png or .npy" : "", ")");
@@ -273,8 +274,10 @@ int main(int argc, char** argv) {
       }
     } catch (const Quit&) {
       lists.write();
-      std::printf("stopped after %zu of %zu scans; what was done is in %s\n", rows.size() - 1, inputs.size(),
-                  out.c_str());
+      std::error_code ignored;
+      const bool nothing = is_new && fs::remove(out, ignored);  // where it is empty
+      std::printf("stopped after %zu of %zu scans; %s\n", rows.size() - 1, inputs.size(),
+                  nothing ? "nothing was written" : ("what was done is in " + out).c_str());
       std::fflush(stdout);
       throw;
     }

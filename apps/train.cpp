@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
     add_settings(settings, config);
     if (!settings.parse(argc, argv)) return;
     check_config(config);
+    check_task(config.task, settings.given());
     std::string command;
     for (int i = 0; i < argc; i++) command += std::string(i ? " " : "") + argv[i];
     note_signals();

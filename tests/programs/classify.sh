@@ -7,6 +7,8 @@ expect "classify: without a U-Net" 2 "task classify needs --segmenter" "$train" 
 expect "classify: a U-Net for nothing" 2 "segmenter is for --task classify" "$train" --segmenter whole/best.safetensors
 expect "classify: a U-Net that is not there" 1 "none.safetensors" "$train" $second --segmenter none.safetensors --out c0
 expect "classify: a U-Net with other patients held out" 1 "who is held out here, is not among" "$train" $second --validation 0.6 --out c0
+expect "classify: a setting of the U-Net" 2 "train.size is for --task segment" "$train" $second --train.size 32 --out c0
+expect "segment: a setting of the classifier" 2 "classify.size is for --task classify" "$train" --data set --classify.size 8 --out c0
 expect "classify: bf16" 2 "bf16 is for --task segment" "$train" $second --precision bf16 --out c0
 report "none of these left a run behind" "$(ls -d c0 2>/dev/null)"
 expect "a classifier" 0 "AUC by the U-Net's own probability" "$train" $second --out classifier --threads 1

@@ -55,5 +55,6 @@ done
 expect "train on images and masks" 0 "2 pictures to train on, 1 held out" "$train" --data pairs $small --out pairs-run
 expect "classify is not for images and masks" 1 "is for scans with annotations.csv" \
   "$train" $second --data pairs --segmenter pairs-run/best.safetensors --out c0
+expect "predict on all images, and not on the masks" 0 "/3\] .*voxels of foreground" "$predict" pairs --model pairs-run/best.safetensors --out pairs-q
 expect "predict on an image" 0 "voxels of foreground" "$predict" "$scan" --model pairs-run/best.safetensors --out pairs-p
 report "... the window is the data's" "$(grep -A 3 '"window": "fixed"' pairs-run/config.json | grep -q '"low": -1000' && echo "it is not")"
