@@ -116,7 +116,7 @@ BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
 # ---- rules
 
-.PHONY: all tests test benches bench bench-read asan fuzz fuzzers install lines clean banner
+.PHONY: all tests test test-units test-programs benches bench bench-read asan fuzz fuzzers install lines clean banner
 all: $(PROGRAMS:%=$(BIN)%)
 tests: $(BUILD)/run_tests $(CHECKS:%=$(BUILD)/%)
 benches: $(BENCHES:%=$(BUILD)/bench_%)
@@ -135,8 +135,8 @@ third_party/root/flags.mk: third_party/get.sh
 # Objects made with other flags, or by another compiler, must not be linked together: when this file's text changes,
 # everything is compiled again.
 $(BUILD)/flags: banner
-	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(LIGHT_OPT) $(FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH) $(GPUS)' >$@.new; \
-	 if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(LIGHT_OPT) $(FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH) $(GPUS)' >$@.$$$$; \
+	 if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 
 # A .cu file is compiled by nvcc, or without it as C++. In C++17, which every nvcc understands; its standard headers
 # also compile in half the time.
@@ -164,13 +164,23 @@ $(BUILD)/run_tests: $(UNIT_TESTS:%=$(BUILD)/%.o) $(SHARED_APPS:%=$(BUILD)/%.o) $
 
 # The reference cases run on the CPU, and on the GPU if there is one, or one that is emulated.
 DEVICES = cpu $(if $(filter 1,$(EMULATE))$(if $(NVCC),$(GPUS)),cuda)
-test: all tests
+define run_units
 	$(BUILD)/run_tests $(if $(ONLY),"$(ONLY)")
 	@for cases in tests/cases $(REFERENCE); do for device in $(DEVICES); do \
 	  if [ -d $$cases ]; then echo "$(BUILD)/check_reference $$cases $$device"; $(BUILD)/check_reference $$cases $$device || exit 1; fi; \
 	done; done
 	@if [ -d $(METAIMAGE) ]; then echo "$(BUILD)/check_metaimage $(METAIMAGE)"; $(BUILD)/check_metaimage $(METAIMAGE); fi
+endef
+define run_programs
 	@if [ -f tests/test_programs.sh ]; then echo "tests/test_programs.sh"; bash tests/test_programs.sh $(or $(BIN),.) $(PARTS); fi
+endef
+test: all tests
+	$(run_units)
+	$(run_programs)
+test-units: all tests
+	$(run_units)
+test-programs: all tests
+	$(run_programs)
 
 $(BENCHES:%=$(BUILD)/bench_%): $(BUILD)/bench_%: $(BUILD)/bench/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
@@ -181,9 +191,10 @@ bench: $(BUILD)/bench_step $(BUILD)/bench_conv
 bench-read: $(BUILD)/bench_read
 	@$<
 
-# With the kernels emulated, whose accesses outside a tensor show here. Tests at -O0 are compiled in half the time. g++'s -Wmaybe-uninitialized is wrong where it instruments code (its manual).
+# With the kernels emulated, whose accesses outside a tensor show here. ASAN=test-units is half of it. Tests at -O0 are compiled in half the time. g++'s -Wmaybe-uninitialized is wrong where it instruments code (its manual).
+ASAN ?= test
 asan:
-	@NO_GPU=1 $(MAKE) test BUILD=$(BUILD)/asan EMULATE=1 DEVICES=cpu ONLY="~[slow]" OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
+	@NO_GPU=1 $(MAKE) $(ASAN) BUILD=$(BUILD)/asan EMULATE=1 DEVICES=cpu ONLY="~[slow]" OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
 	  SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -Wno-maybe-uninitialized"
 
 # Fuzzing, see tests/fuzz/fuzz.h. What libFuzzer keeps stays in build/fuzz/corpus, a finding in build/fuzz/found.
