@@ -1,6 +1,5 @@
 #include "apps/judging.h"
 
-#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -29,17 +28,6 @@ void note_doubled(const std::string& path, const std::vector<Candidate>& marks, 
     notes.push_back(text(path, ": ", count(doubled, "mark"), doubled == 1 ? " lies" : " lie",
                          " where another does: ", example, doubled > 1 ? ", ..." : "",
                          "; each counts, and off a nodule is a false positive more, as in LUNA16's evaluation"));
-}
-
-bool same_place(const Grid& a, const Grid& b) {
-  if (a.size != b.size) return false;
-  const Vec3 last{double(a.size[0] - 1), double(a.size[1] - 1), double(a.size[2] - 1)};
-  for (const Vec3& corner : {Vec3{0, 0, 0}, last, Vec3{last[0], 0, 0}, Vec3{0, last[1], 0}}) {
-    const Vec3 p = a.to_world(corner), q = b.to_world(corner);
-    for (size_t k = 0; k < 3; k++)
-      if (!(std::abs(p[k] - q[k]) < 0.01)) return false;  // mm; headers are written with few digits
-  }
-  return true;
 }
 
 }  // namespace
@@ -98,10 +86,8 @@ MaskResult judge_mask(const Source& source, const std::string& mask, const Cache
   result.warnings = cached.warnings;
   if (mask.empty()) return result;
   Volume<uint8_t> predicted = read_mask(mask, {});
-  if (!same_place(predicted.grid, truth.grid))
-    fail(mask, ": does not lie on the grid of its scan, ", source.path,
-         "; ./doctor --prediction MASK --scan SCAN says how they differ");
-  predicted.grid = truth.grid;  // equal but for the header's rounding
+  check_same_place(predicted.grid, mask, truth.grid, source.path);
+  predicted.grid = truth.grid;  // the same within half a voxel
   result.has_mask = true;
   DiceCount dice(1);
   dice.add(predicted.voxels.data(), truth.voxels.data(), truth.grid.voxels());

@@ -89,24 +89,6 @@ struct Made {
   std::vector<std::string> warnings;
 };
 
-std::string size_text(const Index3& size) { return text(size[0], "x", size[1], "x", size[2]); }
-
-// The corners of both must lie in the same places, within half a voxel: a mask that is flipped or moved would teach
-// wrong places.
-void check_same_place(const Grid& mask, const std::string& mask_path, const Grid& image, const std::string& path) {
-  if (mask.size != image.size)
-    fail(mask_path, ": ", size_text(mask.size), " voxels, but ", path, " has ", size_text(image.size));
-  for (int corner = 0; corner < 8; corner++) {
-    Vec3 at{};
-    for (size_t i = 0; i < 3; i++) at[i] = corner >> i & 1 ? double(mask.size[i] - 1) : 0;
-    const Vec3 there = image.to_voxel(mask.to_world(at));
-    for (size_t i = 0; i < 3; i++)
-      if (!(std::abs(there[i] - at[i]) < 0.5))
-        fail(mask_path, ": its voxel (", at[0], ", ", at[1], ", ", at[2], ") lies at (", there[0], ", ", there[1], ", ",
-             there[2], ") of ", path, "; their origin, spacing or direction differ");
-  }
-}
-
 Volume<uint8_t> nodule_mask(const Source& source, const Grid& grid, const CacheOptions& options) {
   const bool outlined = !source.mask.empty() && options.masks != MaskSource::spheres;
   if (!outlined && options.masks == MaskSource::readers)

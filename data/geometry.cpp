@@ -69,4 +69,19 @@ std::string orientation(const Grid& grid) {
   return code;
 }
 
+void check_same_place(const Grid& mask, const std::string& mask_path, const Grid& image, const std::string& path) {
+  if (mask.size != image.size)
+    fail(mask_path, ": ", mask.size[0], "x", mask.size[1], "x", mask.size[2], " voxels, but ", path, " has ",
+         image.size[0], "x", image.size[1], "x", image.size[2]);
+  for (int corner = 0; corner < 8; corner++) {
+    Vec3 at{};
+    for (size_t i = 0; i < 3; i++) at[i] = corner >> i & 1 ? double(mask.size[i] - 1) : 0;
+    const Vec3 there = image.to_voxel(mask.to_world(at));
+    for (size_t i = 0; i < 3; i++)
+      if (!(std::abs(there[i] - at[i]) < 0.5))
+        fail(mask_path, ": its voxel (", at[0], ", ", at[1], ", ", at[2], ") lies at (", there[0], ", ", there[1], ", ",
+             there[2], ") of ", path, "; their origin, spacing or direction differ");
+  }
+}
+
 }  // namespace acinus

@@ -44,4 +44,8 @@ Grid resampled(const Grid& grid, const Vec3& spacing);
 //   Example: direction {{1,0,0},{0,1,0},{0,0,1}} is "RAI", the flipped one above is "LPI".
 std::string orientation(const Grid& grid);
 
+// Throws Error unless a mask has as many voxels as its image and they lie in the same places, at all corners within
+// half a voxel: one that is flipped or moved would teach and judge wrong places. The paths are for the message.
+void check_same_place(const Grid& mask, const std::string& mask_path, const Grid& image, const std::string& path);
+
 }  // namespace acinus

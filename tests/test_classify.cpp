@@ -84,7 +84,6 @@ TEST_CASE("resnet: any side goes in, one logit comes out, and nothing is left un
 TEST_CASE("resnet: gradients through the whole of it agree with finite differences") {
   const Poison poison;
   const Threads one(1);
-  const double h = 1e-6;
   for (NormKind norm : all_norms) {
     INFO(name(norm));
     ResNet net(tiny(norm), 1);
@@ -98,21 +97,11 @@ TEST_CASE("resnet: gradients through the whole of it agree with finite differenc
     const Tensor cotangent = random_tensor({3, 1}, 7);
     sum(mul(net(x), cotangent)).backward();
     const NoGrad no_grad;
-    for (auto& input : inputs) {  // along one random direction in each
-      INFO(input.first);
-      Tensor& tensor = input.second;
-      REQUIRE(tensor.grad());
-      const Tensor start = tensor.clone(), direction = random_tensor(tensor.shape(), 8);
-      const auto at = [&](double step) {
-        for (int64_t i = 0; i < tensor.elements(); i++)
-          tensor.data<double>()[i] = start.data<double>()[i] + step * direction.data<double>()[i];
-        const double value = dot(net(x), cotangent);
-        tensor.copy_from(start);
-        return value;
-      };
-      const double slope = dot(tensor.grad(), direction);
-      CHECK(slope == Approx((at(h) - at(-h)) / (2 * h)).epsilon(1e-5).margin(1e-7));
-    }
+    compare_slopes(
+        inputs, [&] { return dot(net(x), cotangent); },
+        [](const std::string&, double slope, double difference) {
+          CHECK(slope == Approx(difference).epsilon(1e-5).margin(1e-7));
+        });
   }
 }
 

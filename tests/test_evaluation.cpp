@@ -259,7 +259,7 @@ TEST_CASE("evaluation: a mask against the data's own") {
   CHECK(r.iou == 0);
   CHECK(r.hausdorff_mm == INFINITY);
   mask.grid.origin[0] += 1;
-  CHECK_THAT(error_of(judged), Catch::Contains("a_mask.mhd: does not lie on the grid of its scan"));
+  CHECK_THAT(error_of(judged), Catch::Contains("a_mask.mhd: its voxel (0, 0, 0) lies at"));
   CHECK(mask_of(folder.path.string(), "b") == "");
   const Source beyond{"a", "a", "", folder / "a.mhd", "", {{"a", grid.to_world({12, 10, 40}), 8}}};
   r = judge_mask(beyond, "", cache);

@@ -121,7 +121,6 @@ TEST_CASE("training: logits of every scale, for any image size") {
 TEST_CASE("training: gradients of the loss over scales agree with finite differences") {
   const Poison poison;
   const Threads one(1);
-  const double h = 1e-6;
   for (Up up : {Up::transpose, Up::nearest, Up::bilinear})
     for (NormKind norm : {NormKind::none, NormKind::group})
       for (LossKind kind : {LossKind::dice, LossKind::bce, LossKind::dice_bce}) {
@@ -138,22 +137,12 @@ TEST_CASE("training: gradients of the loss over scales agree with finite differe
         const double dy = -1.7;
         segmentation_loss(net.all_scales(x), t, kind, /*smooth=*/0.5).backward(Tensor::full({}, dy, DType::f64));
         const NoGrad no_grad;
-        for (auto& input : inputs) {  // along one random direction in each parameter
-          INFO(input.first);
-          Tensor& tensor = input.second;
-          REQUIRE(tensor.grad());
-          const Tensor start = tensor.clone(), direction = random_tensor(tensor.shape(), 8);
-          const auto at = [&](double step) {
-            for (int64_t i = 0; i < tensor.elements(); i++)
-              tensor.data<double>()[i] = start.data<double>()[i] + step * direction.data<double>()[i];
-            const double value = segmentation_loss(net.all_scales(x), t, kind, 0.5).item();
-            tensor.copy_from(start);
-            return value;
-          };
-          const double slope = dot(tensor.grad(), direction);
-          CHECK(std::abs(slope) > 1e-9);
-          CHECK(dy * (at(h) - at(-h)) / (2 * h) == Approx(slope).epsilon(1e-6).margin(1e-8));
-        }
+        compare_slopes(
+            inputs, [&] { return segmentation_loss(net.all_scales(x), t, kind, 0.5).item(); },
+            [&](const std::string&, double slope, double difference) {
+              CHECK(std::abs(slope) > 1e-9);
+              CHECK(dy * difference == Approx(slope).epsilon(1e-6).margin(1e-8));
+            });
       }
 }
 

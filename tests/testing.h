@@ -15,6 +15,7 @@
 #include "tensor/check.h"
 #include "tensor/memory.h"
 #include "tensor/random.h"
+#include "tensor/safetensors.h"
 #include "tensor/tensor.h"
 
 namespace acinus {
@@ -95,6 +96,27 @@ inline double dot(const Tensor& a, const Tensor& b) {
   double sum = 0;
   for (size_t i = 0; i < x.size(); i++) sum += x[i] * y[i];
   return sum;
+}
+
+// Compares gradients with finite differences: for each tensor, along one random direction in it, f(name, slope by its
+// gradient, slope of value() by central differences).
+template <class Value, class F>
+void compare_slopes(const NamedTensors& tensors, Value value, F f) {
+  const double h = 1e-6;
+  for (const auto& [name, constant] : tensors) {
+    INFO(name);
+    Tensor tensor = constant;
+    REQUIRE(tensor.grad());
+    const Tensor start = tensor.clone(), direction = random_tensor(tensor.shape(), 8);
+    const auto at = [&](double step) {
+      for (int64_t i = 0; i < tensor.elements(); i++)
+        tensor.data<double>()[i] = start.data<double>()[i] + step * direction.data<double>()[i];
+      const double result = value();
+      tensor.copy_from(start);
+      return result;
+    };
+    f(name, dot(tensor.grad(), direction), (at(h) - at(-h)) / (2 * h));
+  }
 }
 
 // ---- states that end with the test ----------------------------------------------------------------------------
