@@ -261,13 +261,14 @@ void check_config(const Config& c) {
   need(c.input.hu.high > c.input.hu.low, "--input.hu_high must be above --input.hu_low");
   need(c.cache_bits == 8 || c.cache_bits == 16, "--cache_bits is 8 or 16");
   need(c.train.steps > 0 || c.train.whole_slices, "--train.steps 0 goes with --train.whole_slices true");
-  need(c.net.norm != "group" || c.net.width % c.net.norm_groups == 0, "--net.norm_groups must divide --net.width");
   need(c.train.foreground + c.train.hard <= 1, "--train.foreground and --train.hard are shares: together 1 at most");
   need(c.folds == 0 || c.fold < c.folds, "--fold counts from 0 to one less than --folds");
   need(c.folds == 0 || c.held_out.empty(), "--held_out or --folds, not both");
   need(c.folds != 1, "--folds 1 leaves nothing to train on; 2 at least");
   need(c.folds > 0 || c.fold == 0, "--fold needs --folds, such as --fold 3 --folds 10");
   const bool classifies = c.task == "classify";
+  need(c.net.norm != "group" || (classifies ? c.classify.width : c.net.width) % c.net.norm_groups == 0,
+       classifies ? "--net.norm_groups must divide --classify.width" : "--net.norm_groups must divide --net.width");
   need(!classifies || !c.segmenter.empty(), "--task classify needs --segmenter RUN/best.safetensors");
   need(classifies || c.segmenter.empty(), "--segmenter is for --task classify");
   need(!classifies || c.train.steps > 0, "--train.steps 0 is for --task segment");
@@ -286,7 +287,8 @@ void check_task(const std::string& task, const std::vector<std::string>& given) 
   const std::set<std::string> of_segmenter = {
       "net.width",          "net.depth",       "net.up",       "net.init",         "net.deep_supervision",
       "input.planes",       "input.threshold", "train.size",   "train.foreground", "train.hard",
-      "train.whole_slices", "train.loss",      "train.smooth", "recompute",        "classes"};
+      "train.whole_slices", "train.loss",      "train.smooth", "recompute",        "augment.elastic",
+      "input.window",       "classes"};
   for (const std::string& name : given) {
     if (task == "classify" && of_segmenter.contains(name)) throw UsageError{"--" + name + " is for --task segment"};
     if (task == "segment" && name.starts_with("classify.")) throw UsageError{"--" + name + " is for --task classify"};

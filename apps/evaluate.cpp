@@ -77,6 +77,9 @@ void show(const Evaluation& e, const Common& common) {
   if (!curves.empty()) {
     write_file(out + "/froc.csv", froc_csv(e));
     write_file(out + "/froc.svg", svg_file(svg_froc(curves)));
+  } else {  // those of an earlier evaluation say nothing of this one
+    fs::remove(out + "/froc.csv");
+    fs::remove(out + "/froc.svg");
   }
   if (!e.masks.empty()) write_file(out + "/scans.csv", scans_csv(e));
   write_file(out + "/evaluation.html", evaluation_html(e));
@@ -191,7 +194,8 @@ void judge_predictions(int argc, char** argv, const std::string& command) {
   const std::set<std::string> counted(truth.scans.begin(), truth.scans.end());
   for (const Annotation& finding : truth.excluded) e.excluded += counted.contains(finding.seriesuid);
   if (truth.nodules.empty()) {
-    e.notes.push_back("no nodule in these scans: what is found cannot be told, only what is found where there is none");
+    e.notes.push_back(
+        "no nodule in these scans, so no sensitivity and no FROC curve; masks and false positives are judged");
     e.submissions.push_back({table, match_marks(truth, marks), {}});
   } else {
     e.submissions.push_back(judge(table, truth, marks, e.options));

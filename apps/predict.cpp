@@ -50,8 +50,7 @@ std::vector<std::string> find_inputs(const std::vector<std::string>& scans, bool
     const size_t before = paths.size();
     if (!fs::exists(scan)) fail(scan, ": No such file or directory");
     if (fs::is_directory(scan)) {
-      const bool pairs = fs::is_directory(scan + "/images") && fs::is_directory(scan + "/masks");  // as ./train takes
-      for (const std::string& path : files_below(pairs ? scan + "/images" : scan))
+      for (const std::string& path : files_below(holds_pairs(scan) ? scan + "/images" : scan))
         if (is_input(path, pictures)) paths.push_back(path);
       if (paths.size() == before)
         fail(scan, ": there is no scan in it or below it (", kVolumeEndingsText, pictures ? ", .png or .npy" : "", ")");

@@ -148,13 +148,13 @@ std::string to_csv(const std::vector<EpochRow>& rows, Score score) {
   return out + "\n";
 }
 
-std::vector<EpochRow> rows_from_csv(const std::string& path, Score score) {
+std::vector<EpochRow> rows_from_csv(const std::string& path) {
   const CsvTable table = read_csv(path);
   std::vector<EpochRow> rows;
   for (size_t i = 0; i < table.rows.size(); i++) {
     EpochRow row;
     row.epoch = table.integer(i, "epoch"), row.step = table.integer(i, "step");
-    for (const Column& column : columns_of(score)) {
+    for (const Column& column : columns_of(kDice)) {
       const std::string& written = table.text(i, column.name);
       if (!parse(written, row.*column.value))  // unlike table.number, this takes nan and inf, which to_csv writes
         fail(path, ":", table.lines[i], ": ", column.name, " is '", shown(written), "', not a number");

@@ -19,7 +19,7 @@ namespace acinus {
 
 struct EpochRow {
   int64_t epoch = 0, step = 0;  // step: how many were made at its end
-  double loss = 0, val_dice = 0, lr = 0, seconds = 0, images_per_second = 0;
+  double loss = 0, val_dice = NAN, lr = 0, seconds = 0, images_per_second = 0;
   double loader_wait = 0;                // share of the time in which training waited for the next batch, 0..1
   double peak_mb = 0;                    // memory
   double val_loss = NAN, val_auc = NAN;  // of a classifier, which has no val_dice
@@ -33,8 +33,9 @@ bool is_better(const EpochRow& a, const EpochRow& b, Score score);
 
 // metrics.csv: a header line and one line an epoch. What the seed decides comes first, what the clock decides last.
 std::string to_csv(const std::vector<EpochRow>& rows, Score score = &EpochRow::val_dice);
-// The same rows again, to the last bit. A file that is damaged, or whose epochs and steps do not rise, is an Error.
-std::vector<EpochRow> rows_from_csv(const std::string& path, Score score = &EpochRow::val_dice);
+// The same rows of a U-Net again, to the last bit. A file that is damaged, or whose epochs and steps do not rise, is an
+// Error.
+std::vector<EpochRow> rows_from_csv(const std::string& path);
 
 // Any text may hold any character. What is empty is left out of the page.
 struct Report {

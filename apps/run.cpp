@@ -16,7 +16,8 @@ namespace {
 
 int loader_threads(const Config& c, Device device) {
   if (c.train.loaders > 0) return int(c.train.loaders);
-  return device == Device::cpu ? 1 : std::clamp(int(std::thread::hardware_concurrency()) - 1, 1, 8);
+  const int cores = int(std::thread::hardware_concurrency());
+  return std::clamp(device == Device::cpu ? cores / 8 : cores - 1, 1, 8);
 }
 
 long long whole(int64_t n) { return static_cast<long long>(n); }  // for printf
@@ -32,8 +33,9 @@ Run::Run(Config& config, Settings& settings, const std::string& command, Score s
   fingerprint_ = rows(fingerprint(data_));
 }
 
-void Run::begin(Module& net, Training::Loss loss, int64_t steps) {
-  net_ = &net, steps_ = steps;
+void Run::begin(std::unique_ptr<Module> module, Training::Loss loss, int64_t steps) {
+  module_ = std::move(module), steps_ = steps;
+  Module& net = *module_;
   schedule_ = make_schedule(c_, c_.train.epochs * steps_);
   SafeTensors saved;
   if (!c_.resume.empty()) {
@@ -104,7 +106,7 @@ void Run::save() {
   now.seconds = seconds();
   now.epoch_seconds = epoch_seconds(), now.epoch_wait = waited_;
   all["train.state"] = to_json(now);
-  NamedTensors tensors = state_dict(*net_);
+  NamedTensors tensors = state_dict(*module_);
   for (const auto& entry : training_->state()) tensors.push_back(entry);
   const std::string path = c_.out + "/last.safetensors";
   try {
@@ -126,7 +128,7 @@ void Run::save_best(const EpochRow& row) const {
   std::string held_out;  // for whoever trains on what this network finds
   for (size_t i : split_.validation) held_out += (held_out.empty() ? "" : ",") + data_.scans[i].id;
   all["held_out"] = held_out;
-  write_safetensors(c_.out + "/best.safetensors", state_dict(*net_), all);
+  write_safetensors(c_.out + "/best.safetensors", state_dict(*module_), all);
 }
 
 bool Run::is_over() const {
@@ -191,7 +193,7 @@ bool Run::one_epoch(Loader& loader) {
 // After an epoch's steps: validates, and saves.
 void Run::end_epoch() {
   EpochRow row;
-  row.epoch = at_.epoch, row.step = at_.step, row.val_dice = NAN;
+  row.epoch = at_.epoch, row.step = at_.step;
   row.loss = at_.loss_sum / double(steps_);
   row.lr = schedule_.at(at_.step - 1);
   row.seconds = epoch_seconds();
@@ -241,17 +243,15 @@ void Run::report(const std::string& state) const {
   r.rows = at_.rows;
   r.score = score_;
   r.facts = {{"machine", c_.machine.description()},
-             {"network", text(net_->parameter_count(), " parameters")},
+             {"network", text(module_->parameter_count(), " parameters")},
              {"steps", text(at_.step, " of ", c_.train.epochs * steps_)},
              {"time", minutes(seconds())}};
   r.fingerprint = fingerprint_;
-  add_to(r);
   Findings findings = findings_;
   append(findings, examine_rows(at_.rows, c_));
-  std::vector<std::string> lines;
   for (const Finding& finding : findings)
-    if (finding.level > Finding::note) lines.push_back(one_line(finding));
-  r.findings.insert(r.findings.begin(), lines.begin(), lines.end());
+    if (finding.level > Finding::note) r.findings.push_back(one_line(finding));
+  add_to(r);
   write_file(c_.out + "/report.html", report_html(r));
 }
 
@@ -283,7 +283,6 @@ void Run::go() {
     } catch (const Quit&) {  // to be validated again when the run is resumed
       stop(why_stop());
     }
-    if (!is_over() && !why_stop().empty()) stop(why_stop());
   }
   finish();
 }

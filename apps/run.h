@@ -27,7 +27,7 @@ class Run {
   Run(Config& config, Settings& settings, const std::string& command, Score score);
   // To be called by the constructors below, once there is a network: takes over the state to be resumed, if any, and
   // makes the run's folder. `steps` are those of an epoch.
-  void begin(Module& net, Training::Loss loss, int64_t steps);
+  void begin(std::unique_ptr<Module> net, Training::Loss loss, int64_t steps);
 
   // ---- what the two do in their own way
 
@@ -82,7 +82,7 @@ class Run {
   double seconds() const { return at_.seconds + seconds_now() - start_; }
   double epoch_seconds() const { return at_.epoch_seconds + (epoch_start_ > 0 ? seconds_now() - epoch_start_ : 0); }
 
-  Module* net_ = nullptr;
+  std::unique_ptr<Module> module_;  // before training_, which refers to it
   std::unique_ptr<Training> training_;
   std::unique_ptr<FolderLock> lock_;
   Schedule schedule_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <optional>
 
 #include "apps/classifier.h"
 #include "apps/curve.h"
@@ -50,9 +51,9 @@ class ClassifierRun : public Run {
   std::vector<Annotation> excluded_;
   std::vector<Candidate> candidates_;
   CropSamplingOptions sampling_;
-  std::unique_ptr<ResNet> net_;
+  ResNet* net_ = nullptr;  // Run owns it
   std::unique_ptr<CropSampler> sampler_;
-  Judged by_unet_, by_this_;  // at the end
+  std::optional<Judged> by_unet_, by_this_;  // at the end
 };
 
 ClassifierRun::ClassifierRun(Config& config, Settings& settings, const std::string& command)
@@ -62,9 +63,10 @@ ClassifierRun::ClassifierRun(Config& config, Settings& settings, const std::stri
          " nodule is");
   check_segmenter();
   excluded_ = read_excluded(folder_);
-  net_ = std::make_unique<ResNet>(classifier_options(c_), uint64_t(c_.seed));
+  auto net = std::make_unique<ResNet>(classifier_options(c_), uint64_t(c_.seed));
+  net_ = net.get();
   const auto loss = [this](const Tensor& x, const Tensor& t) { return bce_with_logits((*net_)(x), t); };
-  begin(*net_, loss, c_.train.steps);
+  begin(std::move(net), loss, c_.train.steps);
   if (c_.resume.empty()) save();  // the search takes long, and may be stopped
   find_candidates_of_all();
   sampler_ = std::make_unique<CropSampler>(data_, split_.train, candidates_, excluded_, sampling_, uint64_t(c_.seed));
@@ -181,35 +183,36 @@ std::string ClassifierRun::scores(const EpochRow& row) const {
 
 void ClassifierRun::add_to(Report& report) const {
   report.facts.emplace_back("candidates", text(candidates_.size()));
-  if (by_this_.nodules.empty() && by_this_.others.empty()) return;
-  report.results = {{"held-out candidates that are nodules", text(by_unet_.nodules.size())},
-                    {"... that are none", text(by_unet_.others.size())},
-                    {"AUC by the U-Net's own probability", shown_auc(by_unet_.auc)},
-                    {"AUC by the classifier's", shown_auc(by_this_.auc)}};
+  if (!by_this_) return;
+  report.results = {{"held-out candidates that are nodules", text(by_unet_->nodules.size())},
+                    {"... that are none", text(by_unet_->others.size())},
+                    {"AUC by the U-Net's own probability", shown_auc(by_unet_->auc)},
+                    {"AUC by the classifier's", shown_auc(by_this_->auc)}};
 }
 
 void ClassifierRun::judge_best() {
   const LoadedClassifier best = load_classifier(c_.out + "/best.safetensors");
   best.net->to(device_);
   by_this_ = judge(*best.net);
+  by_unet_.emplace();
   for (size_t i : split_.validation)
     for (const Candidate& candidate : candidates_) {
       if (candidate.seriesuid != data_.scans[i].id) continue;
       const Verdict verdict = acinus::judge(candidate.centre, data_.scans[i], excluded_);
       if (verdict != Verdict::ignored)
-        (verdict == Verdict::nodule ? by_unet_.nodules : by_unet_.others).push_back(candidate.probability);
+        (verdict == Verdict::nodule ? by_unet_->nodules : by_unet_->others).push_back(candidate.probability);
     }
-  by_unet_.auc = area_under_roc(by_unet_.nodules, by_unet_.others);
+  by_unet_->auc = area_under_roc(by_unet_->nodules, by_unet_->others);
 }
 
 std::string ClassifierRun::verdict() const {
   const auto above = [](const std::vector<double>& all) {
     return std::count_if(all.begin(), all.end(), [](double p) { return p > 0.5; });
   };
-  return text("held-out patients: ", by_this_.nodules.size(), " candidates are nodules, ", by_this_.others.size(),
-              " are none\n  AUC by the U-Net's own probability ", shown_auc(by_unet_.auc), ", by the classifier's ",
-              shown_auc(by_this_.auc), "\n  the classifier gives ", above(by_this_.nodules), " nodules and ",
-              above(by_this_.others), " others a probability above 0.5\n");
+  return text("held-out patients: ", by_this_->nodules.size(), " candidates are nodules, ", by_this_->others.size(),
+              " are none\n  AUC by the U-Net's own probability ", shown_auc(by_unet_->auc), ", by the classifier's ",
+              shown_auc(by_this_->auc), "\n  the classifier gives ", above(by_this_->nodules), " nodules and ",
+              above(by_this_->others), " others a probability above 0.5\n");
 }
 
 std::string ClassifierRun::next_command() const {

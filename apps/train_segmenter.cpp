@@ -1,5 +1,6 @@
 #include "apps/train_segmenter.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -44,14 +45,16 @@ class SegmenterRun : public Run {
   std::vector<size_t> judged_;  // indices of scans
   ValidationOptions judging_;
   InputFormat format_;
-  std::unique_ptr<UNet> net_, best_;
+  UNet* net_ = nullptr;  // Run owns it
+  std::unique_ptr<UNet> best_;
   std::unique_ptr<Sampler> sampler_;
   Validation validation_;
 };
 
 SegmenterRun::SegmenterRun(Config& config, Settings& settings, const std::string& command)
     : Run(config, settings, command, &EpochRow::val_dice), format_(input_format(c_, data_)) {
-  net_ = std::make_unique<UNet>(net_options(c_, data_), uint64_t(c_.seed));
+  auto net = std::make_unique<UNet>(net_options(c_, data_), uint64_t(c_.seed));
+  net_ = net.get();
   net_->set_recompute(c_.recompute);
   net_->set_activations(c_.machine.activations());
   make_sampler();
@@ -60,7 +63,7 @@ SegmenterRun::SegmenterRun(Config& config, Settings& settings, const std::string
     return segmentation_loss(net_->all_scales(x), t, loss_named(c_.train.loss), c_.train.smooth);
   };
   const int64_t pieces = c_.train.batch * c_.train.accumulate;
-  begin(*net_, loss, c_.train.steps > 0 ? c_.train.steps : (sampler_->nodule_slices() + pieces - 1) / pieces);
+  begin(std::move(net), loss, c_.train.steps > 0 ? c_.train.steps : (sampler_->nodule_slices() + pieces - 1) / pieces);
 }
 
 // What the network learns from and is judged on; with --seed_bug as the seed system did it (docs/museum.md). The
@@ -126,7 +129,7 @@ void SegmenterRun::validate(EpochRow& row) {
   Progress progress(text("epoch ", row.epoch, " validation"), 1);
   validation_ = acinus::validate(*net_, data_, judged_, judging_, [&](int64_t done, int64_t of) {
     progress.update(done, of);
-    quit_if_stopped();
+    if (noted_signal()) throw Quit{0};  // without a word: go() has some
   });
   row.val_dice = validation_.dice;
   if (at_.best_epoch == 0) early_ = examine_outputs(validation_, c_);
@@ -166,14 +169,12 @@ void SegmenterRun::judge_best() {
 std::string SegmenterRun::verdict() const {
   std::string out = text("held-out ", data_.pairs ? "pictures" : "patients",
                          ", best network (hard Dice over the whole ", data_.pairs ? "picture" : "scan", ")\n");
-  for (const auto& [scan, dice] : validation_.scans) {
-    char line[200];
-    std::snprintf(line, sizeof line, "  %-70s %.4f%s\n", scan->id.c_str(), dice,
-                  scan->foreground ? ""
-                  : data_.pairs    ? "  (no foreground)"
-                                   : "  (no nodule)");
-    out += line;
-  }
+  for (const auto& [scan, dice] : validation_.scans)
+    out += text("  ", scan->id, std::string(70 - std::min<size_t>(70, scan->id.size()), ' '), " ", fixed(dice, 4),
+                scan->foreground ? ""
+                : data_.pairs    ? "  (no foreground)"
+                                 : "  (no nodule)",
+                "\n");
   out += text("  mean over those with ", data_.pairs ? "foreground " : "nodules ", fixed(validation_.dice, 4), "\n");
   if (judging_.use_slice)  // to be compared with what the run reported: as many slices a patient, of other patients
     out += text("  mean over a fifth of their slices ",

@@ -56,7 +56,7 @@ Progression progression_from_json(const std::string& text, const std::string& so
            " epochs, of which ", p.best_epoch, " was the best");
     return p;
   } catch (const nlohmann::json::exception& e) {
-    fail(source, ": its \"train.state\" is damaged: ", e.what());
+    fail(source, ": its \"train.state\" is damaged, or of another version of ./train: ", e.what());
   }
 }
 

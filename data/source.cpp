@@ -254,16 +254,20 @@ std::vector<std::string> files_below(const std::string& folder) try {
   fail("cannot look into ", error.path1().string(), ": ", error.code().message());
 }
 
+bool holds_pairs(const std::string& folder) {
+  return fs::is_directory(folder + "/images") && fs::is_directory(folder + "/masks") && list_of(folder).empty();
+}
+
 Sources find_sources(const std::string& folder) try {
   if (!fs::is_directory(folder))
     fail(folder,
          ": no such folder; data are a folder in LUNA16 form, or one that holds images/ and masks/ (see README)");
   Sources sources;
-  if (!list_of(folder).empty()) {
-    find_luna(folder, sources);
-  } else if (fs::is_directory(folder + "/images") && fs::is_directory(folder + "/masks")) {
+  if (holds_pairs(folder)) {
     sources.pairs = true;
     find_pairs(folder, sources);
+  } else if (!list_of(folder).empty()) {
+    find_luna(folder, sources);
   } else {
     fail(folder, ": holds no annotations.csv (seriesuid,coordX,coordY,coordZ,diameter_mm), nor images/ and masks/");
   }

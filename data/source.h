@@ -34,6 +34,8 @@ struct Sources {
   std::vector<std::string> warnings;  // one line each: annotations without a scan, images without a mask, ...
 };
 
+// Does the folder hold images/ and masks/, and no annotations, which would come first?
+bool holds_pairs(const std::string& folder);
 // Throws Error if there is no folder, neither form of data in it, a scan twice, or nothing that belongs together.
 Sources find_sources(const std::string& folder);
 

@@ -17,7 +17,15 @@ for program in "$train" "$predict" "$phantom" "$prepare" "$doctor" "$evaluate"; 
 done
 
 if [ $# != 2 ]; then  # all parts, or some: each by this script
-  if [ $# -gt 2 ]; then parts=("${@:2}"); else parts=(resume train recipes predict classify evaluate gpu data arguments); fi  # the longest first
+  if [ $# -gt 2 ]; then
+    parts=("${@:2}")
+  else
+    parts=(resume train recipes predict classify evaluate gpu data arguments)  # the longest first
+    for file in "$here"/programs/*.sh; do
+      name=$(basename "$file" .sh)
+      [[ " ${parts[*]} " == *" $name "* ]] || parts+=("$name")
+    done
+  fi
   logs=$(mktemp -d)
   trap 'rm -rf "$logs"' EXIT
   part() {
@@ -27,15 +35,15 @@ if [ $# != 2 ]; then  # all parts, or some: each by this script
   }
   export -f part
   export logs programs
-  printf '%s\n' "${parts[@]}" |
-    OMP_WAIT_POLICY=passive xargs -P "${JOBS:-$(nproc 2>/dev/null || echo 2)}" -I{} bash -c 'part {}' "${BASH_SOURCE[0]}"
-  for name in "${parts[@]}"; do tail -n 1 "$logs/$name"; done |
-    awk '/^[0-9]+ passed, [0-9]+ failed$/ {passed += $1; failed += $3; next} {failed++}
-      END {print passed + 0 " passed, " failed + 0 " failed"; exit failed > 0}'
+  printf '%s\n' "${parts[@]}" | xargs -P "${JOBS:-$(nproc 2>/dev/null || echo 2)}" -I{} bash -c 'part {}' "${BASH_SOURCE[0]}"
+  for name in "${parts[@]}"; do tail -n 1 "$logs/$name"; done |  # a part whose last line is another one has failed
+    awk -v parts=${#parts[@]} '/^[0-9]+ passed, [0-9]+ failed$/ {passed += $1; failed += $3; parts--}
+      END {print passed + 0 " passed, " failed + parts " failed"; exit failed + parts > 0}'
   exit
 fi
 
 [ -f "$here/programs/$2.sh" ] || { echo "test_programs.sh: there is no part $2" >&2; exit 2; }
+bash -n "$here/programs/$2.sh" || exit 2
 work=$(mktemp -d)
 mounted=
 trap 'cd /; [ -z "$mounted" ] || umount "$mounted"; rm -rf "$work"' EXIT

@@ -218,6 +218,42 @@ TEST_CASE("report: the best epoch is the first with the highest Dice that is a n
   CHECK(count(report_html(r), "best validation Dice, in") == 0);
 }
 
+TEST_CASE("report: which epoch is better") {
+  const auto row = [](double auc, double loss) {
+    EpochRow r;
+    r.val_auc = auc, r.val_loss = loss;
+    return r;
+  };
+  const auto better = [](const EpochRow& a, const EpochRow& b) { return is_better(a, b, &EpochRow::val_auc); };
+  CHECK(better(row(0.9, 2), row(0.8, 1)));
+  CHECK_FALSE(better(row(0.8, 1), row(0.9, 2)));
+  CHECK(better(row(0.9, 1), row(0.9, 2)));
+  CHECK_FALSE(better(row(0.9, 2), row(0.9, 2)));
+  CHECK(better(row(0, 9), row(kNan, 1)));
+  CHECK_FALSE(better(row(kNan, 1), row(0, 9)));
+  CHECK(better(row(kNan, 1), row(kNan, 2)));
+  CHECK(better(row(kNan, kNan), row(kNan, kNan)));
+  CHECK_FALSE(better(row(0.9, kNan), row(0.9, kNan)));
+}
+
+TEST_CASE("report: of a classifier") {
+  Report r = full_report();
+  r.score = &EpochRow::val_auc;
+  for (size_t i = 0; i < r.rows.size(); i++)
+    r.rows[i].val_dice = kNan, r.rows[i].val_auc = i == 4 ? 0.75 : 0.5, r.rows[i].val_loss = 0.25;
+  r.results = {{"AUC by the classifier's", "0.7500"}};
+  const std::string page = report_html(r);
+  Html html;
+  REQUIRE(html.problem(page) == "");
+  CHECK(html.tags.count("svg") == 7);
+  for (const char* part : {"best validation AUC, in epoch 5</dt><dd>0.7500</dd>", "<strong>Validation AUC</strong>",
+                           "<strong>Validation loss</strong>", "Held-out patients", ">0.7500</td>"})
+    CHECK_THAT(page, Catch::Contains(part));
+  CHECK(count(page, "Validation Dice") == 0);
+  REQUIRE_THAT(to_csv(r.rows, r.score), Catch::StartsWith("epoch,step,loss,val_loss,val_auc,lr,seconds,images_per_"
+                                                          "second,loader_wait,peak_mb\n"));
+}
+
 TEST_CASE("report: whatever stands in the texts stays text") {
   const std::string hostile =
       "</title></pre><script>alert(1)</script><img src=x onerror='a'>\" ' & &lt; \x01\x1b[0m \xC3\xA4\x7F";

@@ -468,6 +468,26 @@ TEST_CASE("training: a resumed run continues bit for bit", "[cuda]") {
     }
 }
 
+TEST_CASE("training: where a run is, as text and back") {
+  Progression p;
+  p.epoch = 3, p.step = 200, p.loss_sum = 0.1, p.best_epoch = 2;
+  p.rows = {{1, 100, 0.5, NAN, 1e-3, 10, 160, 0, 90, 0.7, NAN}, {2, 200, 0.4, 0.25, 1e-3, 10, 160, 0, 90, NAN, 0.5}};
+  const std::string json = to_json(p);
+  const Progression again = progression_from_json(json, "x");
+  CHECK(to_json(again) == json);
+  CHECK(again.rows[1].val_dice == 0.25);
+  const auto error = [&](const std::string& from, const std::string& to) {
+    std::string other = json;
+    REQUIRE(other.find(from) != other.npos);
+    return error_of([&] { progression_from_json(other.replace(other.find(from), from.size(), to), "x"); });
+  };
+  CHECK_THAT(error("\"best_epoch\":2", "\"best_epoch\":3"), Catch::StartsWith("x: its state is that of epoch 3"));
+  CHECK_THAT(error("\"epoch\":3", "\"epoch\":4"), Catch::Contains("the numbers of 2 epochs"));
+  CHECK_THAT(error("\"epoch\":3", "\"epoch\":-3"), Catch::Contains("epoch -3"));
+  CHECK_THAT(error("\"step\"", "\"steps\""), Catch::Contains("is damaged, or of another version"));
+  CHECK_THAT(error("[1,100", "[1.5,\"x\""), Catch::Contains("is damaged, or of another version"));
+}
+
 TEST_CASE("training: a state that does not fit is refused with all differences, and nothing changes") {
   for (Kind kind : {Kind::adam, Kind::sgd}) {
     Run run(kind, 1);
