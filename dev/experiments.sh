@@ -94,14 +94,28 @@ for data in "$phantoms" "$luna"; do [ ! -d "$data" ] || "${train%train}prepare" 
 tasks | awk -F, 'NR == FNR {done[$1]; next} {split($0, word, " ")} !(word[1] in done)' "$results" - | tr '\n' '\0' | xargs -0 -P "$jobs" -I{} bash -c 'one {}' ||
   echo "some runs failed; the tables are made of the others"
 
-# mean and standard deviation over the seeds; of the real scans the mean over the three held out
+# mean and standard deviation over the seeds; of the real scans the mean over the three held out. Seeds of which a run is
+# missing do not count.
 row() { # SET RECIPE COLUMN
-  awk -F, -v set="$1-$2-" -v column="$3" 'index($1, set) == 1 {split(substr($1, length(set) + 1), part, "-")
+  awk -F, -v set="$1-$2-" -v column="$3" -v runs=$([ "$1" = real ] && echo 3 || echo 1) -v seeds=$(wc -w <<<"$seeds") 'index($1, set) == 1 {split(substr($1, length(set) + 1), part, "-")
       sum[part[1]] += $column; n[part[1]]++}
-    END {for (seed in n) {m = sum[seed] / n[seed]; s += m; q += m * m; k++}
+    END {for (seed in n) if (n[seed] == runs) {m = sum[seed] / runs; s += m; q += m * m; k++}
       if (!k) {print "-"; exit}
-      if (k == 1) {printf "%.3f", s; exit}
-      v = (q - s * s / k) / (k - 1); printf "%.3f ± %.3f", s / k, (v > 0 ? sqrt(v) : 0)}' "$results"
+      printf "%.3f", s / k
+      if (k > 1) {v = (q - s * s / k) / (k - 1); printf " ± %.3f", (v > 0 ? sqrt(v) : 0)}
+      if (k < seeds) printf " (%d of %d seeds)", k, seeds}' "$results"
+}
+# The same of the differences to another recipe, seed by seed: a seed is another split, and some patients are harder for all.
+gain() { # SET RECIPE OTHER COLUMN
+  awk -F, -v a="$1-$2-" -v b="$1-$3-" -v column="$4" -v runs=$([ "$1" = real ] && echo 3 || echo 1) '
+    function add(set, sign) {
+      if (index($1, set) != 1) return
+      split(substr($1, length(set) + 1), part, "-"); sum[part[1]] += sign * $column; n[part[1]]++}
+    {add(a, 1); add(b, -1)}
+    END {for (seed in n) if (n[seed] == 2 * runs) {d = sum[seed] / runs; s += d; q += d * d; k++}
+      if (!k) {print "-"; exit}
+      printf "%+.3f", s / k
+      if (k > 1) {v = (q - s * s / k) / (k - 1); printf " ± %.3f", (v > 0 ? sqrt(v) : 0)}}' "$results"
 }
 made="Written by \`dev/experiments.sh\` ($(date +%F), $(git rev-parse --short HEAD)), $([ "$(wc -w <<<"$seeds")" = 1 ] && echo "one seed" || echo "mean ± standard deviation over $(wc -w <<<"$seeds") seeds")."
 if [[ $only == *ablation* ]]; then
@@ -110,11 +124,14 @@ if [[ $only == *ablation* ]]; then
     echo
     echo "Hard Dice over whole held-out scans, of the network after the last step. $made"
     echo
-    echo "| recipe | phantoms | three real scans |"
-    echo "|---|---|---|"
+    echo "| recipe | phantoms | ... against the row above | three real scans | ... against the row above |"
+    echo "|---|---|---|---|---|"
     for recipe in "${!names[@]}"; do
-      echo "| $([ "$recipe" = 0 ] || [ "$recipe" = 9 ] || echo "+ ")${names[$recipe]} | $(row phantoms "$recipe" 2) | $(row real "$recipe" 2) |"
+      echo "| $([ "$recipe" = 0 ] || [ "$recipe" = 9 ] || echo "+ ")${names[$recipe]} | $(row phantoms "$recipe" 2) |" \
+        "$(gain phantoms "$recipe" $((recipe - 1)) 2) | $(row real "$recipe" 2) | $(gain real "$recipe" $((recipe - 1)) 2) |"
     done
+    echo
+    echo "The last against the first: $(gain phantoms 9 0 2) on phantoms, $(gain real 9 0 2) on the real scans."
     echo
     cat <<'END'
 Each recipe is the one above it and what its line says. The seed recipe is the 2017 tutorial's: 7.8 million parameters, whole
@@ -134,9 +151,11 @@ if [[ $only == *museum* ]]; then
   {
     echo "$made"
     echo
-    echo "| \`--seed_bug\` | Dice that the run reports | Dice of held-out patients, true masks |"
-    echo "|---|---|---|"
-    for bug in $bugs; do echo "| $bug | $(row museum "$bug" 2) | $(row museum "$bug" 3) |"; done
+    echo "| \`--seed_bug\` | Dice that the run reports | Dice of held-out patients, true masks | ... against none |"
+    echo "|---|---|---|---|"
+    for bug in $bugs; do
+      echo "| $bug | $(row museum "$bug" 2) | $(row museum "$bug" 3) | $([ "$bug" = none ] || gain museum "$bug" none 3) |"
+    done
   } >"$runs/museum.md"
   sed -i -e "/<!-- museum:begin/,/<!-- museum:end/{//!d}" -e "/<!-- museum:begin/r $runs/museum.md" "$docs/museum.md"
   echo "$docs/museum.md"
