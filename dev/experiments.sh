@@ -154,7 +154,9 @@ if [[ $only == *museum* ]]; then
     echo "| \`--seed_bug\` | Dice that the run reports | Dice of held-out patients, true masks | ... against none |"
     echo "|---|---|---|---|"
     for bug in $bugs; do
-      echo "| $bug | $(row museum "$bug" 2) | $(row museum "$bug" 3) | $([ "$bug" = none ] || gain museum "$bug" none 3) |"
+      against=
+      [[ $bug == none || $bug == split ]] || against=$(gain museum "$bug" none 3)  # of split it is that of other slices
+      echo "| $bug | $(row museum "$bug" 2) | $(row museum "$bug" 3) | $against |"
     done
   } >"$runs/museum.md"
   sed -i -e "/<!-- museum:begin/,/<!-- museum:end/{//!d}" -e "/<!-- museum:begin/r $runs/museum.md" "$docs/museum.md"
