@@ -146,7 +146,7 @@ TEST_CASE("unet: recompute gives the same bits with less memory") {
       for (bool again : {false, true}) {
         UNet net({.in = 2, .out = 1, .width = 16, .depth = 2, .up = up, .norm = norm}, 1);
         net.set_recompute(again);
-        Tensor x = random_tensor({1, 124, 116, 2}, 6, DType::f32).requires_grad();
+        Tensor x = random_tensor({2, 124, 116, 2}, 6, DType::f32).requires_grad();
         memory::reset_peak();
         const int64_t before = memory::stats().in_use;
         for (int step = 0; step < 2; step++) {  // running statistics must move once a step
