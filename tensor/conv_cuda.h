@@ -24,15 +24,29 @@ namespace acinus::on_gpu {
 struct PixelOrder {
   int rows, cols;
   bool by_fours;
+  Divisor each_row, each_picture;  // pixels, or fours
+
+  PixelOrder() = default;
+  PixelOrder(int64_t rows, int64_t cols, bool by_fours)
+      : rows(int(rows)),
+        cols(int(cols)),
+        by_fours(by_fours),
+        each_row(by_fours ? cols / 2 : cols),
+        each_picture(by_fours ? rows * cols / 4 : rows * cols) {}
   HD void find(int64_t m, int& n, int& i, int& j) const {
-    const unsigned number = unsigned(m), r = unsigned(rows), c = unsigned(cols);
-    if (!by_fours) {
-      n = int(number / (r * c)), i = int(number / c % r), j = int(number % c);
-      return;
-    }
-    const unsigned four = number / 4;
-    n = int(four / (r * c / 4)), i = int(four / (c / 2) % (r / 2) * 2 + number % 4 / 2),
-    j = int(four % (c / 2) * 2 + number % 2);
+    const int number = by_fours ? int(m) / 4 : int(m);
+    n = each_picture.quotient(number);
+    const int in_picture = number - n * each_picture;
+    i = each_row.quotient(in_picture);
+    j = in_picture - i * each_row;
+    if (by_fours) i = 2 * i + int(m) % 4 / 2, j = 2 * j + int(m) % 2;
+  }
+  // Pixels m .. m + 3, with m a multiple of 4, as they lie in memory: (n * rows + i) * cols + j.
+  HD void find_four(int64_t m, int64_t (&pixels)[4]) const {
+    int n = 0, i = 0, j = 0;
+    if (by_fours) find(m, n, i, j);
+    const int64_t first = by_fours ? (int64_t(n) * rows + i) * cols + j : m;
+    for (int r = 0; r < 4; r++) pixels[r] = first + (by_fours ? r / 2 * cols + r % 2 : r);
   }
 };
 
@@ -44,9 +58,10 @@ template <class T, bool Along_k, bool Vector>
 struct Patches {
   static constexpr bool along_k = Along_k, vector = Vector;
   const T *beside, *below;
-  int height, width, channels, below_channels;
+  int height, width, below_channels;
+  Divisor channels, taps_in_row;
   PixelOrder order;
-  int stride, origin_row, origin_col, step_row, step_col, taps_in_row;
+  int stride, origin_row, origin_col, step_row, step_col;
   int64_t lines, length;  // pixels; taps * channels
 
   struct Line {
@@ -57,16 +72,22 @@ struct Patches {
     order.find(m, n, i, j);
     return {n, i * stride + origin_row, j * stride + origin_col};
   }
-  HD const T* place(const Line& line, int64_t element) const {
-    const int tap = int(element) / channels, c = int(element) % channels;
-    const int row = line.row + tap / taps_in_row * step_row, col = line.col + tap % taps_in_row * step_col;
+  struct Step {
+    int down, across, channel;  // rows and columns from the line's first tap
+  };
+  HD Step step(int64_t element) const {
+    const int tap = channels.quotient(int(element)), row = taps_in_row.quotient(tap);
+    return {row * step_row, (tap - row * taps_in_row) * step_col, int(element) - tap * channels};
+  }
+  HD const T* place(const Line& line, const Step& step) const {
+    const int row = line.row + step.down, col = line.col + step.across, c = step.channel;
     if (row < 0 || row >= height || col < 0 || col >= width) return nullptr;
     if (c < below_channels)
-      return below + ((int64_t(line.n) * (height / 2) + row / 2) * (width / 2) + col / 2) * below_channels + c;
+      return below + (int64_t(line.n * (height / 2) + row / 2) * (width / 2) + col / 2) * below_channels + c;
     const int own = channels - below_channels;
-    return beside + ((int64_t(line.n) * height + row) * width + col) * own + c - below_channels;
+    return beside + (int64_t(line.n * height + row) * width + col) * own + c - below_channels;
   }
-  HD T at(const Line& line, int64_t element) const { return zero_or(place(line, element)); }
+  HD T at(const Line& line, const Step& step) const { return zero_or(place(line, step)); }
 };
 
 // A matrix in memory; its lines are its rows.
@@ -76,9 +97,11 @@ struct Rows {
   const T* data;
   int64_t lines, length;
   using Line = const T*;
+  using Step = int64_t;
   HD Line line(int64_t i) const { return data + i * length; }
-  HD const T* place(Line line, int64_t element) const { return line + element; }
-  HD T at(Line line, int64_t element) const { return line[element]; }
+  HD Step step(int64_t element) const { return element; }
+  HD const T* place(Line line, Step element) const { return line + element; }
+  HD T at(Line line, Step element) const { return line[element]; }
 };
 
 // ---- which kernel ---------------------------------------------------------------------------------------------
@@ -143,11 +166,11 @@ Patches<T, Along_k, Vector> patches_of_x(const ConvGeometry& g, const Tensor& x,
   Patches<T, Along_k, Vector> p;
   p.beside = x.ptr<T>();
   p.below = ptr_or_null<T>(below);
-  p.height = int(g.h), p.width = int(g.w), p.channels = int(g.c);
+  p.height = int(g.h), p.width = int(g.w), p.channels = Divisor(g.c);
   p.below_channels = below ? int(below.shape()[3]) : 0;
-  p.order = {int(g.oh), int(g.ow), by_fours};
+  p.order = PixelOrder(g.oh, g.ow, by_fours);
   p.stride = int(g.stride), p.origin_row = p.origin_col = -int(g.padding);
-  p.step_row = p.step_col = int(g.dilation), p.taps_in_row = int(g.kw);
+  p.step_row = p.step_col = int(g.dilation), p.taps_in_row = Divisor(g.kw);
   p.lines = g.n * g.oh * g.ow, p.length = g.kh * g.kw * g.c;
   return p;
 }

@@ -11,17 +11,21 @@ template <class T, bool Vector>
 struct TurnedWeights {
   static constexpr bool along_k = true, vector = Vector;
   const T* w;
-  int kw, channels, o;
-  int first_row, every_row, first_col, every_col, taps_in_row;
+  int kw, channels;
+  Divisor o;
+  int first_row, every_row, first_col, every_col;
+  Divisor taps_in_row;
   int64_t lines, length;
-  using Line = int;
-  HD Line line(int64_t c) const { return int(c); }
-  HD const T* place(Line c, int64_t element) const {
-    const int tap = int(element) / o, k = int(element) % o;
-    const int a = first_row + tap / taps_in_row * every_row, b = first_col + tap % taps_in_row * every_col;
-    return w + (int64_t(a * kw + b) * channels + c) * o + k;
+  using Line = int64_t;
+  using Step = int64_t;
+  HD Line line(int64_t c) const { return c * o; }
+  HD Step step(int64_t element) const {
+    const int tap = o.quotient(int(element)), row = taps_in_row.quotient(tap);
+    const int a = first_row + row * every_row, b = first_col + (tap - row * taps_in_row) * every_col;
+    return int64_t(a * kw + b) * channels * o + int(element) - tap * o;
   }
-  HD T at(Line c, int64_t element) const { return *place(c, element); }
+  HD const T* place(Line line, Step step) const { return w + line + step; }
+  HD T at(Line line, Step step) const { return *place(line, step); }
 };
 
 // dx = bias + sum, for the pixels (i * stride + phase_row, j * stride + phase_col) of an image of (height, width). The
@@ -39,11 +43,17 @@ struct DataGradientEpilogue {
       return;
     }
     const int own = channels - below_channels;
-    for (int r = 0; r < 4 && m + r < pixels; r++) {
-      int n, i, j;
-      order.find(m + r, n, i, j);
-      const int64_t pixel = (int64_t(n) * height + i * stride + phase_row) * width + j * stride + phase_col;
-      dx[pixel * own + channel - below_channels] = T(sums[r] + (bias ? bias[channel] : C(0)));
+    int64_t places[4];
+    order.find_four(m, places);
+    ACINUS_UNROLL
+    for (int r = 0; r < 4; r++) {
+      if (m + r >= pixels) break;
+      if (stride > 1) {  // every so many pixels of dx are of this phase
+        int n, i, j;
+        order.find(m + r, n, i, j);
+        places[r] = (int64_t(n) * height + i * stride + phase_row) * width + j * stride + phase_col;
+      }
+      dx[places[r] * own + channel - below_channels] = T(sums[r] + (bias ? bias[channel] : C(0)));
     }
   }
 };
@@ -75,23 +85,31 @@ void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, con
       const int64_t rows = (g.h - phase_row + g.stride - 1) / g.stride,
                     cols = (g.w - phase_col + g.stride - 1) / g.stride;
       const int64_t pixels = g.n * rows * cols, k = down.count * across.count * g.o;
-      const PixelOrder order{int(rows), int(cols), bool(dbelow)};
+      const PixelOrder order(rows, cols, bool(dbelow));
       product<T>("conv_data_gradient", g, {pixels, g.c, k, k}, common_run({g.o}), [&](auto vector) {
         constexpr bool v = decltype(vector)::value;
         Patches<T, true, v> a;
         a.beside = dy.ptr<T>();
         a.below = nullptr;
-        a.height = int(g.oh), a.width = int(g.ow), a.channels = int(g.o), a.below_channels = 0;
+        a.height = int(g.oh), a.width = int(g.ow), a.channels = Divisor(g.o), a.below_channels = 0;
         a.order = order;
         a.stride = 1;
         a.origin_row = int((phase_row + g.padding - down.first * g.dilation) / g.stride);
         a.origin_col = int((phase_col + g.padding - across.first * g.dilation) / g.stride);
         a.step_row = -int(down.every * g.dilation / g.stride), a.step_col = -int(across.every * g.dilation / g.stride);
-        a.taps_in_row = int(std::max<int64_t>(across.count, 1));
+        a.taps_in_row = Divisor(std::max<int64_t>(across.count, 1));
         a.lines = pixels, a.length = k;
-        const TurnedWeights<C, v> b{
-            w.ptr<C>(),        int(g.kw),     int(g.c), int(g.o), int(down.first), int(down.every), int(across.first),
-            int(across.every), a.taps_in_row, g.c,      k};
+        const TurnedWeights<C, v> b{w.ptr<C>(),
+                                    int(g.kw),
+                                    int(g.c),
+                                    Divisor(g.o),
+                                    int(down.first),
+                                    int(down.every),
+                                    int(across.first),
+                                    int(across.every),
+                                    a.taps_in_row,
+                                    g.c,
+                                    k};
         return parts(
             a, b,
             DataGradientEpilogue<T>{order, pixels, int(g.h), int(g.w), int(g.c), below, int(g.stride), int(phase_row),

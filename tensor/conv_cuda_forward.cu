@@ -16,13 +16,15 @@ struct ForwardEpilogue {
   T *y, *pooled;
   HD void operator()(int64_t, int64_t m, int64_t channel, const C (&sums)[4]) const {
     T largest = T(0);
-    for (int r = 0; r < 4 && m + r < pixels; r++) {
+    int64_t places[4];
+    order.find_four(m, places);
+    ACINUS_UNROLL
+    for (int r = 0; r < 4; r++) {
+      if (m + r >= pixels) break;
       C value = sums[r] + (bias ? bias[channel] : C(0));
       if (relu && value <= 0) value = 0;  // NaN stays NaN
       const T stored = T(value);
-      int n, i, j;
-      order.find(m + r, n, i, j);
-      y[((int64_t(n) * order.rows + i) * order.cols + j) * o + channel] = stored;
+      y[places[r] * o + channel] = stored;
       if (r == 0 || stored > largest || stored != stored) largest = stored;  // as max_pool2d does
     }
     if (pooled) pooled[m / 4 * o + channel] = largest;

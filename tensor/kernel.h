@@ -32,6 +32,26 @@
 
 namespace acinus {
 
+// Division by a number that all threads share: a GPU has no instruction for it, and takes some twenty others. Worked
+// out once on the CPU, it is a multiplication and a shift (T. Granlund, P. Montgomery, Division by Invariant Integers
+// using Multiplication, 1994, figure 4.1):   n / d = (n + floor(n * factor / 2^32)) >> shift   for all n below 2^31.
+class Divisor {
+ public:
+  Divisor() = default;
+  Divisor(int64_t d) : d_(d > 0 ? unsigned(d) : 1) {  // 0: where there is nothing to divide
+    while ((uint64_t(1) << shift_) < d_) shift_++;
+    factor_ = unsigned(((uint64_t(1) << 32) * ((uint64_t(1) << shift_) - d_)) / d_ + 1);
+  }
+  HD int quotient(int n) const {
+    return int((unsigned(uint64_t(unsigned(n)) * factor_ >> 32) + unsigned(n)) >> shift_);
+  }
+  HD int remainder(int n) const { return n - quotient(n) * int(d_); }
+  HD operator int() const { return int(d_); }
+
+ private:
+  unsigned d_ = 1, factor_ = 1, shift_ = 0;
+};
+
 // Sixteen bytes, the most that one instruction moves, from or to a place that is a multiple of 16.
 struct alignas(16) Sixteen {
   uint32_t word[4];

@@ -18,9 +18,11 @@
 //
 //   static constexpr bool along_k;     lines are rows of A or columns of B (true), or the other way round
 //   Line line(int64_t i) const         what the elements of line i have in common, worked out once
-//   Value at(Line, int64_t j) const    element j of the line
-//   const Value* place(Line, int64_t j) const    where elements j, j+1, ... lie together (null: they are 0), if the
-//                                      operand is `vector`: then up to 16 bytes' worth do, from any multiple of that on
+//   Step step(int64_t j) const         what element j is in every line, worked out once
+//   Value at(Line, Step) const         this element of the line
+//   const Value* place(Line, Step) const    where it and those after it lie together (null: they are 0), if the operand
+//   is
+//                                      `vector`: then up to 16 bytes' worth do, from any multiple of that on
 //
 // and an epilogue is called with four numbers of C, one below the other:   epilogue(split, m, n, values),   m a
 // multiple of 4; some of the rows may be beyond M, which it knows. With k_each < K the sum is split: `split` s is the
@@ -53,9 +55,13 @@ template <class Operand, class Stage, class Convert, int Width, int Depth, int R
 struct Carrier {
   using Mine = Share<Operand, Width, Depth, Run, Threads>;
   using Line = typename Operand::Line;
+  using Step = typename Operand::Step;
+  // All runs of a thread are of the same elements, in lines some apart.
+  static_assert(Threads % Mine::runs_a_line == 0);
   const Operand& operand;
   int64_t first;             // line or element of the operand where the tile begins, across k
   Line lines[Mine::runs]{};  // where they are the same at every step
+  Step steps[Operand::vector ? 1 : Run]{};
   Stage values[Mine::runs][Run];
 
   __device__ Carrier(const Operand& operand, int64_t first) : operand(operand), first(first) {
@@ -65,14 +71,23 @@ struct Carrier {
         const int64_t i = first + Mine::line(r);
         if (i < operand.lines) lines[r] = operand.line(i);
       }
+    } else {
+      find_steps(first + Mine::element(0));
     }
   }
 
+  __device__ void find_steps(int64_t element) {
+    ACINUS_UNROLL
+    for (int e = 0; e < int(sizeof(steps) / sizeof(Step)); e++)
+      if (element + e < operand.length) steps[e] = operand.step(element + e);
+  }
+
   __device__ void fetch(int64_t k) {
+    const int64_t element = (Operand::along_k ? k : first) + Mine::element(0);
+    if constexpr (Operand::along_k) find_steps(element);
     ACINUS_UNROLL
     for (int r = 0; r < Mine::runs; r++) {
       const int64_t line = (Operand::along_k ? first : k) + Mine::line(r);
-      const int64_t element = (Operand::along_k ? k : first) + Mine::element(r);
       if (line >= operand.lines || element >= operand.length) {
         ACINUS_UNROLL
         for (int e = 0; e < Run; e++) values[r][e] = Stage(0);
@@ -80,11 +95,11 @@ struct Carrier {
       }
       const Line where = Operand::along_k ? lines[r] : operand.line(line);
       if constexpr (Operand::vector) {
-        take_together(operand.place(where, element), values[r]);
+        take_together(operand.place(where, steps[0]), values[r]);
       } else {
         ACINUS_UNROLL
         for (int e = 0; e < Run; e++)
-          values[r][e] = element + e < operand.length ? Convert::stage(operand.at(where, element + e)) : Stage(0);
+          values[r][e] = element + e < operand.length ? Convert::stage(operand.at(where, steps[e])) : Stage(0);
       }
     }
   }
