@@ -298,7 +298,7 @@ if [ -d ../shared/reference ] && [ "$quick" != 1 ]; then
 fi
 # Short sets: under these tools a kernel takes ten times as long and more. racecheck looks at shared memory.
 sanitize memcheck 45 "ops: the GPU*,cuda: tensor cores*,cuda: a step replayed*"
-sanitize racecheck 45 "ops: the GPU*,cuda: tensor cores*"
+sanitize racecheck 45 "cuda: tensor cores*,cuda: a step replayed*"
 stage "steps${torch:+, beside PyTorch}" 200 bash -c "steps $rounds 130"
 # shellcheck disable=SC2046
 if stage "kernels" 40 "$build/bench_gpu" --ceiling-tflops "$(median tflops | grep . || echo 0)" \

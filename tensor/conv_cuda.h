@@ -106,15 +106,19 @@ struct Rows {
 
 // ---- which kernel ---------------------------------------------------------------------------------------------
 
-// How many columns a tile of C should have on tensor cores.
+// How many columns a tile of C should have on tensor cores: a wide one uses each number more often. But there should be
+// two tiles for each of a large GPU's processors, of which the H100 has 132.
 template <class F>
-void with_columns(int64_t n, F f) {
-  if (n <= 32)
-    f(std::integral_constant<int, 32>());
-  else if (n <= 64)
+void with_columns(const ProductSize& size, F f) {
+  const auto enough = [&](int64_t columns) {
+    return size.splits() * ((size.m + 127) / 128) * ((size.n + columns - 1) / columns) >= 256;
+  };
+  if (size.n > 64 && enough(128))
+    f(std::integral_constant<int, 128>());
+  else if (size.n > 32 && enough(64))
     f(std::integral_constant<int, 64>());
   else
-    f(std::integral_constant<int, 128>());
+    f(std::integral_constant<int, 32>());
 }
 
 // Calls make(vector) for the operands and epilogue, and launches the product that g's algorithm wants. `together`: do
@@ -132,7 +136,7 @@ void product(const char* name, const ConvGeometry& g, const ProductSize& size, i
     using Type = std::conditional_t<std::is_same_v<T, bf16>, Bfloat16, Tf32>;
     if (together % Type::run == 0) {
       const auto [a, b, epilogue] = make(std::true_type());
-      with_columns(size.n, [&, &a = a, &b = b, &epilogue = epilogue](auto columns) {
+      with_columns(size, [&, &a = a, &b = b, &epilogue = epilogue](auto columns) {
         launch_tensor<Type, decltype(columns)::value>(name, size, a, b, epilogue);
       });
     } else {

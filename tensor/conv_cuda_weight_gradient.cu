@@ -21,6 +21,7 @@ struct SumOfParts {
   C* dw;
   HD void operator()(int64_t i) const {
     C sum = parts[i];
+    ACINUS_UNROLL_16
     for (int64_t s = 1; s < splits; s++) sum += parts[s * size + i];
     dw[i] = sum;
   }

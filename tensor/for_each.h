@@ -248,8 +248,10 @@ struct SumBlocks {
   const double* sums;
   T* y;
   HD void operator()(int64_t i) const {
+    const double* from = sums + i / columns * blocks * columns + i % columns;
     double total = 0;
-    for (int64_t b = 0; b < blocks; b++) total += sums[(i / columns * blocks + b) * columns + i % columns];
+    ACINUS_UNROLL_16  // so that many loads are under way at once
+        for (int64_t b = 0; b < blocks; b++) total += from[b * columns];
     y[i] = T(total);
   }
 };

@@ -25,8 +25,10 @@
 #include <cuda_runtime.h>
 #include <mma.h>
 #define ACINUS_UNROLL _Pragma("unroll")
+#define ACINUS_UNROLL_16 _Pragma("unroll 16")
 #else
 #define ACINUS_UNROLL
+#define ACINUS_UNROLL_16
 #include "tensor/emulate.h"
 #endif
 
