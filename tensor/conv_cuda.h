@@ -141,7 +141,7 @@ void product(const char* name, const ConvGeometry& g, const ProductSize& size, i
       });
     } else {
       const auto [a, b, epilogue] = make(std::false_type());
-      launch_tensor<Type, 64>(name, size, a, b, epilogue);
+      launch_tensor<Type, 32>(name, size, a, b, epilogue);
     }
   }
 }

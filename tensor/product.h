@@ -261,14 +261,13 @@ struct Tf32 {
   }
 };
 
-// A tile of 128 x Columns, by four warps, each of which takes half the rows and half the columns; or 128 x 128 by
-// eight, a quarter of the columns each: with more warps on a processor one can work while others wait. (pad: rows of
-// shared memory are a little longer, or numbers below each other would lie in the same of its 32 banks, which answer
-// one request at a time.)
+// 128 threads, four warps, a tile of 128 x Columns: each warp takes a quarter of it, half the rows and half the
+// columns. (pad: rows of shared memory are a little longer, or numbers below each other would lie in the same of its 32
+// banks, which answer one request at a time.)
 template <class Type, int Columns, bool A_along_k, bool B_along_k>
 struct TensorTiles {
   using Stage = typename Type::Stage;
-  static constexpr int threads = Columns == 128 ? 256 : 128, rows = 128, columns = Columns;
+  static constexpr int threads = 128, rows = 128, columns = Columns;
   static constexpr int stride_a = (A_along_k ? Type::depth : rows) + Type::pad,
                        stride_b = (B_along_k ? Type::depth : columns) + Type::pad;
   static constexpr int size_a = (A_along_k ? rows : Type::depth) * stride_a,
@@ -285,20 +284,19 @@ struct TensorTiles {
 };
 
 template <class Type, int Columns, class A, class B, class Epilogue>
-__global__ void __launch_bounds__(Columns == 128 ? 256 : 128)
+__global__ void __launch_bounds__(128, Columns == 128 ? 2 : Columns == 64 ? 3 : 4)
     tensor_product(ProductSize size, int64_t tiles_m, int64_t tiles_n, A a, B b, Epilogue epilogue) {
   static_assert(A::vector == B::vector);
 #ifdef ACINUS_TENSOR_CORES
   namespace wmma = nvcuda::wmma;
   using Tiles = TensorTiles<Type, Columns, A::along_k, B::along_k>;
   using Stage = typename Type::Stage;
-  constexpr int depth = Type::depth, across = Tiles::threads / 64;  // warps beside each other
-  constexpr int warp_rows = Tiles::rows / 2, warp_columns = Columns / across;
+  constexpr int depth = Type::depth, warp_rows = Tiles::rows / 2, warp_columns = Columns / 2;
   constexpr int high = warp_rows / 16, wide = warp_columns / 16;
   auto& tiles = shared_memory<Tiles>();
   const TileOf tile(Tiles::rows, Columns, tiles_m, tiles_n);
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
-  const int row = warp / across * warp_rows, column = warp % across * warp_columns;
+  const int row = warp / 2 * warp_rows, column = warp % 2 * warp_columns;
 
   Carrier<A, Stage, Type, Tiles::rows, depth, Type::run, Tiles::threads> carry_a(a, tile.m);
   Carrier<B, Stage, Type, Columns, depth, Type::run, Tiles::threads> carry_b(b, tile.n);
