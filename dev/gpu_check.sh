@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks everything that needs a GPU, on a machine that has one: builds, tests, compute-sanitizer, and how fast it is
-# beside PyTorch on the same GPU. Writes docs/results/gpu-<name>.md. Needs nvcc and no network; PyTorch and
+# beside PyTorch on the same GPU. Writes docs/results/gpu-<name>.md. Needs nvcc, and no network if
+# third_party/get.sh has been run before (ACINUS_NO_SYSTEM=1 fetches what the machine may lack); PyTorch and
 # compute-sanitizer are used where they are. A stage that fails does not stop the others; the exit code is 1 if one did.
 #   SECONDS_IN_ALL=470   what is not done by then is left undone   ROUNDS=3   turns that acinus and PyTorch take
 #   PYTHON=python3       the one that has PyTorch                  COMMIT=    for the page, where git cannot tell
@@ -296,14 +297,14 @@ stage "check_reference tests/cases cuda" 40 "$build/check_reference" tests/cases
 if [ -d ../shared/reference ] && [ "$quick" != 1 ]; then
   stage "check_reference ../shared/reference cuda" 60 "$build/check_reference" ../shared/reference cuda
 fi
-# Short sets: under these tools a kernel takes ten times as long and more. racecheck looks at shared memory.
-sanitize memcheck 45 "ops: the GPU*,cuda: tensor cores*,cuda: a step replayed*"
-sanitize racecheck 45 "cuda: tensor cores*,cuda: a step replayed*"
 stage "steps${torch:+, beside PyTorch}" 200 bash -c "steps $rounds 130"
 # shellcheck disable=SC2046
 if stage "kernels" 40 "$build/bench_gpu" --ceiling-tflops "$(median tflops | grep . || echo 0)" \
   --ceiling-gbs "$(median gbs | grep . || echo 0)" $([ "$quick" = 1 ] && echo --quick); then
   cp "$log" "$tmp/kernels"
 fi
+# Short sets: under these tools a kernel takes ten times as long and more. racecheck looks at shared memory.
+sanitize memcheck 45 "ops: the GPU*,cuda: tensor cores*,cuda: a step replayed*"
+sanitize racecheck 45 "cuda: tensor cores*"
 if [ "$quick" != 1 ]; then tests "the other tests, on the CPU" 120 "~[cuda]"; fi
 exit $failed
