@@ -19,19 +19,6 @@
 #pragma once
 #include "tensor/device.h"
 
-#if defined(__CUDACC__) || defined(ACINUS_EMULATE)
-#define ACINUS_KERNELS  // there can be kernels in this file: not where a C++ compiler takes it in a build for the GPU
-#ifdef __CUDACC__
-#include <cuda_runtime.h>
-#include <mma.h>
-#define ACINUS_UNROLL _Pragma("unroll")
-#define ACINUS_UNROLL_16 _Pragma("unroll 16")
-#else
-#define ACINUS_UNROLL
-#define ACINUS_UNROLL_16
-#include "tensor/emulate.h"
-#endif
-
 namespace acinus {
 
 // Division by a number that all threads share: a GPU has no instruction for it, and takes some twenty others. Worked
@@ -53,6 +40,26 @@ class Divisor {
  private:
   unsigned d_ = 1, factor_ = 1, shift_ = 0;
 };
+
+}  // namespace acinus
+
+#if defined(__CUDACC__) || defined(ACINUS_EMULATE)
+#define ACINUS_KERNELS  // there can be kernels in this file: not where a C++ compiler takes it in a build for the GPU
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#include <mma.h>
+#else
+#include "tensor/emulate.h"
+#endif
+#ifdef __CUDA_ARCH__  // nvcc compiling for the GPU: the C++ compiler knows no such pragma
+#define ACINUS_UNROLL _Pragma("unroll")
+#define ACINUS_UNROLL_16 _Pragma("unroll 16")
+#else
+#define ACINUS_UNROLL
+#define ACINUS_UNROLL_16
+#endif
+
+namespace acinus {
 
 // Sixteen bytes, the most that one instruction moves, from or to a place that is a multiple of 16.
 struct alignas(16) Sixteen {

@@ -182,6 +182,22 @@ Result run(const Case& c, DType dtype, Device device, ConvAlgorithm algorithm) {
 
 }  // namespace
 
+TEST_CASE("cuda: dividing by multiplying") {
+  Random random(3);
+  for (int64_t d : {1,   2,   3,     5,     7,     9,       32,         96,         127,        128,
+                    129, 768, 65535, 65536, 65537, 1048577, 1073741823, 1073741824, 1073741825, 2147483647}) {
+    INFO(d);
+    const Divisor by(d);
+    std::vector<int64_t> numbers = {0, 1, d - 1, d, std::min<int64_t>(2 * d, 2147483646), 2147483646, 2147483647};
+    for (int i = 0; i < 1000; i++) numbers.push_back(random.below(2147483647));
+    for (int64_t n : numbers) {
+      if (by.quotient(int(n)) != n / d) REQUIRE(n == -1);  // shows n
+      if (by.remainder(int(n)) != n % d) REQUIRE(n == -1);
+    }
+  }
+  CHECK(Divisor(0).quotient(5) == 5);
+}
+
 TEST_CASE("cuda: tensor cores give what the formula says", "[cuda]") {
   if (!cuda::available() || !cuda::has_tensor_cores()) return;
   const Poison poison;
