@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Two tables, made of many runs of ./train. What each improvement over the seed system's recipe is worth (docs/ablation.md): every
 # recipe with three seeds, on one fixed set of phantoms and, where they are there, on the three real scans, each held
-# out in turn. And what each of the seed system's mistakes costs (docs/museum.md). Takes two hours or so on two cores;
+# out in turn. And what each of the seed system's mistakes costs (docs/museum.md). Takes four hours or so on two cores;
 # may be stopped and started again, and goes on where it was.
 #
 #   dev/experiments.sh [FOLDER]      the runs; default runs/experiments
