@@ -20,8 +20,7 @@
 //   Line line(int64_t i) const         what the elements of line i have in common, worked out once
 //   Step step(int64_t j) const         what element j is in every line, worked out once
 //   Value at(Line, Step) const         this element of the line
-//   const Value* place(Line, Step) const    where it and those after it lie together (null: they are 0), if the operand
-//   is
+//   const Value* place(Line, Step) const    where it and those after it lie (null: they are 0), if the operand is
 //                                      `vector`: then up to 16 bytes' worth do, from any multiple of that on
 //
 // and an epilogue is called with four numbers of C, one below the other:   epilogue(split, m, n, values),   m a
@@ -283,6 +282,8 @@ struct TensorTiles {
   };
 };
 
+// (The second number: so many blocks a processor, among whose threads its registers are shared out. While one waits,
+// others work.)
 template <class Type, int Columns, class A, class B, class Epilogue>
 __global__ void __launch_bounds__(128, Columns == 128 ? 2 : Columns == 64 ? 3 : 4)
     tensor_product(ProductSize size, int64_t tiles_m, int64_t tiles_n, A a, B b, Epilogue epilogue) {
