@@ -45,6 +45,10 @@ struct ConvGeometry {
   bool pays_threads() const { return n * oh * ow * kh * kw * c * o > (1 << 20); }
 };
 
+// On the GPU: tiles of a product are made narrower until there are so many (conv_cuda.h). Tests, whose images are
+// small, set it to see the wide ones.
+inline int64_t tiles_wanted = 256;
+
 // The algorithm for g: the one that is wanted, if it can do it (else an Error that names `op`); for `automatic`, on
 // the CPU, the one that was fastest when measured. x tells the type and the device.
 ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x);

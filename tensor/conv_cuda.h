@@ -107,11 +107,11 @@ struct Rows {
 // ---- which kernel ---------------------------------------------------------------------------------------------
 
 // How many columns a tile of C should have on tensor cores: a wide one uses each number more often. But there should be
-// two tiles for each of a large GPU's processors, of which the H100 has 132.
+// enough tiles, two for each of a large GPU's processors, of which the H100 has 132.
 template <class F>
 void with_columns(const ProductSize& size, F f) {
   const auto enough = [&](int64_t columns) {
-    return size.splits() * ((size.m + 127) / 128) * ((size.n + columns - 1) / columns) >= 256;
+    return size.splits() * ((size.m + 127) / 128) * ((size.n + columns - 1) / columns) >= tiles_wanted;
   };
   if (size.n > 64 && enough(128))
     f(std::integral_constant<int, 128>());

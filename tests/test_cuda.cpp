@@ -216,9 +216,9 @@ TEST_CASE("cuda: tensor cores give what the formula says", "[cuda]") {
       {{}, {1, 9, 6, 16}, {1, 1, 16, 1}, 1, 0, false, false},  // the last layer
       {{}, {1, 7, 8, 1}, {3, 3, 1, 32}, 1, 1, true, false},    // the first layer
   };
-  for (const Case& c : cases)
+  const auto look = [&](const Case& c) {
     for (DType dtype : {DType::f32, DType::bf16}) {
-      INFO(c.x << ' ' << c.w << ' ' << name(dtype));
+      INFO(c.x << ' ' << c.w << ' ' << name(dtype) << ", tiles " << tiles_wanted);
       const ConvAlgorithm cpu_way = ConvAlgorithm::direct;
       const Result exact = run(c, DType::f64, Device::cpu, cpu_way);
       for (ConvAlgorithm algorithm : {ConvAlgorithm::tensor, ConvAlgorithm::tiled}) {
@@ -235,6 +235,13 @@ TEST_CASE("cuda: tensor cores give what the formula says", "[cuda]") {
         }
       }
     }
+  };
+  const int64_t wanted = tiles_wanted;
+  for (int64_t tiles : {int64_t(1), wanted}) {  // as wide as the channels allow; as narrow as small images get
+    tiles_wanted = tiles;
+    for (const Case& c : cases) look(c);
+  }
+  tiles_wanted = wanted;
 }
 
 TEST_CASE("cuda: TF32 is used where it is allowed, and only there", "[cuda]") {
