@@ -18,6 +18,11 @@ namespace {
 // Without nodules or without others among the candidates there is none.
 std::string shown_auc(double auc) { return std::isfinite(auc) ? fixed(auc, 4) : "     -"; }
 
+struct Judged {
+  double loss = NAN, auc = NAN;             // over all candidates of held-out patients
+  std::vector<double> nodules{}, others{};  // their probabilities
+};
+
 class ClassifierRun : public Run {
  public:
   ClassifierRun(Config& config, Settings& settings, const std::string& command);
@@ -25,10 +30,6 @@ class ClassifierRun : public Run {
  private:
   void check_segmenter() const;
   void find_candidates_of_all();
-  struct Judged {
-    double loss = NAN, auc = NAN;             // over all candidates of held-out patients
-    std::vector<double> nodules{}, others{};  // their probabilities
-  };
   Judged judge(ResNet& net) const;
 
   std::string default_folder() const override { return "runs/" + c_.preset + "-classifier"; }
@@ -130,7 +131,7 @@ void ClassifierRun::find_candidates_of_all() {
   candidates_ = read_candidates(path);  // as a resumed run does: the file rounds
 }
 
-ClassifierRun::Judged ClassifierRun::judge(ResNet& net) const {
+Judged ClassifierRun::judge(ResNet& net) const {
   const Evaluating evaluating(net);
   Judged judged;
   double sum = 0;
