@@ -85,7 +85,8 @@ endif
 # -O3 without -ffast-math: that would change sigmoid and Dice near 0 and switch off the checks for NaN.
 OPT ?= -O3
 # These read and write text, or only call the others: at -O3 they would compile a good deal longer for nothing.
-LIGHT  := $(wildcard apps/*.cpp tests/*.cpp nn/*.cpp) $(addprefix data/,csv.cpp candidates_csv.cpp npy.cpp png.cpp metaimage.cpp image.cpp nifti.cpp volume.cpp zlib_stream.cpp) tensor/safetensors.cpp tensor/profile.cpp
+READERS := $(addprefix data/,csv.cpp candidates_csv.cpp npy.cpp png.cpp metaimage.cpp image.cpp nifti.cpp volume.cpp zlib_stream.cpp) tensor/safetensors.cpp
+LIGHT  := $(wildcard apps/*.cpp tests/*.cpp nn/*.cpp) $(READERS) tensor/profile.cpp
 LIGHT_OPT ?= $(patsubst -O3,-O1,$(OPT))
 OPT_OF  = $(if $(filter $(LIGHT),$<),$(LIGHT_OPT),$(OPT))
 
@@ -135,7 +136,7 @@ third_party/root/flags.mk: third_party/get.sh
 # Objects made with other flags, or by another compiler, must not be linked together: when this file's text changes,
 # everything is compiled again.
 $(BUILD)/flags: banner
-	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(LIGHT_OPT) $(FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH) $(GPUS)' >$@.$$$$; \
+	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(LIGHT_OPT) $(FLAGS) $(READERS_FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH) $(GPUS)' >$@.$$$$; \
 	 if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 
 # A .cu file is compiled by nvcc, or without it as C++. In C++17, which every nvcc understands; its standard headers
@@ -146,7 +147,7 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 
 $(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
 	@mkdir -p $(@D) && echo "  c++ $<"
-	$(Q)$(CXX) $(OPT_OF) -std=c++20 $(FLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CXX) $(OPT_OF) -std=c++20 $(FLAGS) $(if $(filter $(READERS) tests/fuzz/%,$<),$(READERS_FLAGS)) -MMD -MP -c $< -o $@
 
 $(LIBRARY): $(SOURCES:%=$(BUILD)/%.o)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -191,19 +192,22 @@ bench: $(BUILD)/bench_step $(BUILD)/bench_conv
 bench-read: $(BUILD)/bench_read
 	@$<
 
-# With the kernels emulated, whose accesses outside a tensor show here. ASAN=test-units is half of it. Tests at -O0 are compiled in half the time. g++'s -Wmaybe-uninitialized is wrong where it instruments code (its manual).
+# With the kernels emulated, whose accesses outside a tensor show here. ASAN=test-units is half of it. Tests at -O0 are
+# compiled in half the time. By clang++, the readers are made ready for fuzzing.
+# g++'s -Wmaybe-uninitialized is wrong where it instruments code (its manual).
 ASAN ?= test
+BY_CLANG := $(findstring clang,$(VERSION))
 asan:
 	@NO_GPU=1 $(MAKE) $(ASAN) BUILD=$(BUILD)/asan EMULATE=1 DEVICES=cpu ONLY="~[slow]" OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
-	  SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -Wno-maybe-uninitialized"
+	  READERS_FLAGS="$(if $(BY_CLANG),-O1 -fsanitize=fuzzer-no-link)" \
+	  SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined $(if $(BY_CLANG),,-Wno-maybe-uninitialized)"
 
-# Fuzzing, see tests/fuzz/fuzz.h. What libFuzzer keeps stays in build/fuzz/corpus, a finding in build/fuzz/found.
+# Fuzzing, see tests/fuzz/fuzz.h. What libFuzzer keeps stays in build/asan/corpus, a finding in build/asan/found.
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.cpp,%,$(wildcard tests/fuzz/fuzz_*.cpp))
 FUZZ_SECONDS ?= 60
 fuzz:
-	@$(MAKE) fuzzers BUILD=$(BUILD)/fuzz CUDA=0 CXX=clang++ OPENMP=0 OPT="-O1 -g1" \
-	  SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined"
-	@for name in $(FUZZERS); do sh tests/fuzz/run.sh $(BUILD)/fuzz $$name $(FUZZ_SECONDS) || exit 1; done
+	@$(MAKE) asan CXX=clang++ OPENMP=0 ASAN=fuzzers
+	@for name in $(FUZZERS); do sh tests/fuzz/run.sh $(BUILD)/asan $$name $(FUZZ_SECONDS) || exit 1; done
 
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz_%) $(BUILD)/seeds
 $(FUZZERS:%=$(BUILD)/fuzz_%): $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.cpp.o $(LIBRARY)

@@ -106,7 +106,7 @@ UNet& ready(UNet& net) {
 
 }  // namespace
 
-TEST_CASE("predict: a scan stored the other way round gives the same places") {
+TEST_CASE("predict: a scan stored the other way round gives the same places", "[slow]") {
   UNet net({.in = 3, .out = 1, .width = 4, .depth = 2, .norm = NormKind::batch}, 5);
   const Segmenter segmenter{&ready(net), {.lungs = true}};
   Scratch scratch;

@@ -198,7 +198,9 @@ TEST_CASE("cuda: dividing by multiplying") {
   CHECK(Divisor(0).quotient(5) == 5);
 }
 
-TEST_CASE("cuda: tensor cores give what the formula says", "[cuda]") {
+namespace {
+
+void check_tensor_cores() {
   if (!cuda::available() || !cuda::has_tensor_cores()) return;
   const Poison poison;
   const Case cases[] = {
@@ -216,7 +218,7 @@ TEST_CASE("cuda: tensor cores give what the formula says", "[cuda]") {
       {{}, {1, 9, 6, 16}, {1, 1, 16, 1}, 1, 0, false, false},  // the last layer
       {{}, {1, 7, 8, 1}, {3, 3, 1, 32}, 1, 1, true, false},    // the first layer
   };
-  const auto look = [&](const Case& c) {
+  for (const Case& c : cases)
     for (DType dtype : {DType::f32, DType::bf16}) {
       INFO(c.x << ' ' << c.w << ' ' << name(dtype) << ", tiles " << tiles_wanted);
       const ConvAlgorithm cpu_way = ConvAlgorithm::direct;
@@ -235,12 +237,18 @@ TEST_CASE("cuda: tensor cores give what the formula says", "[cuda]") {
         }
       }
     }
-  };
+}
+
+}  // namespace
+
+TEST_CASE("cuda: tensor cores give what the formula says, in tiles as narrow as small images get", "[cuda][slow]") {
+  check_tensor_cores();
+}
+
+TEST_CASE("cuda: tensor cores give what the formula says, in tiles as wide as the channels allow", "[cuda]") {
   const int64_t wanted = tiles_wanted;
-  for (int64_t tiles : {int64_t(1), wanted}) {  // as wide as the channels allow; as narrow as small images get
-    tiles_wanted = tiles;
-    for (const Case& c : cases) look(c);
-  }
+  tiles_wanted = 1;
+  check_tensor_cores();
   tiles_wanted = wanted;
 }
 

@@ -121,7 +121,7 @@ TEST_CASE("doctor: clean phantoms raise no warning", "[slow]") {
   CHECK(all_of(examine_split(data, split_patients(data, {})), Finding::warning) == "");
 }
 
-TEST_CASE("doctor: coordinates meant in another way are named") {
+TEST_CASE("doctor: coordinates meant in another way are named", "[slow]") {
   const auto check_error = [](const Dataset& data, const std::string& what, const std::string& cure) {
     check_only(examine_data(data), Finding::error, what, cure);
   };

@@ -318,7 +318,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("lungs: fine voxels, in odd numbers, whichever end they are counted from") {
+TEST_CASE("lungs: fine voxels, in odd numbers, whichever end they are counted from", "[slow]") {
   const Volume<int16_t> ct = chest(around({0, 2, 10}, {195, 137, 33}, {1.5, 1.3, 7.5}));
   const Lungs lungs = find_lungs(ct);
   check_chest(lungs);
@@ -326,7 +326,7 @@ TEST_CASE("lungs: fine voxels, in odd numbers, whichever end they are counted fr
   CHECK((turned.mask.voxels == reoriented(lungs.mask, "LPI").voxels));
 }
 
-TEST_CASE("lungs: on an oblique grid") {
+TEST_CASE("lungs: on an oblique grid", "[slow]") {
   const double c = std::cos(0.3), s = std::sin(0.3);
   check_chest(
       find_lungs(chest(around({0, 5, 0}, {106, 98, 84}, {3.3, 3.2, 3.4}, {{{c, s, 0}, {-s, c, 0}, {0, 0, 1}}}))));

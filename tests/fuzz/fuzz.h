@@ -5,7 +5,7 @@
 // that was read but does not come back the same when it is written and read again.
 //
 //   make fuzz                    every target for a minute on the sanitizer build; FUZZ_SECONDS=1800 for longer
-//   build/fuzz/fuzz_npy FILE     one input again, as to look into a finding
+//   build/asan/fuzz_npy FILE     one input again, as to look into a finding
 #pragma once
 #include <unistd.h>
 
