@@ -28,13 +28,18 @@ for _ in $(seq 100); do grep -q 'epoch *1/' out && break; sleep 0.1; done
 report "two programs in one run's folder" "$(grep -q 'another ./train is at work in it' err2 || cat err2)"
 kill -KILL $pid; wait $pid 2>/dev/null
 
-# Killed again and again, at moments that differ from run to run, while it saves after every step.
+# Killed again and again, a moment that differs from run to run after it has gone on, while it saves after every step.
 touch killed.out
-for delay in 0.3 0.35 0.4 0.5 0.45 0.6 0.55 0.8 0.7 1 2 4; do  # the last two for slow machines
-  [ "$(grep -c 'going on after step' killed.out)" -lt 6 ] || break
+for delay in 0 0.02 0.05 0.1 0.15 0.2 0.3; do
   again="--resume killed"
   [ -s killed/last.safetensors ] || { rm -rf killed; again="--data set $long --limits.save_minutes 0 --out killed"; }
+  before=$(grep -c 'going on after step' killed.out)
   "$train" $again >>killed.out 2>>killed.err & pid=$!
+  while kill -0 $pid 2>/dev/null; do # until it is under way, however slow the machine is
+    if [ "$again" = "--resume killed" ]; then [ "$(grep -c 'going on after step' killed.out)" = "$before" ] || break
+    else [ ! -s killed/last.safetensors ] || break; fi
+    sleep 0.02
+  done
   sleep $delay; kill -KILL $pid 2>/dev/null; wait $pid 2>/dev/null
 done
 expect "kill -9, then --resume to the end" 0 "epoch *3/3\|mean over" "$train" $again
