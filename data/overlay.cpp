@@ -1,6 +1,7 @@
 #include "data/overlay.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <limits>
 
@@ -26,30 +27,41 @@ Picture close_up(const ScanView& image, int64_t z, const uint8_t* truth, const u
   Picture picture{int(part.cols * zoom), int(part.rows * zoom), 3, {}};
   picture.pixels.resize(size_t(picture.width) * size_t(picture.height) * 3);
 
-  // A pixel lies on the outline of a mask if its voxel is in the mask and it touches a side behind which none is.
-  const auto voxel = [&](int64_t px, int64_t py) { return as_drawn(image.grid, {px / zoom, py / zoom, z}); };
-  const auto on_outline = [&](const uint8_t* mask, int64_t px, int64_t py) {
-    if (!mask) return false;
+  // Of a voxel in the mask the sides behind which none is, as drawn: on the left, right, above, below.
+  using Sides = std::array<bool, 4>;
+  const auto open_sides = [&](const uint8_t* mask, int64_t x, int64_t y) {
     const auto in = [&](int64_t x, int64_t y) {
-      if (x < 0 || x >= w * zoom || y < 0 || y >= h * zoom) return false;
-      const Index3 at = voxel(x, y);
+      if (x < 0 || x >= w || y < 0 || y >= h) return false;
+      const Index3 at = as_drawn(image.grid, {x, y, z});
       return mask[at[1] * w + at[0]] != 0;
     };
-    return in(px, py) && (!in(px - 1, py) || !in(px + 1, py) || !in(px, py - 1) || !in(px, py + 1));
+    if (!mask || !in(x, y)) return Sides{};
+    return Sides{!in(x - 1, y), !in(x + 1, y), !in(x, y - 1), !in(x, y + 1)};
   };
-  const int64_t left = part.left * zoom, top = part.top * zoom;  // px and py count from the slice's corner
-  for (int64_t py = std::max<int64_t>(0, top); py < std::min(h * zoom, top + picture.height); py++)
-    for (int64_t px = std::max<int64_t>(0, left); px < std::min(w * zoom, left + picture.width); px++) {
-      uint8_t* const out = &picture.pixels[size_t(((py - top) * picture.width + px - left) * 3)];
-      const Index3 at = voxel(px, py);
+  // Each voxel is a square of zoom x zoom pixels; its outermost ones along an open side are the mask's outline.
+  const auto on_outline = [&](const Sides& open, int dx, int dy) {
+    return (open[0] && dx == 0) || (open[1] && dx == zoom - 1) || (open[2] && dy == 0) || (open[3] && dy == zoom - 1);
+  };
+  for (int64_t y = std::max<int64_t>(0, part.top); y < std::min(h, part.top + part.rows); y++)
+    for (int64_t x = std::max<int64_t>(0, part.left); x < std::min(w, part.left + part.cols); x++) {
+      const Index3 at = as_drawn(image.grid, {x, y, z});
+      uint8_t colour[3];
       for (int64_t c = 0; c < 3; c++)
-        out[c] = uint8_t(window(image.at(at[0], at[1], z, image.channels >= 3 ? c : 0)) * 255);
-      const bool is_true = on_outline(truth, px, py), is_predicted = on_outline(predicted, px, py);
-      if (is_true || is_predicted) {
-        out[0] = is_predicted ? 255 : 0;
-        out[1] = is_true ? 255 : 0;
-        out[2] = 0;
-      }
+        colour[c] = uint8_t(window(image.at(at[0], at[1], z, image.channels >= 3 ? c : 0)) * 255);
+      const Sides of_truth = open_sides(truth, x, y), of_predicted = open_sides(predicted, x, y);
+      for (int dy = 0; dy < zoom; dy++)
+        for (int dx = 0; dx < zoom; dx++) {
+          const int64_t row = (y - part.top) * zoom + dy, col = (x - part.left) * zoom + dx;
+          uint8_t* const out = &picture.pixels[size_t((row * picture.width + col) * 3)];
+          const bool is_true = on_outline(of_truth, dx, dy), is_predicted = on_outline(of_predicted, dx, dy);
+          if (is_true || is_predicted) {
+            out[0] = is_predicted ? 255 : 0;
+            out[1] = is_true ? 255 : 0;
+            out[2] = 0;
+          } else {
+            std::copy_n(colour, 3, out);
+          }
+        }
     }
   return picture;
 }
