@@ -118,11 +118,14 @@ gain() { # SET RECIPE OTHER COLUMN
       if (k > 1) {v = (q - s * s / k) / (k - 1); printf " ± %.3f", (v > 0 ? sqrt(v) : 0)}}' "$results"
 }
 made="Written by \`dev/experiments.sh\` ($(date +%F), $(git rev-parse --short HEAD)), $([ "$(wc -w <<<"$seeds")" = 1 ] && echo "one seed" || echo "mean ± standard deviation over $(wc -w <<<"$seeds") seeds")."
+put() { # NAME: what is read takes the place of what stands between the page's two marks
+  cat >"$runs/$1.md"
+  sed -i -e "/<!-- $1:begin/,/<!-- $1:end/{//!d}" -e "/<!-- $1:begin/r $runs/$1.md" "$docs/$1.md"
+  echo "$docs/$1.md"
+}
 if [[ $only == *ablation* ]]; then
   {
-    echo "# What each improvement is worth"
-    echo
-    echo "Hard Dice over whole held-out scans, of the network after the last step. $made"
+    echo "$made"
     echo
     echo "| recipe | phantoms | ... against the row above | three real scans | ... against the row above |"
     echo "|---|---|---|---|---|"
@@ -132,20 +135,7 @@ if [[ $only == *ablation* ]]; then
     done
     echo
     echo "The last against the first: $(gain phantoms 9 0 2) on phantoms, $(gain real 9 0 2) on the real scans."
-    echo
-    cat <<'END'
-Each recipe is the one above it and what its line says. The seed recipe is the 2017 tutorial's: 7.8 million parameters, whole
-slices of one plane, Dice loss, Adam at 1e-5, 20 epochs over all slices that hold nodules; its mistakes (docs/museum.md) are not
-in it. The others train for 600 steps, half of the laptop preset: those on whole slices with two of them a step, those on
-pieces with 16 pieces of 64x64, which are about as many pixels.
-
-Phantoms: 24 synthetic scans of 160x160x48 voxels, nodules of 8 mm and more, five patients held out; a seed is another network and
-another split. Real scans: LIDC-IDRI patients 1 to 3 in LUNA16's form, cropped to the lungs, each held out in turn while
-the network learns from the other two; the truth are the outlines of two readers or more of four. Three scans show that it
-runs; they cannot support a claim about how well nodules are found.
-END
-  } >"$docs/ablation.md"
-  echo "$docs/ablation.md"
+  } | put ablation
 fi
 if [[ $only == *museum* ]]; then
   {
@@ -158,7 +148,5 @@ if [[ $only == *museum* ]]; then
       [[ $bug == none || $bug == split ]] || against=$(gain museum "$bug" none 3)  # of split it is that of other slices
       echo "| $bug | $(row museum "$bug" 2) | $(row museum "$bug" 3) | $against |"
     done
-  } >"$runs/museum.md"
-  sed -i -e "/<!-- museum:begin/,/<!-- museum:end/{//!d}" -e "/<!-- museum:begin/r $runs/museum.md" "$docs/museum.md"
-  echo "$docs/museum.md"
+  } | put museum
 fi
