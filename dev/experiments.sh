@@ -120,6 +120,7 @@ gain() { # SET RECIPE OTHER COLUMN
 made="Written by \`dev/experiments.sh\` ($(date +%F), $(git rev-parse --short HEAD)), $([ "$(wc -w <<<"$seeds")" = 1 ] && echo "one seed" || echo "mean ± standard deviation over $(wc -w <<<"$seeds") seeds")."
 put() { # NAME: what is read takes the place of what stands between the page's two marks
   cat >"$runs/$1.md"
+  [ -f "$docs/$1.md" ] || cp "docs/$1.md" "$docs"
   sed -i -e "/<!-- $1:begin/,/<!-- $1:end/{//!d}" -e "/<!-- $1:begin/r $runs/$1.md" "$docs/$1.md"
   echo "$docs/$1.md"
 }
