@@ -27,6 +27,9 @@ for _ in $(seq 100); do grep -q 'epoch *1/' out && break; sleep 0.1; done
 "$train" --resume signalled2 >out2 2>err2
 report "two programs in one run's folder" "$(grep -q 'another ./train is at work in it' err2 || cat err2)"
 kill -KILL $pid; wait $pid 2>/dev/null
+touch signalled2/overlays/epoch_999.png.tmp-$pid # as where it was killed while it wrote
+expect "... the one that was killed goes on, and clears away what it had half written" 0 "stopped at step" \
+  "$train" --resume signalled2 --limits.minutes 0.001
 
 # Killed again and again, a moment that differs from run to run after it has gone on, while it saves after every step.
 touch killed.out
