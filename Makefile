@@ -1,6 +1,7 @@
 # make            the library and the programs (./train, ./predict, ./evaluate, ./prepare, ./doctor, ./phantom); says first what it found
 # make test       builds and runs every test          make asan    the same under address + undefined sanitizers
-#                 ONLY="ops:*" some of the unit tests, by name or tag (Catch2); PARTS="gpu train" some of tests/programs/; test-units, test-programs: one half
+#                 ONLY="ops:*" some of the unit tests, by name or tag (Catch2); PARTS="gpu train" some of tests/programs/
+#                 test-units, test-references and test-programs are its parts
 # make bench      times it, beside PyTorch where PYTHON=python3 has it; README=1 writes the table into README.md
 # make bench-read times reading scans, beside dd and zlib
 # make fuzz       feeds the readers damaged files, FUZZ_SECONDS=60 for each (needs clang++)
@@ -43,6 +44,7 @@ ifeq ($(filter clean lines,$(MAKECMDGOALS)),)
 include third_party/root/flags.mk
 
 VERSION := $(shell $(CXX) --version | head -n 1)
+BY_CLANG := $(findstring clang,$(VERSION))
 # Can the compiler make a program with these flags? 1 or 0
 try = $(shell t=$$(mktemp) && echo 'int main() {}' | $(CXX) $(1) -x c++ - -o $$t >/dev/null 2>&1 && echo 1 || echo 0; rm -f $$t)
 ifeq ($(origin OPENMP),undefined)
@@ -93,7 +95,7 @@ OPT_OF  = $(if $(filter $(LIGHT),$<),$(LIGHT_OPT),$(OPT))
 FLAGS := $(ARCH) -Wall -Wextra -I. $(THIRD_PARTY_FLAGS) $(SANITIZE)
 FLAGS += $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas)
 # clang warns of every `omp simd` loop that it does not vectorise, which is no fault in the loop.
-FLAGS += $(if $(findstring clang,$(VERSION)),-Wno-pass-failed)
+FLAGS += $(if $(BY_CLANG),-Wno-pass-failed)
 FLAGS += $(if $(filter 1,$(EMULATE)),-DACINUS_CUDA -DACINUS_EMULATE)$(if $(NVCC),-DACINUS_CUDA)
 FLAGS += $(CXXFLAGS)
 LIBS := $(ZLIB) -lpthread $(if $(NVCC),$(CUDA_LINK))
@@ -117,7 +119,7 @@ BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
 # ---- rules
 
-.PHONY: all tests test test-units test-programs benches bench bench-read asan fuzz fuzzers install lines clean banner
+.PHONY: all tests test test-units test-references test-programs benches bench bench-read asan fuzz fuzzers install lines clean banner
 all: $(PROGRAMS:%=$(BIN)%)
 tests: $(BUILD)/run_tests $(CHECKS:%=$(BUILD)/%)
 benches: $(BENCHES:%=$(BUILD)/bench_%)
@@ -163,10 +165,10 @@ $(CHECKS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/%.cpp.o $(LIBRARY)
 $(BUILD)/run_tests: $(UNIT_TESTS:%=$(BUILD)/%.o) $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
 
+run_units = $(BUILD)/run_tests $(if $(ONLY),"$(ONLY)")
 # The reference cases run on the CPU, and on the GPU if there is one, or one that is emulated.
 DEVICES = cpu $(if $(filter 1,$(EMULATE))$(if $(NVCC),$(GPUS)),cuda)
-define run_units
-	$(BUILD)/run_tests $(if $(ONLY),"$(ONLY)")
+define run_references
 	@for cases in tests/cases $(REFERENCE); do for device in $(DEVICES); do \
 	  if [ -d $$cases ]; then echo "$(BUILD)/check_reference $$cases $$device"; $(BUILD)/check_reference $$cases $$device || exit 1; fi; \
 	done; done
@@ -177,10 +179,13 @@ define run_programs
 endef
 test: all tests
 	$(run_units)
+	$(run_references)
 	$(run_programs)
-test-units: all tests
+test-units: tests
 	$(run_units)
-test-programs: all tests
+test-references: tests
+	$(run_references)
+test-programs: all
 	$(run_programs)
 
 $(BENCHES:%=$(BUILD)/bench_%): $(BUILD)/bench_%: $(BUILD)/bench/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
@@ -192,11 +197,10 @@ bench: $(BUILD)/bench_step $(BUILD)/bench_conv
 bench-read: $(BUILD)/bench_read
 	@$<
 
-# With the kernels emulated, whose accesses outside a tensor show here. ASAN=test-units is half of it. Tests at -O0 are
+# With the kernels emulated, whose accesses outside a tensor show here. ASAN=test-units is a part of it. Tests at -O0 are
 # compiled in half the time. By clang++, the readers are made ready for fuzzing.
 # g++'s -Wmaybe-uninitialized is wrong where it instruments code (its manual).
 ASAN ?= test
-BY_CLANG := $(findstring clang,$(VERSION))
 asan:
 	@NO_GPU=1 $(MAKE) $(ASAN) BUILD=$(BUILD)/asan EMULATE=1 DEVICES=cpu ONLY="~[slow]" OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
 	  READERS_FLAGS="$(if $(BY_CLANG),-O1 -fsanitize=fuzzer-no-link)" \

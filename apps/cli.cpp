@@ -117,7 +117,8 @@ Settings::Named named_values(const std::string& text, const std::string& source)
     if (!settings.is_object()) fail(source, ": must hold a JSON object, as a run's config.json does");
     flatten(settings, "", values);
   } catch (const json::exception& e) {
-    fail(source, ": is not valid JSON: ", e.what());
+    const std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 23: ..."
+    fail(source, ": is not valid JSON: ", what.substr(what.find(']') + 2));
   }
   return values;
 }
@@ -372,7 +373,7 @@ std::string Machine::description() const {
   const bool gpu = on_gpu();
   if (gpu) return text("GPU in ", precision, ": ", cuda::description());
   const int n = use_threads(threads);
-  return text("CPU, ", n, n == 1 ? " thread" : " threads",
+  return text("CPU, ", counted(n, "thread"),
               device == "cpu"
                   ? ""
                   : "; no GPU: " + (cuda::emulated() ? "one is only emulated (--device cuda)" : cuda::description()));

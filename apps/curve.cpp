@@ -188,8 +188,8 @@ std::string svg_curve(const Curve& c) {
   svg += text("<g class='", n > kMostDots ? "many" : "few", "'>\n", dots, "</g>\n");
   const std::string unit = c.unit.empty() ? "" : " " + c.unit;
   return frame_with(c,
-                    text(": ", n, n == 1 ? " epoch" : " epochs", ", from ", number(c.y.front()), unit, " to ",
-                         number(c.y.back()), unit, "; least ", number(low), unit, ", most ", number(high), unit),
+                    text(": ", counted(n, "epoch"), ", from ", number(c.y.front()), unit, " to ", number(c.y.back()),
+                         unit, "; least ", number(low), unit, ", most ", number(high), unit),
                     svg);
 }
 

@@ -11,8 +11,6 @@
 namespace acinus {
 namespace {
 
-std::string count(int64_t n, const std::string& noun) { return text(n, " ", noun, n == 1 ? "" : "s"); }
-
 std::string padded(const std::string& s, size_t width) {
   return s + std::string(width - std::min(width, s.size()), ' ');
 }
@@ -61,12 +59,12 @@ std::vector<Spread> localisation(const std::vector<Hit>& hits) {
 
 std::string counts_text(const Evaluation& e) {
   const Matching& first = e.submissions.front().matching;
-  std::string out = text(count(int64_t(first.scans.size()), "scan"), ", ", count(first.nodules, "nodule"), ", ",
-                         count(e.excluded, "excluded finding"), "\n");
+  std::string out = text(counted(first.scans.size(), "scan"), ", ", counted(first.nodules, "nodule"), ", ",
+                         counted(e.excluded, "excluded finding"), "\n");
   for (const Submission& s : e.submissions) {
     const Matching& m = s.matching;
-    out += text(s.name, ": ", count(m.marks, "mark"), "; ", count(m.found, "nodule"), " found (TP), ", m.missed(),
-                " missed (FN), ", count(m.false_positives, "false positive"), " (FP)\n  not counted: ", m.ignored,
+    out += text(s.name, ": ", counted(m.marks, "mark"), "; ", counted(m.found, "nodule"), " found (TP), ", m.missed(),
+                " missed (FN), ", counted(m.false_positives, "false positive"), " (FP)\n  not counted: ", m.ignored,
                 " on excluded findings, ", m.doubles, " more than one on a nodule, ", m.beyond, " beyond 100 a scan\n");
   }
   return out;
@@ -113,7 +111,7 @@ std::string localisation_text(const Evaluation& e) {
   for (const Submission& s : e.submissions) {
     const std::vector<Spread> spreads = localisation(s.matching.hits);
     if (spreads.empty()) continue;
-    out += text(s.name, ": marks minus nodules, mm, of ", count(int64_t(s.matching.hits.size()), "nodule"), "\n");
+    out += text(s.name, ": marks minus nodules, mm, of ", counted(s.matching.hits.size(), "nodule"), "\n");
     for (const Spread& spread : spreads)
       out += text("  ", padded(spread.name, 10), "mean ", to_right(fixed(spread.mean, 2), 7), "   deviation ",
                   to_right(std::isfinite(spread.deviation) ? fixed(spread.deviation, 2) : "-", 7), "\n");

@@ -40,7 +40,7 @@ std::string key_figures(const Evaluation& e) {
   for (const MaskResult& m : e.masks)
     if (m.has_mask && m.has_nodule) dice += m.dice, judged++;
   if (judged > 0)
-    figures.emplace_back(text("mean Dice, ", judged, judged == 1 ? " scan" : " scans", " with nodules"),
+    figures.emplace_back(text("mean Dice, ", counted(judged, "scan"), " with nodules"),
                          fixed(dice / double(judged), 4));
   return page_key_figures(figures);
 }

@@ -48,9 +48,9 @@ std::string tally(const Findings& findings) {
   std::string parts;
   for (int level : {2, 1, 0}) {
     const auto n = std::count_if(findings.begin(), findings.end(), [&](const Finding& f) { return f.level == level; });
-    if (n > 0) parts += text(parts.empty() ? "" : ", ", n, " ", names[level], n == 1 ? "" : "s");
+    if (n > 0) parts += text(parts.empty() ? "" : ", ", counted(n, names[level]));
   }
-  return text(findings.size(), findings.size() == 1 ? " finding: " : " findings: ", parts);
+  return text(counted(findings.size(), "finding"), ": ", parts);
 }
 
 bool has_errors(const Findings& findings) {

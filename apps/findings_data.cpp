@@ -16,8 +16,6 @@ namespace acinus {
 
 namespace {
 
-std::string count(size_t n, const char* noun) { return text(n, " ", noun, n == 1 ? "" : "s"); }
-
 // A seriesuid has 64 characters; its end tells it from others, and --held_out takes ends.
 std::string short_id(const std::string& id) { return id.size() > 28 ? "..." + id.substr(id.size() - 12) : id; }
 
@@ -151,22 +149,22 @@ void look_at_values(const Dataset& data, const std::vector<Sample>& samples, Fin
   if (!constant.empty())
     out.push_back(
         {Finding::error,
-         text(count(constant.size(), data.pairs ? "picture" : "scan"), " of one value only: ", some(constant)),
+         text(counted(constant.size(), data.pairs ? "picture" : "scan"), " of one value only: ", some(constant)),
          "look at the file; a picture saved from numbers of 0 to 1 as 8 bits is black: multiply by 255 first"});
   if (!greys.empty())
     out.push_back(
         {Finding::error,
-         text(count(greys.size(), "scan"), " with greys of 0 to 255 instead of Hounsfield units: ", some(greys)),
+         text(counted(greys.size(), "scan"), " with greys of 0 to 255 instead of Hounsfield units: ", some(greys)),
          "convert from the original DICOM series; greys have lost the density. Pictures go into images/ and masks/"});
   if (!shifted.empty())
     out.push_back(
         {Finding::error,
-         text(count(shifted.size(), "scan"), " without air (values ", rounded(low), " to ", rounded(high),
+         text(counted(shifted.size(), "scan"), " without air (values ", rounded(low), " to ", rounded(high),
               "), so not in Hounsfield units: ", some(shifted)),
          "the rescale intercept was left out: HU = stored value * RescaleSlope + RescaleIntercept, mostly -1024"});
   if (!other.empty())
     out.push_back({Finding::error,
-                   text(count(other.size(), "scan"), " without air or lung (nothing from -1500 to -500; values ",
+                   text(counted(other.size(), "scan"), " without air or lung (nothing from -1500 to -500; values ",
                         rounded(low), " to ", rounded(high), "): ", some(other)),
                    "scans must be chest CTs in Hounsfield units: air -1000, water 0"});
 }
@@ -185,14 +183,15 @@ void look_at_labels(const Dataset& data, const std::vector<Sample>& samples, Fin
   }
   if (!data.pairs && !no_lungs.empty())
     out.push_back({Finding::warning,
-                   text("no lungs were found in ", count(no_lungs.size(), "scan"), ": ", some(no_lungs)),
+                   text("no lungs were found in ", counted(no_lungs.size(), "scan"), ": ", some(no_lungs)),
                    "is it a chest? If it is cropped to a part of the lungs: --input.lungs false"});
   if (!data.pairs && has_errors(out)) return;  // of which what follows is a consequence
   if (foreground == 0) {
-    out.push_back({Finding::error,
-                   text("no mask holds any foreground, in ", count(data.scans.size(), data.pairs ? "picture" : "scan")),
-                   data.pairs ? "look at what the masks hold; say which values are which class: --classes 0,255"
-                              : "do the annotations lie inside their scans? See what else is said here"});
+    out.push_back(
+        {Finding::error,
+         text("no mask holds any foreground, in ", counted(data.scans.size(), data.pairs ? "picture" : "scan")),
+         data.pairs ? "look at what the masks hold; say which values are which class: --classes 0,255"
+                    : "do the annotations lie inside their scans? See what else is said here"});
     return;
   }
   if (data.pairs && !empty.empty())
@@ -200,7 +199,7 @@ void look_at_labels(const Dataset& data, const std::vector<Sample>& samples, Fin
                    text(empty.size(), " of ", data.scans.size(), " masks are empty: ", some(empty)),
                    "right, where there is nothing to find; else look at the values they were saved with"});
   if (!full.empty())
-    out.push_back({Finding::warning, text(count(full.size(), "mask"), " without background: ", some(full)),
+    out.push_back({Finding::warning, text(counted(full.size(), "mask"), " without background: ", some(full)),
                    "look at the values the mask was saved with"});
   else if (const double share = double(foreground) / double(voxels); data.classes == 1 && share > 0.5)
     out.push_back(
@@ -226,14 +225,16 @@ void look_at_grids(const Dataset& data, Findings& out) {
     if (s == Vec3{1, 1, 1} && grid.size[2] > 1) ones.push_back(short_id(scan.id));
   }
   if (!metres.empty())
-    out.push_back({Finding::error, text(count(metres.size(), "scan"), " with voxels of less than 0.01 mm: ", metres[0]),
+    out.push_back({Finding::error,
+                   text(counted(metres.size(), "scan"), " with voxels of less than 0.01 mm: ", metres[0]),
                    "the spacing is in metres or centimetres; write it in mm, and the origin, too"});
   if (!coarse.empty())
-    out.push_back({Finding::warning, text(count(coarse.size(), "scan"), " with voxels of more than 20 mm: ", coarse[0]),
+    out.push_back({Finding::warning,
+                   text(counted(coarse.size(), "scan"), " with voxels of more than 20 mm: ", coarse[0]),
                    "is the spacing in mm? Of micrometres, divide by 1000"});
   if (!ones.empty())
     out.push_back(
-        {Finding::note, text("the spacing is exactly 1 x 1 x 1 mm in ", count(ones.size(), "scan"), ": ", some(ones)),
+        {Finding::note, text("the spacing is exactly 1 x 1 x 1 mm in ", counted(ones.size(), "scan"), ": ", some(ones)),
          "right for scans that were resampled; else the header has lost it, and diameters in mm will not fit"});
   const Spread xy = spread_of(in_plane), z = spread_of(between), sides = spread_of(side);
   const auto mixed = [](const Spread& s, double most) { return s.least > 0 && s.most > most * s.least; };
@@ -379,13 +380,14 @@ void look_at_nodules(const Dataset& data, const std::vector<Sample>& samples, Fi
   if (diameters.empty()) return;
   if (!no_diameter.empty())
     out.push_back({Finding::error,
-                   text(count(no_diameter.size(), "nodule"), " with a diameter of 0 or less: ", some(no_diameter)),
+                   text(counted(no_diameter.size(), "nodule"), " with a diameter of 0 or less: ", some(no_diameter)),
                    "annotations.csv holds nodules with their diameter in mm; those without one (-1) belong into"
                    " annotations_excluded.csv"});
   if (!huge.empty())
-    out.push_back({Finding::error,
-                   text(count(huge.size(), "nodule"), " larger than ", kLargest, " mm or than the lungs: ", some(huge)),
-                   "diameter_mm is a diameter, in mm"});
+    out.push_back(
+        {Finding::error,
+         text(counted(huge.size(), "nodule"), " larger than ", kLargest, " mm or than the lungs: ", some(huge)),
+         "diameter_mm is a diameter, in mm"});
   if (const double middle = spread_of(diameters).median; middle > 0 && middle < 1)
     out.push_back({Finding::error, text("half of the nodules have less than ", rounded(middle), " mm"),
                    "the diameters are in cm or m; write them in mm"});
@@ -401,7 +403,7 @@ void look_at_nodules(const Dataset& data, const std::vector<Sample>& samples, Fi
                         some(not_in_lungs)),
                    "nothing is predicted there, so these cannot be found; --input.lungs false looks everywhere"});
   if (diameters.size() < 20)
-    out.push_back({Finding::note, text(count(diameters.size(), "nodule"), " in all"),
+    out.push_back({Finding::note, text(counted(diameters.size(), "nodule"), " in all"),
                    "enough to see that it runs; a Dice of so few says little about how well nodules are found"});
 }
 
@@ -465,9 +467,9 @@ static Finding about_values(const std::vector<std::string>& masks) {
   }
   const bool few = values.size() <= 8;  // more are hardly anybody's classes
   return {Finding::error,
-          text(count(masks.size(), "mask"), " with values that are no classes (0 and 255, 0 and 1, or 0 to 31): ",
-               masks[0], masks.size() > 1 ? ", ..." : "", "; together they hold ", count(values.size(), "value"), ", ",
-               seen, few ? "" : " ..."),
+          text(counted(masks.size(), "mask"), " with values that are no classes (0 and 255, 0 and 1, or 0 to 31): ",
+               masks[0], masks.size() > 1 ? ", ..." : "", "; together they hold ", counted(values.size(), "value"),
+               ", ", seen, few ? "" : " ..."),
           few && whole ? text("say what they mean, class 0 first: --classes ", classes)
           : whole      ? "so many values come from JPEG, or from resizing with interpolation: make each pixel 0 or 255 "
                          "again (below 128 or"
@@ -516,7 +518,7 @@ Findings examine_data(const Dataset& data) {
   look_at_labels(data, samples, out);
   if (const auto twins = doubles(data, samples); !twins.empty())
     out.push_back({Finding::warning,
-                   text(count(twins.size(), data.pairs ? "picture" : "scan"),
+                   text(counted(twins.size(), data.pairs ? "picture" : "scan"),
                         " with the same voxels as another one: ", short_id(data.scans[twins[0].first].id), " and ",
                         short_id(data.scans[twins[0].second].id), twins.size() > 1 ? ", ..." : ""),
                    "remove one of each two: one could be learnt from and the other judged on"});
@@ -540,7 +542,7 @@ Findings examine_split(const Dataset& data, const Split& split) {
   if (!both.empty())
     out.push_back(
         {Finding::error,
-         text(count(both.size(), "patient"), " on both sides of the split: ", some({both.begin(), both.end()})),
+         text(counted(both.size(), "patient"), " on both sides of the split: ", some({both.begin(), both.end()})),
          "split by patient (split_patients in data/dataset.h); the Dice of such a split is too good"});
   const std::set<size_t> train(split.train.begin(), split.train.end());
   for (const auto& [later, earlier] : doubles(data, samples_of(data)))

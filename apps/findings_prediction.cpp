@@ -125,13 +125,15 @@ void look_at_places(const Volume<uint8_t>& mask, const std::string& uid, const s
     return;
   }
   if (empty) {
-    out.push_back({Finding::error, text("the mask is empty, and ", nodules.size(), " nodules are annotated"),
+    out.push_back({Finding::error,
+                   text("the mask is empty, in a scan with ", counted(nodules.size(), "annotated nodule")),
                    "a lower --threshold; is the window of ./predict's network that of its training? ./doctor --run"});
     return;
   }
   size_t hits = 0, fitting = 0;
   for (const Annotation& a : nodules) hits += is_hit(mask, a, mask.grid.to_voxel(a.centre));
-  const std::string what = text(hits, " of ", nodules.size(), " annotated nodules hold voxels of the mask");
+  const std::string what = text(hits, " of ", counted(nodules.size(), "annotated nodule"),
+                                nodules.size() == 1 ? " holds" : " hold", " voxels of the mask");
   const Misreading* misreading =
       hits > 0 ? nullptr : best_misreading(nodules, 0, fitting, [&](const Annotation& a, auto voxel) {
         return is_hit(mask, a, voxel(mask.grid, a.centre));

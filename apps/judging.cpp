@@ -12,8 +12,6 @@
 namespace acinus {
 namespace {
 
-std::string count(size_t n, const std::string& noun) { return text(n, " ", noun, n == 1 ? "" : "s"); }
-
 // Doubled rows count in the original evaluation as in ours: off a nodule each is one more false positive.
 void note_doubled(const std::string& path, const std::vector<Candidate>& marks, const std::vector<int64_t>& lines,
                   std::vector<std::string>& notes) {
@@ -25,7 +23,7 @@ void note_doubled(const std::string& path, const std::vector<Candidate>& marks, 
     if (!is_new && doubled++ == 0) example = text("line ", lines[i], " as in line ", it->second);
   }
   if (doubled > 0)
-    notes.push_back(text(path, ": ", count(doubled, "mark"), doubled == 1 ? " lies" : " lie",
+    notes.push_back(text(path, ": ", counted(doubled, "mark"), doubled == 1 ? " lies" : " lie",
                          " where another does: ", example, doubled > 1 ? ", ..." : "",
                          "; each counts, and off a nodule is a false positive more, as in LUNA16's evaluation"));
 }
@@ -44,7 +42,7 @@ std::vector<Candidate> read_marks(const std::string& path, const std::vector<std
       if (strange++ == 0) first = i;
       unknown.insert(marks[i].seriesuid);
     }
-  const std::string how_many = text(count(strange, "mark"), ", of ", count(unknown.size(), "scan"));
+  const std::string how_many = text(counted(strange, "mark"), ", of ", counted(unknown.size(), "scan"));
   if (strange > 0 && !ignore_unknown)
     fail(path, ":", lines[first], ": the scan ", shown(marks[first].seriesuid), " is not in ", source, " (", how_many,
          " in all). Marks of other data? --ignore_unknown leaves them out");
@@ -61,14 +59,14 @@ void note_truth(const Truth& truth, std::vector<std::string>& notes) {
   for (const Annotation& a : truth.nodules)
     if (!scans.contains(a.seriesuid)) elsewhere++, others.insert(a.seriesuid);
   if (elsewhere > 0)
-    notes.push_back(text(count(elsewhere, "nodule"), " of ", count(others.size(), "other scan"),
+    notes.push_back(text(counted(elsewhere, "nodule"), " of ", counted(others.size(), "other scan"),
                          elsewhere == 1 ? " is" : " are", " left out"));
   if (truth.excluded.empty())
     notes.push_back(
         "no excluded findings: marks on what LUNA16 takes neither for a nodule nor for none are false positives here, "
         "so the CPM is lower");
   if (truth.scans.size() < 30)
-    notes.push_back(text("only ", count(truth.scans.size(), "scan"),
+    notes.push_back(text("only ", counted(truth.scans.size(), "scan"),
                          ": the numbers say little about others, and the intervals are too narrow to trust"));
 }
 

@@ -243,8 +243,8 @@ int main(int argc, char** argv) {
         row.page = true;
         row.nodules = p.nodules(options.threshold), row.candidates = int64_t(p.candidates.size());
         row.most_probable = p.candidates.empty() ? 0 : p.candidates[0].probability;
-        std::printf("%lld nodule%s among %lld candidates, %.0f mm3", static_cast<long long>(row.nodules),
-                    row.nodules == 1 ? "" : "s", static_cast<long long>(row.candidates),
+        std::printf("%s among %s, %.0f mm3", counted(row.nodules, "nodule").c_str(),
+                    counted(row.candidates, "candidate").c_str(),
                     double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2]);
         lists.set(p.id, p.candidates);
       } else {

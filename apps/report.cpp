@@ -114,8 +114,7 @@ std::string patient_table(const std::vector<std::pair<std::string, double>>& pat
     if (std::isfinite(dice)) sum += dice, judged++;
   std::string out = "<h2>Held-out patients</h2>\n<table class='patients'>\n";
   if (judged > 0)
-    out += text("<caption>Mean Dice ", fixed(sum / double(judged), 4), " over ", judged,
-                judged == 1 ? " patient" : " patients",
+    out += text("<caption>Mean Dice ", fixed(sum / double(judged), 4), " over ", counted(judged, "patient"),
                 judged < int64_t(patients.size()) ? text("; ", int64_t(patients.size()) - judged, " without one") : "",
                 ".</caption>\n");
   out +=

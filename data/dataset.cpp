@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string count(size_t n, const char* noun) { return text(n, " ", noun, n == 1 ? "" : "s"); }
-
 std::string short_hash(const std::string& of) {
   uint64_t hash = 0;
   for (unsigned char c : of) hash = random_bits(hash, c);
@@ -46,7 +44,7 @@ std::string identity(const Dataset& dataset) {
     for (size_t i = 0; i < 3; i++) all += text(grid.size[i], " ", shortest(grid.spacing[i]), " ");
     all += text(scan.labels_fingerprint, "\n");
   }
-  return text(count(dataset.scans.size(), dataset.pairs ? "picture" : "scan"), ", ", short_hash(all));
+  return text(counted(dataset.scans.size(), dataset.pairs ? "picture" : "scan"), ", ", short_hash(all));
 }
 
 Dataset load_dataset(const std::string& folder, const CacheOptions& options, int64_t memory,
@@ -181,7 +179,7 @@ Split split_patients(const Dataset& dataset, const SplitOptions& options) {
     check(options.fold >= 0 && options.fold < options.folds, "split: fold ", options.fold, " of ", options.folds,
           "; they count from 0");
     if (options.folds > int64_t(order.size()))
-      fail(options.folds, " folds of ", count(order.size(), "patient"), "; --folds ", order.size(), " at most");
+      fail(options.folds, " folds of ", counted(order.size(), "patient"), "; --folds ", order.size(), " at most");
     const std::vector<int64_t> own = own_folds(scans, options.folds);
     for (size_t i = 0; i < own.size(); i++) aside[i] = own[i] == options.fold;
     std::stable_partition(order.begin(), order.end(), has_nodules);
@@ -202,7 +200,7 @@ Split split_patients(const Dataset& dataset, const SplitOptions& options) {
   Split split;
   for (size_t i = 0; i < scans.size(); i++) (aside[i] ? split.validation : split.train).push_back(i);
   if (split.train.empty() || split.validation.empty())
-    fail("of ", count(order.size(), "patient"), ", ", split.validation.empty() ? "none" : "all",
+    fail("of ", counted(order.size(), "patient"), ", ", split.validation.empty() ? "none" : "all",
          " are held out; at least one is needed to train on and one to judge on");
   return split;
 }

@@ -189,9 +189,8 @@ std::vector<std::pair<std::string, std::string>> rows(const Fingerprint& f) {
   std::vector<std::pair<std::string, std::string>> out;
   const char* const unit = f.pairs ? "" : "HU";
   out.emplace_back("data", f.identity);
-  out.emplace_back("patients",
-                   text(f.patients, f.patients == 1 ? " patient, " : " patients, ", f.scans,
-                        f.pairs ? " picture" : " scan", f.scans == 1 ? "" : "s", ", ", f.slices, " slices"));
+  out.emplace_back("patients", text(counted(f.patients, "patient"), ", ",
+                                    counted(f.scans, f.pairs ? "picture" : "scan"), ", ", counted(f.slices, "slice")));
   out.emplace_back("size", in_words(f.size, "voxels"));
   out.emplace_back("spacing", in_words(f.spacing, "mm"));
   std::string codes;
@@ -205,11 +204,11 @@ std::vector<std::pair<std::string, std::string>> rows(const Fingerprint& f) {
     out.emplace_back(text(of, ", foreground"), in_words(f.in_foreground, kDensityShares, unit));
   if (f.lungs_known)
     out.emplace_back("lungs", text(in_words(f.lungs_ml), " ml",
-                                   f.without_lungs ? text("; none found in ", f.without_lungs, " scans") : ""));
-  out.emplace_back("foreground",
-                   text(percent(double(f.foreground) / double(f.voxels)), " of the voxels; in ", f.foreground_slices,
-                        " slices (", percent(double(f.foreground_slices) / double(f.slices)), "), ", f.foreground_scans,
-                        f.pairs ? " pictures" : " scans"));
+                                   f.without_lungs ? text("; none found in ", counted(f.without_lungs, "scan")) : ""));
+  out.emplace_back("foreground", text(percent(double(f.foreground) / double(f.voxels)), " of the voxels; in ",
+                                      counted(f.foreground_slices, "slice"), " (",
+                                      percent(double(f.foreground_slices) / double(f.slices)), "), ",
+                                      counted(f.foreground_scans, f.pairs ? "picture" : "scan")));
   for (size_t c = 0; f.class_share.size() > 1 && c < f.class_share.size(); c++)
     out.emplace_back(text("class ", c + 1),
                      text(percent(f.class_share[c]), " of the foreground, ", amount(f.class_ml[c]), " ml in all"));

@@ -89,7 +89,7 @@ Froc froc(const Matching& matching, const FrocOptions& options) {
   for (size_t p = 0; p < kPoints; p++) rates[p] = rate_of(p);
   const Sorted sorted(matching.outcomes);
   if (!sensitivities(matching, sorted, std::vector<int32_t>(scans, 1), rates, value, thresholds))
-    fail("no nodule in ", scans, scans == 1 ? " scan" : " scans",
+    fail("no nodule in ", counted(scans, "scan"),
          "; a sensitivity is a share of the nodules. Do annotations and scans belong together?");
 
   // Row r is resample r; a scan's number is a function of (seed, r, place), so threads change nothing.

@@ -20,8 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string count(size_t n, const char* noun) { return text(n, " ", noun, n == 1 ? "" : "s"); }
-
 // Calls see(path, name) for each file below a folder, by name, which is the path below it; not in folders named
 // `apart`, nor for what is hidden: "._scan.mhd" is what a Mac leaves beside a scan. Links are followed, but no folder
 // is entered twice: a link to one further up would go round and round.
@@ -103,14 +101,14 @@ void find_luna(const std::string& folder, Sources& sources) {
       nodules.push_back(a);
   }
   if (matched == 0)
-    fail(folder, ": no row of annotations.csv names one of the ", count(scans.size(), "scan"),
+    fail(folder, ": no row of annotations.csv names one of the ", counted(scans.size(), "scan"),
          " here; the first scan is ", scans.begin()->first, annotations.empty() ? "" : ", the first annotation names ",
          annotations.empty() ? "" : annotations.front().seriesuid);
   if (!without_scan.empty())
-    sources.warnings.push_back(text("annotations.csv names ", count(without_scan.size(), "scan"),
+    sources.warnings.push_back(text("annotations.csv names ", counted(without_scan.size(), "scan"),
                                     " that are not here, ", *without_scan.begin(), " for one"));
   if (doubled > 0)
-    sources.warnings.push_back(text("annotations.csv has ", count(doubled, "row"), " twice; taken once"));
+    sources.warnings.push_back(text("annotations.csv has ", counted(doubled, "row"), " twice; taken once"));
   for (auto& [uid, source] : scans) {
     for (const char* ending : kVolumeEndings)
       if (const std::string path = folder + "/readers/" + uid + "_readers" + ending; source.mask.empty())
@@ -167,11 +165,11 @@ void find_pairs(const std::string& folder, Sources& sources) {
     fail(folder, ": no mask in masks/ has the name of an image in images/; the first image is ", images.begin()->second,
          masks.empty() ? ", and there is no mask" : ", the first mask ", masks.empty() ? "" : masks.begin()->second);
   if (without_mask > 0)
-    sources.warnings.push_back(text(count(without_mask, "image"), without_mask == 1 ? " has" : " have",
+    sources.warnings.push_back(text(counted(without_mask, "image"), without_mask == 1 ? " has" : " have",
                                     " no mask and is left out: ", lonely, without_mask > 1 ? ", ..." : ""));
   for (const auto& [name, path] : masks)
     if (!used.contains(name)) {
-      sources.warnings.push_back(text(count(masks.size() - used.size(), "mask"), " without an image: ", path,
+      sources.warnings.push_back(text(counted(masks.size() - used.size(), "mask"), " without an image: ", path,
                                       masks.size() - used.size() > 1 ? ", ..." : ""));
       break;
     }
