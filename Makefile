@@ -1,5 +1,5 @@
 # make            the library and the programs (./train, ./predict, ./evaluate, ./prepare, ./doctor, ./phantom); says first what it found
-# make test       builds and runs every test          make asan    the same under address + undefined sanitizers
+# make test       builds and runs every test          make asan    all but the slow ones under address + undefined sanitizers
 #                 ONLY="ops:*" some of the unit tests, by name or tag (Catch2); PARTS="gpu train" some of tests/programs/
 #                 test-units, test-references and test-programs are its parts
 # make bench      times it, beside PyTorch where PYTHON=python3 has it; README=1 writes the table into README.md
@@ -197,12 +197,13 @@ bench: $(BUILD)/bench_step $(BUILD)/bench_conv
 bench-read: $(BUILD)/bench_read
 	@$<
 
-# With the kernels emulated, whose accesses outside a tensor show here. ASAN=test-units is a part of it. Tests at -O0 are
+# With the kernels emulated, whose accesses outside a tensor show here; but without the tests marked [slow],
+# reference cases on the emulated GPU and programs that use it, which take minutes. ASAN=test-units is a part of it. Tests at -O0 are
 # compiled in half the time. By clang++, the readers are made ready for fuzzing.
 # g++'s -Wmaybe-uninitialized is wrong where it instruments code (its manual).
 ASAN ?= test
 asan:
-	@NO_GPU=1 $(MAKE) $(ASAN) BUILD=$(BUILD)/asan EMULATE=1 DEVICES=cpu ONLY="~[slow]" OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
+	@NO_GPU=1 $(MAKE) $(ASAN) BUILD=$(BUILD)/asan EMULATE=1 DEVICES=cpu ONLY="$(or $(ONLY),~[slow])" OPT="-O1 -g1" LIGHT_OPT="-O0 -g1" \
 	  READERS_FLAGS="$(if $(BY_CLANG),-O1 -fsanitize=fuzzer-no-link)" \
 	  SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined $(if $(BY_CLANG),,-Wno-maybe-uninitialized)"
 

@@ -5,7 +5,10 @@ set -u
 folder=$1 name=$2 seconds=$3
 here=$(dirname "$0")
 mkdir -p "$folder/corpus/$name" "$folder/found"
-[ -d "$folder/inputs" ] || "$folder/seeds" "$folder/inputs" || exit 1
+if ! [ "$folder/inputs" -nt "$folder/seeds" ]; then # none yet, or of another seeds.cpp
+  rm -rf "$folder/inputs" "$folder/inputs.new"
+  "$folder/seeds" "$folder/inputs.new" && mv "$folder/inputs.new" "$folder/inputs" || exit 1
+fi
 log=$folder/$name.log
 if "$folder/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 \
   -max_len=8192 -dict="$here/words.dict" -print_final_stats=1 -artifact_prefix="$folder/found/$name-" \
