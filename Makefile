@@ -10,7 +10,7 @@
 #
 # The GPU: where CUDA's compiler, nvcc, is found, kernels are built for the GPUs of this machine, or where there are
 # none for every generation that it knows; the programs also run where there is no GPU. CUDA=0 leaves it out. EMULATE=1 builds the
-# kernels for the CPU instead, for tests without a GPU (tensor/emulate.h), in build/emulate: make test EMULATE=1
+# kernels for the CPU instead, for tests without a GPU (tensor/cuda/emulate.h), in build/emulate: make test EMULATE=1
 #
 # Overridable: CXX=clang++   OPENMP=0   ARCH=-march=x86-64-v3   OPT=-O1   CXXFLAGS=-Werror   V=1 (show the commands)
 #              NVCC=/opt/cuda/bin/nvcc   CUDA_ARCH=sm_86
@@ -87,8 +87,8 @@ endif
 # -O3 without -ffast-math: that would change sigmoid and Dice near 0 and switch off the checks for NaN.
 OPT ?= -O3
 # These read and write text, or only call the others: at -O3 they would compile a good deal longer for nothing.
-READERS := $(addprefix data/,csv.cpp candidates_csv.cpp npy.cpp png.cpp metaimage.cpp image.cpp nifti.cpp volume.cpp zlib_stream.cpp) tensor/safetensors.cpp
-LIGHT  := $(wildcard apps/*.cpp tests/*.cpp nn/*.cpp) $(READERS) tensor/profile.cpp
+READERS := $(wildcard data/formats/*.cpp) data/volume/image.cpp data/volume/volume.cpp data/scoring/candidates_csv.cpp tensor/io/safetensors.cpp
+LIGHT  := $(wildcard apps/*.cpp apps/*/*.cpp tests/*.cpp tests/*/*.cpp nn/*.cpp) $(READERS) tensor/profile.cpp
 LIGHT_OPT ?= $(patsubst -O3,-O1,$(OPT))
 OPT_OF  = $(if $(filter $(LIGHT),$<),$(LIGHT_OPT),$(OPT))
 
@@ -107,12 +107,13 @@ NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) -arch=$(CUDA_ARCH) $(if $(filter
 
 # ---- files
 
-SOURCES   := $(wildcard tensor/*.cpp tensor/*.cu tensor/ops/*.cu nn/*.cpp optim/*.cu data/*.cpp)
-APPS      := $(wildcard apps/*.cpp)
-TESTS     := $(wildcard tests/*.cpp)
+SOURCES   := $(sort $(foreach room,tensor tensor/* tensor/*/* nn optim data/*,$(wildcard $(room)/*.cpp $(room)/*.cu)))
+APPS      := $(wildcard apps/*.cpp apps/*/*.cpp)
+TESTS     := $(wildcard tests/main.cpp tests/tensor/*.cpp tests/nn/*.cpp tests/data/*.cpp tests/apps/*.cpp)
 # What every program needs besides its own file, and what run_tests is made of.
 SHARED_APPS := $(filter-out $(PROGRAMS:%=apps/%.cpp),$(APPS))
-UNIT_TESTS  := $(filter-out $(CHECKS:%=tests/%.cpp),$(TESTS))
+CHECK_SOURCES := tests/tensor/check_reference.cpp tests/data/check_metaimage.cpp
+UNIT_TESTS  := $(filter-out $(CHECK_SOURCES),$(TESTS))
 
 LIBRARY  := $(BUILD)/libacinus.a
 BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
@@ -159,7 +160,9 @@ LINK = $(Q)$(CXX) $(FLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 $(PROGRAMS:%=$(BIN)%): $(BIN)%: $(BUILD)/apps/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
 
-$(CHECKS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/%.cpp.o $(LIBRARY)
+$(BUILD)/check_reference: $(BUILD)/tests/tensor/check_reference.cpp.o $(LIBRARY)
+	$(LINK)
+$(BUILD)/check_metaimage: $(BUILD)/tests/data/check_metaimage.cpp.o $(LIBRARY)
 	$(LINK)
 
 $(BUILD)/run_tests: $(UNIT_TESTS:%=$(BUILD)/%.o) $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
@@ -188,11 +191,11 @@ test-references: tests
 test-programs: all
 	$(run_programs)
 
-$(BENCHES:%=$(BUILD)/bench_%): $(BUILD)/bench_%: $(BUILD)/bench/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
+$(BENCHES:%=$(BUILD)/bench_%): $(BUILD)/bench_%: $(BUILD)/dev/bench/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
 
 bench: $(BUILD)/bench_step $(BUILD)/bench_conv
-	@BUILD=$(BUILD) CXX="$(CXX)" bench/run.sh
+	@BUILD=$(BUILD) CXX="$(CXX)" dev/bench/run.sh
 
 bench-read: $(BUILD)/bench_read
 	@$<
@@ -224,8 +227,8 @@ $(BUILD)/seeds: $(BUILD)/tests/fuzz/seeds.cpp.o $(LIBRARY)
 # The programs' names are too plain for a shared folder: acinus-train, ...  A fetched zlib goes along.
 TO = $(DESTDIR)$(PREFIX)
 install: all
-	@mkdir -p $(TO)/bin $(TO)/lib/acinus $(addprefix $(TO)/include/acinus/,tensor nn optim data)
-	@for d in tensor nn optim data; do cp $$d/*.h $(TO)/include/acinus/$$d/ || exit 1; done
+	@mkdir -p $(TO)/bin $(TO)/lib/acinus $(TO)/include/acinus
+	@find tensor nn optim data -name '*.h' | tar cf - -T - | tar xf - -C $(TO)/include/acinus
 	@for p in $(PROGRAMS); do cp $(BIN)$$p $(TO)/bin/acinus-$$p || exit 1; done
 	@cp $(LIBRARY) $(TO)/lib/ $(if $(filter %.a,$(ZLIB)),&& cp $(ZLIB) $(TO)/lib/acinus/)
 	@echo "installed. A program of yours:" $(CXX) -std=c++20 $(filter -fopenmp,$(FLAGS)) -I$(PREFIX)/include/acinus \
@@ -236,9 +239,9 @@ lines:
 	@printf '%-10s %8s %8s\n' folder headers sources
 	@row() { printf '%-10s %8d %8d\n' $$1 $$(find $$2 -name '*.h' | xargs cat | wc -l) \
 	    $$(find $$2 \( -name '*.cpp' -o -name '*.cu' \) | xargs cat | wc -l); }; \
-	  for d in tensor nn optim data apps; do row $$d $$d; done; row together "tensor nn optim data apps"; row tests tests; row bench bench
+	  for d in tensor nn optim data apps; do row $$d $$d; done; row together "tensor nn optim data apps"; row tests tests; row dev dev
 
 clean:
 	rm -rf $(BUILD) $(PROGRAMS:%=$(BIN)%)
 
--include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS) $(BENCHES:%=bench/%.cpp) $(wildcard tests/fuzz/*.cpp))
+-include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS) $(BENCHES:%=dev/bench/%.cpp) $(wildcard tests/fuzz/*.cpp))

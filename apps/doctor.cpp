@@ -3,10 +3,10 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "apps/findings.h"
-#include "data/fingerprint.h"
+#include "apps/checks/findings.h"
+#include "data/dataset/statistics.h"
 #include "nn/inspect.h"
-#include "tensor/file.h"
+#include "tensor/io/file.h"
 
 using namespace acinus;
 

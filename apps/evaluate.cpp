@@ -5,12 +5,12 @@
 #include <filesystem>
 #include <set>
 
-#include "apps/charts.h"
-#include "apps/config.h"
-#include "apps/judging.h"
-#include "apps/plot.h"
+#include "apps/report/charts.h"
+#include "apps/common/config.h"
+#include "apps/evaluation/judging.h"
+#include "apps/report/plot.h"
 #include "tensor/check.h"
-#include "tensor/file.h"
+#include "tensor/io/file.h"
 
 using namespace acinus;
 

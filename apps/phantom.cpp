@@ -3,10 +3,10 @@
 #include <cmath>
 #include <map>
 
-#include "apps/cli.h"
-#include "data/mask.h"
-#include "data/overlay.h"
-#include "data/phantom.h"
+#include "apps/common/cli.h"
+#include "data/volume/mask.h"
+#include "data/dataset/overlay.h"
+#include "data/chest/phantom.h"
 #include "tensor/check.h"
 
 using namespace acinus;

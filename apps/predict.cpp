@@ -11,11 +11,11 @@
 #include <new>
 #include <set>
 
-#include "apps/classifier.h"
-#include "apps/cli.h"
-#include "apps/prediction.h"
-#include "data/source.h"
-#include "tensor/file.h"
+#include "apps/prediction/classifier.h"
+#include "apps/common/cli.h"
+#include "apps/prediction/prediction.h"
+#include "data/dataset/source.h"
+#include "tensor/io/file.h"
 
 using namespace acinus;
 

@@ -4,10 +4,10 @@
 #include <filesystem>
 #include <set>
 
-#include "apps/config.h"
-#include "data/overlay.h"
+#include "apps/common/config.h"
+#include "data/dataset/overlay.h"
 #include "tensor/check.h"
-#include "tensor/file.h"
+#include "tensor/io/file.h"
 
 using namespace acinus;
 

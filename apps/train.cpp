@@ -1,8 +1,8 @@
 // train: teaches a U-Net to find nodules, or a classifier to tell them from what the U-Net took for some. Without
 // arguments it makes its own data; see README.md.
-#include "apps/config.h"
-#include "apps/train_classifier.h"
-#include "apps/train_segmenter.h"
+#include "apps/common/config.h"
+#include "apps/training/classifier.h"
+#include "apps/training/segmenter.h"
 
 using namespace acinus;
 

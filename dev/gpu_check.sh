@@ -6,7 +6,7 @@
 #   SECONDS_IN_ALL=470   what is not done by then is left undone   ROUNDS=3   turns that acinus and PyTorch take
 #   PYTHON=python3       the one that has PyTorch                  COMMIT=    for the page, where git cannot tell
 #   QUICK=1              tiny sizes: does it run at all? The page then goes to a temporary folder
-#   EMULATE=1            the same on a machine without a GPU (tensor/emulate.h); only with QUICK=1
+#   EMULATE=1            the same on a machine without a GPU (tensor/cuda/emulate.h); only with QUICK=1
 # The targets on the page are no part of the exit code: they are for reading.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -107,7 +107,7 @@ steps() {
   local device=cuda
   if [ "$EMULATE" = 1 ]; then device=cpu; fi
   # shellcheck disable=SC2046
-  if "$python" bench/torch_gpu.py --device $device $([ "$quick" = 1 ] && echo --quick) --rounds "$1" --seconds "$2" \
+  if "$python" dev/bench/torch_gpu.py --device $device $([ "$quick" = 1 ] && echo --quick) --rounds "$1" --seconds "$2" \
     --between round_of_ours >"$tmp/torch"; then
     cat "$tmp/torch"
     ! grep -q '^skip between' "$tmp/torch"

@@ -11,7 +11,7 @@
 
 #include "nn/resnet.h"
 #include "nn/unet.h"
-#include "tensor/safetensors.h"
+#include "tensor/io/safetensors.h"
 
 namespace acinus {
 

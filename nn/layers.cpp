@@ -1,6 +1,6 @@
 #include "nn/layers.h"
 
-#include "tensor/device.h"
+#include "tensor/cuda/device.h"
 
 namespace acinus {
 

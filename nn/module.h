@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "tensor/autograd.h"
-#include "tensor/safetensors.h"  // NamedTensors
+#include "tensor/io/safetensors.h"  // NamedTensors
 
 namespace acinus {
 

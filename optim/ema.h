@@ -8,7 +8,7 @@
 //   ema.update();                                   // after each step
 //   { const UsingAverage average(ema);  validate(net); }     // here net holds the averages
 #pragma once
-#include "tensor/safetensors.h"  // NamedTensors
+#include "tensor/io/safetensors.h"  // NamedTensors
 
 namespace acinus {
 

@@ -1,6 +1,6 @@
 // Optimisers change parameters by their gradients: params -= what the gradients say. Formulas as in PyTorch.
 #pragma once
-#include "tensor/safetensors.h"  // NamedTensors
+#include "tensor/io/safetensors.h"  // NamedTensors
 
 namespace acinus {
 

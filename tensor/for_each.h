@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/kernel.h"
+#include "tensor/cuda/kernel.h"
 #include "tensor/tensor.h"
 
 namespace acinus {

@@ -11,7 +11,7 @@
 #include <set>
 #include <utility>
 
-#include "tensor/device.h"
+#include "tensor/cuda/device.h"
 
 namespace acinus::memory {
 

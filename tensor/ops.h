@@ -6,7 +6,7 @@
 // weights in float32 (sums, losses and softmax do not). Every op throws Error on shapes that do not fit.
 #pragma once
 #include "tensor/autograd.h"
-#include "tensor/conv.h"
+#include "tensor/conv/conv.h"
 #include "tensor/tensor.h"
 
 namespace acinus {

@@ -5,7 +5,7 @@
 #include <iomanip>
 #include <ostream>
 
-#include "tensor/device.h"
+#include "tensor/cuda/device.h"
 #include "tensor/elements.h"
 #include "tensor/memory.h"
 

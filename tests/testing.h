@@ -15,7 +15,7 @@
 #include "tensor/check.h"
 #include "tensor/memory.h"
 #include "tensor/random.h"
-#include "tensor/safetensors.h"
+#include "tensor/io/safetensors.h"
 #include "tensor/tensor.h"
 
 namespace acinus {

@@ -1,11 +1,11 @@
-// batch_norm2d   y = (x - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c]        gradient: tensor/normalize.h
+// batch_norm2d   y = (x - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c]        gradient: tensor/ops/normalize.h
 //                x, y (N,H,W,C); weight, bias, running_mean, running_var (C)
 //
 // In training mean and var are those of the batch, over (N,H,W), and the running ones follow them:
 //   running = (1 - momentum) * running + momentum * batch's,   with var * m / (m - 1), m = N*H*W
 // (the unbiased estimate, as PyTorch keeps it). At inference the running ones are used. (Ioffe and Szegedy 2015)
 #include "tensor/for_each.h"
-#include "tensor/normalize.h"
+#include "tensor/ops/normalize.h"
 #include "tensor/ops.h"
 
 namespace acinus {

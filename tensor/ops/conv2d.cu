@@ -5,7 +5,7 @@
 //          x (N,H,W,C), w (KH,KW,C,O), b (O) or empty -> y (N,OH,OW,O)
 //          Example: x (2,64,64,16), w (3,3,16,32), padding 1 -> (2,64,64,32)
 //
-// How the three sums are computed is told in tensor/conv.h.
+// How the three sums are computed is told in tensor/conv/conv.h.
 #include "tensor/for_each.h"
 #include "tensor/ops/shared.h"
 

@@ -1,9 +1,9 @@
-// group_norm   y = (x - mean[n,g]) / sqrt(var[n,g] + eps) * weight[c] + bias[c]        gradient: tensor/normalize.h
+// group_norm   y = (x - mean[n,g]) / sqrt(var[n,g] + eps) * weight[c] + bias[c]        gradient: tensor/ops/normalize.h
 //              x, y (N,H,W,C); weight, bias (C); channel c belongs to group g = c / (C / groups)
 //
 // Mean and variance are over the pixels of one image and the channels of one group: they do not depend on the
 // rest of the batch, so it works with a batch of 1 and is the same at inference. (Wu and He 2018)
-#include "tensor/normalize.h"
+#include "tensor/ops/normalize.h"
 #include "tensor/ops.h"
 
 namespace acinus {

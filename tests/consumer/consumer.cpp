@@ -2,7 +2,7 @@
 // compressed volume, so that every part of the library is linked. Exit code 0 if the loss fell.
 #include <cstdio>
 
-#include "data/metaimage.h"
+#include "data/formats/metaimage.h"
 #include "nn/unet.h"
 #include "optim/sgd.h"
 #include "tensor/ops.h"

@@ -1,7 +1,7 @@
 // The reader of tables.
-#include "data/candidates.h"
-#include "data/csv.h"
-#include "tensor/file.h"
+#include "data/scoring/candidates.h"
+#include "data/formats/csv.h"
+#include "tensor/io/file.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace acinus;

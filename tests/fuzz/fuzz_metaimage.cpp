@@ -1,6 +1,6 @@
 // The MetaImage reader. The input is the header, with what may follow in the same file; beside it lie data files that
 // it may name: a.raw, a1.raw .. a3.raw and a.zraw (see seeds.cpp).
-#include "data/metaimage.h"
+#include "data/formats/metaimage.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/seeds.h"
 

@@ -1,5 +1,5 @@
 // The NIfTI-1 reader, with and without gzip.
-#include "data/nifti.h"
+#include "data/formats/nifti.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace acinus;

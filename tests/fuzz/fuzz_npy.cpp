@@ -1,5 +1,5 @@
 // The .npy reader.
-#include "data/npy.h"
+#include "data/formats/npy.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace acinus;

@@ -1,5 +1,5 @@
 // The .png reader: ours is stb_image behind checks of our own.
-#include "data/png.h"
+#include "data/formats/png.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace acinus;

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "nn/checkpoint.h"
-#include "tensor/safetensors.h"
+#include "tensor/io/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace acinus;

@@ -6,11 +6,11 @@
 #include <cstring>
 #include <filesystem>
 
-#include "data/nifti.h"
-#include "data/npy.h"
-#include "data/png.h"
+#include "data/formats/nifti.h"
+#include "data/formats/npy.h"
+#include "data/formats/png.h"
 #include "nn/checkpoint.h"
-#include "tensor/file.h"
+#include "tensor/io/file.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace acinus;

@@ -1,0 +1,64 @@
+// Where networks and scans meet: a U-Net run over a whole scan, and what comes out judged.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/dataset/dataset.h"
+#include "nn/checkpoint.h"
+
+namespace acinus {
+
+// What a network was trained to see; stored in the metadata of its file.
+struct InputFormat {
+  int64_t planes = 3;    // neighbouring slices as channels
+  int64_t channels = 1;  // of each: 3 of colour pictures
+  HuWindow window = {};
+  double threshold = 0.5;             // of the probability, for the mask
+  bool lungs = false;                 // outside the lungs nothing is predicted
+  double pixel_mm = 0, slice_mm = 0;  // of the scans it was trained on, the median; 0 of images and masks
+
+  bool of_scans() const { return lungs || pixel_mm > 0; }  // trained to find nodules, not another task
+};
+std::map<std::string, std::string> to_metadata(const InputFormat& format);
+InputFormat input_format(const std::map<std::string, std::string>& metadata, const std::string& source);
+
+// A network, and what it was trained to see. The network keeps the mode it is in (eval, that is).
+struct Segmenter {
+  UNet* net = nullptr;
+  InputFormat format;
+};
+struct SegmentOptions {
+  int64_t batch = 1;    // slices at once; several keep a GPU busier
+  bool mirror = false;  // the mean over each slice and its three mirror images, in four times the time
+};
+
+// Runs networks over a scan, slice by slice, so that memory is bounded by a few slices, and calls see(z, p) for each: p
+// are the probabilities of the classes (rows, cols, classes), the background left out, in the mean over all networks.
+// labels: those of the scan; where the formats say `lungs`, probabilities outside the lungs are 0, and only a box
+// around the lungs is looked at, kLungMargin voxels larger on each side: about half of a chest scan.
+constexpr int64_t kLungMargin = 32;
+void segment_slices(const std::vector<Segmenter>& networks, const ScanView& image, const uint8_t* labels,
+                    const SegmentOptions& options, const std::function<void(int64_t, const float*)>& see);
+inline void segment_slices(UNet& net, const ScanView& image, const uint8_t* labels, const InputFormat& format,
+                           const std::function<void(int64_t, const float*)>& see) {
+  segment_slices({{&net, format}}, image, labels, {}, see);
+}
+
+// The most probable class of each pixel, if its probability is above the threshold; else 0, the background.
+void classes_of(const float* p, int64_t pixels, int64_t classes, double threshold, uint8_t* mask);
+
+// Hard Dice, 2 |A and B| / (|A| + |B|), counted slice by slice; 1 where both are empty. Of several classes the mean
+// over those that are there, in either.
+class DiceCount {
+ public:
+  explicit DiceCount(int64_t classes) : both_(size_t(classes)), sum_(size_t(classes)) {}
+  // `a` and `b`: classes, 0 for the background; other bits than those of kClass are passed over.
+  void add(const uint8_t* a, const uint8_t* b, int64_t pixels);
+  double dice() const;
+
+ private:
+  std::vector<int64_t> both_, sum_;  // by class
+};
+
+}  // namespace acinus

@@ -1,0 +1,149 @@
+#include "apps/training/validation.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "data/dataset/overlay.h"
+#include "tensor/random.h"
+
+namespace acinus {
+
+namespace {
+
+constexpr size_t kShown = 4;  // slices of each kind
+
+// Puts a slice among the first kShown of an order, of which at most `each` are of one scan: neighbours look alike. Most
+// slices are not among them, and cost no copy.
+template <class Before>
+void keep(std::vector<ShownSlice>& shown, const ShownSlice& slice, size_t each, Before before) {
+  const auto at = std::upper_bound(shown.begin(), shown.end(), slice, before);
+  if (at == shown.end() && shown.size() == kShown) return;
+  shown.insert(at, slice);
+  const auto of_scan = [&](const ShownSlice& s) { return s.scan == slice.scan; };
+  const bool too_many = size_t(std::count_if(shown.begin(), shown.end(), of_scan)) > each;
+  for (auto i = int64_t(shown.size()) - 1; too_many && i >= 0; i--)
+    if (of_scan(shown[size_t(i)])) {
+      shown.erase(shown.begin() + i);
+      break;
+    }
+  if (shown.size() > kShown) shown.pop_back();
+}
+
+// The slice with most foreground of those that count; -1 if none of them has any.
+int64_t fullest_slice(const Scan& scan, const ValidationOptions& options) {
+  int64_t fullest = -1, most = 0;
+  for (int64_t z = 0; z < int64_t(scan.slices.size()); z++)
+    if (scan.slices[size_t(z)].foreground > most && (!options.use_slice || options.use_slice(scan, z)))
+      fullest = z, most = scan.slices[size_t(z)].foreground;
+  return fullest;
+}
+
+}  // namespace
+
+Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,
+                    const std::function<void(int64_t, int64_t)>& after_slice) {
+  const Evaluating evaluating(net);
+  Validation v;
+  const size_t each = (kShown + scans.size() - 1) / std::max<size_t>(scans.size(), 1);
+  int64_t slices = 0, done = 0, with_nodules = 0, voxels = 0;
+  for (size_t i : scans) slices += data.scans[i].image.grid.size[2];
+  const auto hash = [&](const ShownSlice& s) {
+    uint64_t bits = options.seed;
+    for (char c : s.scan->id) bits = random_bits(bits, uint64_t(c));
+    return random_bits(bits, uint64_t(s.z));
+  };
+  for (size_t i : scans) {
+    const Scan& scan = data.scans[i];
+    const int64_t pixels = scan.image.grid.size[0] * scan.image.grid.size[1], classes = data.classes;
+    const int64_t fullest = fullest_slice(scan, options);
+    DiceCount whole(classes);
+    segment_slices(net, scan.image, scan.labels, options.format, [&](int64_t z, const float* p) {
+      if (after_slice) after_slice(++done, slices);
+      if (options.use_slice && !options.use_slice(scan, z)) return;
+      ShownSlice slice{&scan, z, 0, std::vector<uint8_t>(size_t(pixels))};
+      classes_of(p, pixels, classes, options.format.threshold, slice.predicted.data());
+      const uint8_t* labels = scan.labels_of(z);
+      whole.add(labels, slice.predicted.data(), pixels);
+      DiceCount alone(classes);
+      alone.add(labels, slice.predicted.data(), pixels);
+      slice.dice = alone.dice();
+      const auto predicted = pixels - std::count(slice.predicted.begin(), slice.predicted.end(), uint8_t(0));
+      voxels += pixels;
+      v.predicted_share += double(predicted);
+      for (int64_t k = 0; k < pixels * classes; k++) {
+        v.mean_probability += double(p[k]) / double(classes);
+        v.extreme_share += (p[k] < 1e-6f || p[k] > 1 - 1e-6f) / double(classes);
+        if (options.format.lungs && !(labels[k / classes] & kLungs)) continue;
+        v.lowest = std::min(v.lowest, double(p[k])), v.highest = std::max(v.highest, double(p[k]));
+      }
+      const int64_t foreground = scan.slices[size_t(z)].foreground;
+      if (z == fullest && v.largest.size() < kShown) v.largest.push_back(slice);
+      if (foreground + predicted == 0) return;
+      if (foreground > 0) keep(v.best, slice, each, [](auto& a, auto& b) { return a.dice > b.dice; });
+      keep(v.worst, slice, each, [](auto& a, auto& b) { return a.dice < b.dice; });
+      keep(v.random, slice, each, [&](auto& a, auto& b) { return hash(a) < hash(b); });
+    });
+    v.scans.emplace_back(&scan, whole.dice());
+    if (fullest < 0) continue;
+    v.dice += v.scans.back().second;
+    with_nodules++;
+  }
+  v.dice /= double(std::max<int64_t>(with_nodules, 1));
+  for (double* mean : {&v.predicted_share, &v.mean_probability, &v.extreme_share})
+    *mean /= double(std::max<int64_t>(voxels, 1));
+  return v;
+}
+
+namespace {
+
+// The slice, and a square of 60 mm around the middle of its nodule, without and with the outlines.
+std::vector<Picture> pictures_of(const ShownSlice& shown, const HuWindow& window) {
+  const ScanView& image = shown.scan->image;
+  const Index3 size = image.grid.size;
+  Volume<uint8_t> slice(Grid{{size[0], size[1], 1}});
+  const uint8_t* labels = shown.scan->labels_of(shown.z);
+  bool any = false;
+  for (size_t i = 0; i < slice.voxels.size(); i++) any |= (slice.voxels[i] = labels[i] & kClass) != 0;
+  const Volume<uint8_t> truth = slice;
+  if (!any) slice.voxels = shown.predicted;
+  const Index3 middle = as_drawn(image.grid, densest_place(slice));
+  const auto half = int64_t(std::clamp(30 / image.grid.spacing[0], 4., 100.));
+  const int zoom = picture_zoom(image.grid), close_zoom = std::max(int(size[0]) * zoom / int(2 * half), 1);
+  std::vector<Picture> pictures{overlay(image, shown.z, truth.slice(0), shown.predicted.data(), zoom, window)};
+  for (const bool outlines : {false, true})
+    pictures.push_back(close_up(image, shown.z, outlines ? truth.slice(0) : nullptr,
+                                outlines ? shown.predicted.data() : nullptr, close_zoom, window,
+                                {middle[0] - half, middle[1] - half, 2 * half, 2 * half}));
+  return pictures;
+}
+
+}  // namespace
+
+std::vector<PictureGroup> picture_groups(const Validation& v, const HuWindow& window) {
+  std::vector<PictureGroup> groups;
+  const auto add = [&](const char* heading, const char* about, const std::vector<ShownSlice>& slices) {
+    groups.push_back({heading, about, {}});
+    for (const ShownSlice& slice : slices) {
+      std::vector<Picture> pictures = pictures_of(slice, window);
+      pictures.erase(pictures.begin() + 1);
+      char dice[32];
+      std::snprintf(dice, sizeof dice, "%.3f", slice.dice);
+      groups.back().pictures.push_back(
+          {text(slice.scan->id, ", slice ", slice.z, ", Dice ", dice), montage(pictures, 2)});
+    }
+  };
+  add("Worst slices", "Of those that hold nodules, or where some were predicted.", v.worst);
+  add("Random slices", "The same ones after each epoch, as long as something is in them.", v.random);
+  add("Best slices", "Of those that hold nodules.", v.best);
+  return groups;
+}
+
+Picture overlay_of(const Validation& v, const HuWindow& window) {
+  std::vector<Picture> pictures;
+  for (const ShownSlice& slice : v.largest.empty() ? v.worst : v.largest)
+    for (Picture& picture : pictures_of(slice, window)) pictures.push_back(std::move(picture));
+  if (pictures.empty()) pictures.push_back({1, 1, 3, std::vector<uint8_t>(3)});
+  return montage(pictures, 3);
+}
+
+}  // namespace acinus

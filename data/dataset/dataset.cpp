@@ -1,0 +1,208 @@
+#include "data/dataset/dataset.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "tensor/check.h"
+#include "tensor/io/file.h"
+#include "tensor/parallel.h"
+#include "tensor/random.h"
+
+namespace acinus {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string short_hash(const std::string& of) {
+  uint64_t hash = 0;
+  for (unsigned char c : of) hash = random_bits(hash, c);
+  char hex[9];
+  std::snprintf(hex, sizeof hex, "%08x", unsigned(hash));
+  return hex;
+}
+
+// Of a scan being made: the voxels, labels, and what finding the lungs takes.
+constexpr int64_t kBytesAVoxel = 24;
+
+}  // namespace
+
+std::string default_cache(const std::string& folder) {
+  const fs::path whole = fs::weakly_canonical(folder);
+  const std::string name = (whole.has_filename() ? whole : whole.parent_path()).filename().string();
+  return text("runs/cache/", name, "-", short_hash(whole.string()));
+}
+
+std::string identity(const Dataset& dataset) {
+  std::string all;
+  for (const Scan& scan : dataset.scans) {
+    const Grid& grid = scan.image.grid;
+    all += text(scan.id, " ", scan.image.channels, " ");
+    for (size_t i = 0; i < 3; i++) all += text(grid.size[i], " ", shortest(grid.spacing[i]), " ");
+    all += text(scan.labels_fingerprint, "\n");
+  }
+  return text(counted(dataset.scans.size(), dataset.pairs ? "picture" : "scan"), ", ", short_hash(all));
+}
+
+Dataset load_dataset(const std::string& folder, const CacheOptions& options, int64_t memory,
+                     const std::function<void(int64_t, int64_t)>& progress,
+                     std::vector<std::pair<Source, std::string>>* failed) {
+  Sources sources = find_sources(folder);
+  const auto n = int64_t(sources.list.size());
+  make_folder(options.folder);
+  remove_leftovers(options.folder);
+
+  // What is to be made, and is there room for it?
+  int64_t needed = 0, largest = 1;
+  for (const Source& source : sources.list) try {
+      if (const int64_t bytes = bytes_to_cache(source, sources.pairs, options); bytes > 0) {
+        if (__builtin_add_overflow(needed, bytes, &needed)) needed = INT64_MAX / 2;
+        largest = std::max(largest, bytes / (options.bytes ? 2 : 3) * kBytesAVoxel);
+      }
+    } catch (const Error&) {
+      if (!failed) throw;  // else it will be said below
+    }
+  const auto room = int64_t(std::min<uintmax_t>(fs::space(options.folder).available, INT64_MAX));
+  if (needed > room)
+    fail(options.folder, ": the cache needs ", (needed >> 20) + 1, " MB more, and the disk has ", room >> 20,
+         " MB left; --cache another/folder",
+         sources.pairs || options.bytes ? "" : ", or --cache_bits 8 for half of it");
+
+  Dataset dataset;
+  dataset.pairs = sources.pairs;
+  dataset.warnings = std::move(sources.warnings);
+  std::vector<CachedScan> cached(static_cast<size_t>(n));
+  std::vector<std::string> problems(static_cast<size_t>(n));
+  int64_t done = 0;
+  const auto load = [&](int64_t i) {
+    try {
+      cached[size_t(i)] = cached_scan(sources.list[size_t(i)], sources.pairs, options);
+    } catch (const Error& problem) {
+      if (!failed) throw;
+      problems[size_t(i)] = problem.what();
+    }
+    std::exception_ptr error;  // which must not leave the critical section
+#pragma omp critical(acinus_load)
+    try {
+      done++;
+      if (progress) progress(done, n);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (error) std::rethrow_exception(error);
+  };
+  // One after the other where memory holds only one; its parts are then shared out among the threads.
+  const bool several = n > 1 && memory / largest >= 2;
+  if (several)
+    parallel_few(n, memory / largest, load);
+  else
+    for (int64_t i = 0; i < n; i++) load(i);
+
+  for (size_t i = 0; i < cached.size(); i++) {
+    CachedScan& c = cached[i];
+    if (!problems[i].empty()) {
+      failed->emplace_back(sources.list[i], problems[i]);
+      continue;
+    }
+    for (const std::string& warning : c.warnings) dataset.warnings.push_back(c.scan.id + ": " + warning);
+    dataset.made += c.made;
+    dataset.classes = std::max(dataset.classes, c.scan.classes);
+    const int64_t channels = dataset.scans.empty() ? c.scan.image.channels : dataset.scans[0].image.channels;
+    if (c.scan.image.channels != channels)
+      fail(c.scan.path, ": has ", c.scan.image.channels, " channels, ", dataset.scans[0].path, " has ", channels,
+           "; all pictures must have as many");
+    dataset.scans.push_back(std::move(c.scan));
+  }
+  return dataset;
+}
+
+namespace {
+
+// The patients that --held_out names: true for each of their scans.
+std::vector<bool> named(const std::vector<Scan>& scans, const std::string& held_out) {
+  std::vector<bool> aside(scans.size(), false);
+  for (std::string_view rest = held_out; !rest.empty();) {
+    const std::string_view id = trimmed(rest.substr(0, rest.find(',')));
+    rest.remove_prefix(std::min(rest.find(',') + (rest.find(',') != rest.npos), rest.size()));
+    if (id.empty()) continue;
+    std::map<std::string, int> found;  // patients
+    for (const Scan& scan : scans)
+      if (scan.id.ends_with(id) || scan.patient.ends_with(id)) found[scan.patient]++;
+    for (const Scan& scan : scans)  // "1" is picture 1, though 11 ends so too
+      if (scan.id == id || scan.patient == id) found = {{scan.patient, 1}};
+    if (found.empty()) fail("held out \"", id, "\": no seriesuid ends so; one that is there is ", scans.front().id);
+    if (found.size() > 1) fail("held out \"", id, "\": ", found.size(), " seriesuids end so; give more characters");
+    for (size_t i = 0; i < scans.size(); i++) aside[i] = aside[i] || found.contains(scans[i].patient);
+  }
+  return aside;
+}
+
+// Which of the data's own folds each scan is in; empty if they have none, or another number of them, or if a patient
+// is in two.
+std::vector<int64_t> own_folds(const std::vector<Scan>& scans, int64_t folds) {
+  std::vector<int64_t> fold;
+  std::map<std::string, int64_t> of_patient;
+  for (const Scan& scan : scans) {
+    int64_t number = -1;
+    if (!scan.fold.starts_with("subset") || !parse(scan.fold.substr(6), number) || number < 0 || number >= folds)
+      return {};
+    if (of_patient.emplace(scan.patient, number).first->second != number) return {};
+    fold.push_back(number);
+  }
+  const std::set<int64_t> there(fold.begin(), fold.end());
+  return int64_t(there.size()) == folds ? fold : std::vector<int64_t>{};
+}
+
+}  // namespace
+
+Split split_patients(const Dataset& dataset, const SplitOptions& options) {
+  const std::vector<Scan>& scans = dataset.scans;
+  std::map<std::string, bool> with_nodules;  // by patient
+  for (const Scan& scan : scans) with_nodules[scan.patient] = with_nodules[scan.patient] || scan.foreground > 0;
+  // The patients in random order, by name before.
+  std::vector<std::string> order;
+  for (const auto& entry : with_nodules) order.push_back(entry.first);
+  Random random(options.seed);
+  for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[size_t(random.below(int64_t(i)))]);
+  const auto has_nodules = [&](const std::string& patient) { return with_nodules.at(patient); };
+
+  std::vector<bool> aside(scans.size(), false);
+  const auto set_aside = [&](const std::string& patient) {
+    for (size_t i = 0; i < scans.size(); i++) aside[i] = aside[i] || scans[i].patient == patient;
+  };
+  if (!options.held_out.empty()) {
+    aside = named(scans, options.held_out);
+  } else if (options.folds > 0) {
+    check(options.fold >= 0 && options.fold < options.folds, "split: fold ", options.fold, " of ", options.folds,
+          "; they count from 0");
+    if (options.folds > int64_t(order.size()))
+      fail(options.folds, " folds of ", counted(order.size(), "patient"), "; --folds ", order.size(), " at most");
+    const std::vector<int64_t> own = own_folds(scans, options.folds);
+    for (size_t i = 0; i < own.size(); i++) aside[i] = own[i] == options.fold;
+    std::stable_partition(order.begin(), order.end(), has_nodules);
+    for (size_t i = 0; own.empty() && i < order.size(); i++)
+      if (int64_t(i) % options.folds == options.fold) set_aside(order[i]);
+  } else {
+    // Of those with nodules, one goes to the front, to be judged on, and one to the end, to learn from. If there is
+    // only one, it is for learning.
+    const bool enough = std::count_if(order.begin(), order.end(), has_nodules) > 1;
+    const auto first = std::find_if(order.begin(), order.end(), has_nodules);
+    if (enough) std::rotate(order.begin(), first, first + 1);
+    const auto next = std::find_if(order.begin() + enough, order.end(), has_nodules);
+    if (next != order.end()) std::rotate(next, next + 1, order.end());
+    const auto wanted = int64_t(std::llround(options.fraction * double(order.size())));
+    const int64_t n = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(int64_t(order.size()) - 1, 1));
+    for (int64_t i = 0; i < n; i++) set_aside(order[size_t(i)]);
+  }
+  Split split;
+  for (size_t i = 0; i < scans.size(); i++) (aside[i] ? split.validation : split.train).push_back(i);
+  if (split.train.empty() || split.validation.empty())
+    fail("of ", counted(order.size(), "patient"), ", ", split.validation.empty() ? "none" : "all",
+         " are held out; at least one is needed to train on and one to judge on");
+  return split;
+}
+
+}  // namespace acinus

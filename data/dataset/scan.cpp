@@ -1,0 +1,112 @@
+#include "data/dataset/scan.h"
+
+#include <algorithm>
+
+#include "tensor/check.h"
+#include "tensor/parallel.h"
+
+namespace acinus {
+
+namespace {
+
+// One row of one plane: out[i * stride + c] = window(value), where the column lies in the scan.
+template <class T>
+void copy_row(const T* row, const ScanView& image, const HuWindow& window, int64_t left, int64_t cols, int64_t stride,
+              float* out) {
+  const int64_t width = image.grid.size[0], channels = image.channels;
+  const float scale = float(image.scale / (window.high - window.low)),
+              shift = float((image.shift - window.low) / (window.high - window.low)), outside = window(image.outside);
+  const int64_t begin = std::clamp<int64_t>(-left, 0, cols), end = std::clamp<int64_t>(width - left, begin, cols);
+  for (int64_t c = 0; c < channels; c++) {
+    for (int64_t i = 0; i < begin; i++) out[i * stride + c] = outside;
+    for (int64_t i = begin; i < end; i++) {
+      const float value = scale * float(row[(left + i) * channels + c]) + shift;
+      out[i * stride + c] = std::min(std::max(value, 0.f), 1.f);
+    }
+    for (int64_t i = end; i < cols; i++) out[i * stride + c] = outside;
+  }
+}
+
+}  // namespace
+
+void copy_planes(const ScanView& image, int64_t z, int64_t planes, const HuWindow& window, int64_t left, int64_t top,
+                 int64_t cols, int64_t rows, float* out) {
+  const Index3 size = image.grid.size;
+  const int64_t channels = image.channels, stride = planes * channels;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t p = 0; p < planes; p++) {
+      const int64_t y = top + r, slice = std::clamp<int64_t>(z - planes / 2 + p, 0, size[2] - 1);
+      float* const to = out + r * cols * stride + p * channels;
+      if (y < 0 || y >= size[1]) {
+        for (int64_t i = 0; i < cols; i++) std::fill_n(to + i * stride, channels, window(image.outside));
+        continue;
+      }
+      const int64_t start = image.grid.offset(0, y, slice) * channels;
+      if (image.words)
+        copy_row(image.words + start, image, window, left, cols, stride, to);
+      else
+        copy_row(image.bytes + start, image, window, left, cols, stride, to);
+    }
+}
+
+std::vector<SliceCount> count_slices(const ScanView& image, const uint8_t* labels) {
+  const Index3 size = image.grid.size;
+  const int64_t pixels = size[0] * size[1];
+  std::vector<SliceCount> slices(static_cast<size_t>(size[2]));
+  parallel(size[2], /*pays=*/image.grid.voxels() > 100000, [&](int64_t z) {
+    SliceCount& count = slices[size_t(z)];
+    for (int64_t i = 0; i < pixels; i++) {
+      const uint8_t label = labels[z * pixels + i];
+      count.foreground += (label & kClass) != 0;
+      count.lungs += (label & kLungs) != 0;
+      count.hard += label == kLungs && image.at(i % size[0], i / size[0], z) > kHardHu;
+    }
+  });
+  return slices;
+}
+
+int64_t highest_class(const uint8_t* labels, int64_t voxels) {
+  int highest = 1;
+  for (int64_t i = 0; i < voxels; i++) highest = std::max(highest, labels[i] & kClass);
+  return highest;
+}
+
+uint64_t fingerprint(const void* data, int64_t bytes) {
+  const auto* const at = static_cast<const uint8_t*>(data);
+  uint64_t hash = 0xcbf29ce484222325ull;
+  for (int64_t i = 0; i < bytes; i++) hash = (hash ^ at[i]) * 0x100000001b3ull;
+  return hash;
+}
+
+static Volume<uint8_t> bits_of(const Scan& scan, uint8_t bits) {
+  Volume<uint8_t> volume(scan.image.grid);
+  std::transform(scan.labels, scan.labels + volume.grid.voxels(), volume.voxels.begin(),
+                 [bits](uint8_t label) { return uint8_t(label & bits); });
+  return volume;
+}
+
+Volume<uint8_t> Scan::mask() const { return bits_of(*this, kClass); }
+
+Volume<uint8_t> Scan::lungs() const {
+  Volume<uint8_t> volume = bits_of(*this, kLungs);
+  for (uint8_t& voxel : volume.voxels) voxel = voxel != 0;
+  return volume;
+}
+
+Scan make_scan(const std::string& id, Volume<int16_t> ct, Volume<uint8_t> labels, std::vector<Annotation> nodules) {
+  check(ct.grid.size == labels.grid.size, "make_scan: ", id, ": the scan and its labels differ in size");
+  Scan scan;
+  scan.id = scan.patient = id;
+  scan.nodules = std::move(nodules);
+  const auto kept = std::make_shared<std::pair<Volume<int16_t>, Volume<uint8_t>>>(std::move(ct), std::move(labels));
+  scan.image = kept->first;
+  scan.labels = kept->second.voxels.data();
+  scan.memory = kept;
+  scan.slices = count_slices(scan.image, scan.labels);
+  for (const SliceCount& slice : scan.slices) scan.foreground += slice.foreground;
+  scan.classes = highest_class(scan.labels, scan.image.grid.voxels());
+  scan.labels_fingerprint = fingerprint(scan.labels, scan.image.grid.voxels());
+  return scan;
+}
+
+}  // namespace acinus

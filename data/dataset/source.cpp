@@ -1,0 +1,296 @@
+#include "data/dataset/source.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <set>
+
+#include "data/formats/metaimage.h"
+#include "data/formats/nifti.h"
+#include "data/formats/npy.h"
+#include "data/formats/png.h"
+#include "data/volume/volume.h"
+#include "tensor/check.h"
+#include "tensor/io/file.h"
+
+namespace acinus {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Calls see(path, name) for each file below a folder, by name, which is the path below it; not in folders named
+// `apart`, nor for what is hidden: "._scan.mhd" is what a Mac leaves beside a scan. Links are followed, but no folder
+// is entered twice: a link to one further up would go round and round.
+template <class See>
+void for_each_file(const std::string& folder, const std::set<std::string>& apart, See see) {
+  std::set<fs::path> entered;
+  const std::function<void(const fs::path&, const std::string&)> enter = [&](const fs::path& in,
+                                                                             const std::string& name) {
+    if (!entered.insert(fs::canonical(in)).second) return;
+    std::vector<fs::path> inside;
+    for (const auto& entry : fs::directory_iterator(in, fs::directory_options::skip_permission_denied))
+      inside.push_back(entry.path());
+    std::sort(inside.begin(), inside.end());
+    for (const fs::path& path : inside) {
+      const std::string last = path.filename().string();
+      if (last.starts_with('.')) continue;
+      std::error_code unreachable;  // a link to nowhere: whoever reads it says so
+      if (!fs::is_directory(path, unreachable))
+        see(path.string(), name + last);
+      else if (!apart.contains(last))
+        enter(path, name + last + "/");
+    }
+  };
+  enter(folder, "");
+}
+
+std::string fold_of(const fs::path& path) {
+  std::string fold;
+  for (const fs::path& part : path.parent_path()) {
+    const std::string name = part.string();
+    int64_t number;
+    if (name.starts_with("subset") && parse(name.substr(6), number)) fold = name;
+  }
+  return fold;
+}
+
+// ---- LUNA16
+
+const char* const kLists[] = {"annotations.csv", "csv/train/annotations.csv", "CSVFILES/annotations.csv"};
+
+std::string list_of(const std::string& folder) {
+  for (const char* list : kLists)
+    if (fs::exists(folder + "/" + list)) return folder + "/" + list;
+  return "";
+}
+
+// LUNA16's masks of the lungs, and readers' outlines, have the names of their scans and lie beside them.
+const std::set<std::string> kNoScans{"seg-lungs-LUNA16", "readers"};
+
+void find_luna(const std::string& folder, Sources& sources) {
+  std::map<std::string, Source> scans;
+  for_each_file(folder, kNoScans, [&](const std::string& path, const std::string&) {
+    const std::string uid = volume_name(path);
+    if (volume_ending(path).empty()) return;
+    if (uid.ends_with("_readers") || uid.ends_with("_mask") || uid.ends_with("_prob")) return;
+    Source source;
+    source.id = source.patient = uid;
+    source.path = path;
+    source.fold = fold_of(path);
+    const auto [it, is_new] = scans.emplace(uid, source);
+    if (!is_new) fail("the scan ", uid, " is there twice: ", it->second.path, " and ", path, "; remove one");
+  });
+  if (scans.empty()) fail(folder, ": holds no scan (", kVolumeEndingsText, "), in it or in the folders below");
+
+  std::set<std::string> without_scan;
+  size_t matched = 0, doubled = 0;
+  const std::vector<Annotation> annotations = read_annotations(list_of(folder));
+  for (const Annotation& a : annotations) {
+    const auto scan = scans.find(a.seriesuid);
+    if (scan == scans.end()) {
+      without_scan.insert(a.seriesuid);
+      continue;
+    }
+    matched++;
+    std::vector<Annotation>& nodules = scan->second.nodules;
+    if (std::count(nodules.begin(), nodules.end(), a) > 0)
+      doubled++;
+    else
+      nodules.push_back(a);
+  }
+  if (matched == 0)
+    fail(folder, ": no row of annotations.csv names one of the ", counted(scans.size(), "scan"),
+         " here; the first scan is ", scans.begin()->first, annotations.empty() ? "" : ", the first annotation names ",
+         annotations.empty() ? "" : annotations.front().seriesuid);
+  if (!without_scan.empty())
+    sources.warnings.push_back(text("annotations.csv names ", counted(without_scan.size(), "scan"),
+                                    " that are not here, ", *without_scan.begin(), " for one"));
+  if (doubled > 0)
+    sources.warnings.push_back(text("annotations.csv has ", counted(doubled, "row"), " twice; taken once"));
+  for (auto& [uid, source] : scans) {
+    for (const char* ending : kVolumeEndings)
+      if (const std::string path = folder + "/readers/" + uid + "_readers" + ending; source.mask.empty())
+        source.mask = fs::exists(path) ? path : "";
+    sources.list.push_back(std::move(source));
+  }
+}
+
+// ---- pairs
+
+std::string picture_ending(const std::string& path) {
+  for (const std::string ending : {".png", ".npy"})
+    if (path.ends_with(ending)) return ending;
+  return volume_ending(path);
+}
+
+// Files of pictures below a folder, by their path below it without the ending: "anna/1".
+std::map<std::string, std::string> pictures_below(const std::string& folder) {
+  std::map<std::string, std::string> pictures;
+  for_each_file(folder, {}, [&](const std::string& path, const std::string& name) {
+    const std::string ending = picture_ending(path);
+    if (ending.empty()) return;
+    const auto [it, is_new] = pictures.emplace(name.substr(0, name.size() - ending.size()), path);
+    if (!is_new) fail("two pictures have one name: ", it->second, " and ", path, "; remove or rename one");
+  });
+  return pictures;
+}
+
+void find_pairs(const std::string& folder, Sources& sources) {
+  const auto images = pictures_below(folder + "/images"), masks = pictures_below(folder + "/masks");
+  if (images.empty()) fail(folder, "/images: holds no picture (.png, .npy, ", kVolumeEndingsText, ")");
+  std::set<std::string> used;
+  std::string lonely;
+  size_t without_mask = 0;
+  for (const auto& [name, path] : images) {
+    const std::string plain = name.ends_with("_0000") ? name.substr(0, name.size() - 5) : name;
+    std::string mask;
+    for (const std::string& candidate : {name, name + "_mask", name + "_seg", plain})
+      if (masks.contains(candidate) && mask.empty()) mask = candidate;
+    if (mask.empty()) {
+      if (without_mask++ == 0) lonely = path;
+      continue;
+    }
+    used.insert(mask);
+    Source source;
+    source.id = name;
+    source.patient = fs::path(name).has_parent_path() ? fs::path(name).parent_path().generic_string() : name;
+    source.path = path;
+    source.mask = masks.at(mask);
+    source.fold = fold_of(path);
+    sources.list.push_back(source);
+  }
+  if (sources.list.empty())
+    fail(folder, ": no mask in masks/ has the name of an image in images/; the first image is ", images.begin()->second,
+         masks.empty() ? ", and there is no mask" : ", the first mask ", masks.empty() ? "" : masks.begin()->second);
+  if (without_mask > 0)
+    sources.warnings.push_back(text(counted(without_mask, "image"), without_mask == 1 ? " has" : " have",
+                                    " no mask and is left out: ", lonely, without_mask > 1 ? ", ..." : ""));
+  for (const auto& [name, path] : masks)
+    if (!used.contains(name)) {
+      sources.warnings.push_back(text(counted(masks.size() - used.size(), "mask"), " without an image: ", path,
+                                      masks.size() - used.size() > 1 ? ", ..." : ""));
+      break;
+    }
+}
+
+ElementType element_of(NpyType type, const std::string& path) {
+  switch (type) {
+    case NpyType::b1:
+    case NpyType::u1:
+      return ElementType::u8;
+    case NpyType::i1:
+      return ElementType::i8;
+    case NpyType::i2:
+      return ElementType::i16;
+    case NpyType::u2:
+      return ElementType::u16;
+    case NpyType::i4:
+      return ElementType::i32;
+    case NpyType::u4:
+      return ElementType::u32;
+    case NpyType::i8:
+      return ElementType::i64;
+    case NpyType::u8:
+      return ElementType::u64;
+    case NpyType::f4:
+      return ElementType::f32;
+    case NpyType::f8:
+      return ElementType::f64;
+    default:
+      fail(path, ": holds numbers of half precision; save it with .astype('float32')");
+  }
+}
+
+Image plain_image(ElementType type, int64_t width, int64_t height, int64_t slices, int channels) {
+  Image image;
+  image.type = type;
+  image.channels = channels;
+  image.dims = {width, height, slices};
+  image.spacing = {1, 1, 1};
+  image.origin = {0, 0, 0};
+  image.direction = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+  return image;
+}
+
+Image image_of(const Picture& picture) {
+  const int channels = picture.channels == 2 ? 1 : picture.channels == 4 ? 3 : picture.channels;
+  Image image = plain_image(ElementType::u8, picture.width, picture.height, 1, channels);
+  image.data.reserve(size_t(picture.width) * size_t(picture.height) * size_t(channels));
+  for (size_t i = 0; i < picture.pixels.size(); i += size_t(picture.channels))
+    for (int c = 0; c < channels; c++) image.data.push_back(std::byte(picture.pixels[i + size_t(c)]));
+  return image;
+}
+
+Image image_of(NpyArray array, const std::string& path) {
+  std::vector<int64_t> shape = array.shape;
+  int channels = 1;
+  if (shape.size() >= 3 && shape.back() == 3) channels = 3, shape.pop_back();
+  if (shape.size() == 2) shape.insert(shape.begin(), 1);
+  if (shape.size() != 3 || array.size() == 0)
+    fail(path, ": ", array.shape.size(), " dimensions", array.size() == 0 ? " and no number" : "",
+         "; must be (rows, columns), (slices, rows, columns), or either with 3 channels behind");
+  Image image = plain_image(element_of(array.type, path), shape[2], shape[1], shape[0], channels);
+  image.data = std::move(array.data);
+  return image;
+}
+
+}  // namespace
+
+std::vector<Annotation> read_excluded(const std::string& folder) {
+  const fs::path list = list_of(folder);
+  const std::string path = list.parent_path() / "annotations_excluded.csv";
+  return !list.empty() && fs::exists(path) ? read_annotations(path) : std::vector<Annotation>{};
+}
+
+std::vector<std::string> files_below(const std::string& folder) try {
+  std::vector<std::string> files;
+  for_each_file(folder, kNoScans, [&](const std::string& path, const std::string&) { files.push_back(path); });
+  return files;
+} catch (const fs::filesystem_error& error) {
+  fail("cannot look into ", error.path1().string(), ": ", error.code().message());
+}
+
+bool holds_pairs(const std::string& folder) {
+  return fs::is_directory(folder + "/images") && fs::is_directory(folder + "/masks") && list_of(folder).empty();
+}
+
+Sources find_sources(const std::string& folder) try {
+  if (!fs::is_directory(folder))
+    fail(folder,
+         ": no such folder; data are a folder in LUNA16 form, or one that holds images/ and masks/ (see README)");
+  Sources sources;
+  if (holds_pairs(folder)) {
+    sources.pairs = true;
+    find_pairs(folder, sources);
+  } else if (!list_of(folder).empty()) {
+    find_luna(folder, sources);
+  } else {
+    fail(folder, ": holds no annotations.csv (seriesuid,coordX,coordY,coordZ,diameter_mm), nor images/ and masks/");
+  }
+  return sources;
+} catch (const fs::filesystem_error& error) {
+  fail("cannot look into ", error.path1().string(), ": ", error.code().message());
+}
+
+Image read_picture(const std::string& path) {
+  if (path.ends_with(".png")) return image_of(read_png(path));
+  if (path.ends_with(".npy")) return image_of(read_npy(path), path);
+  Image image = volume_ending(path).starts_with(".nii") ? read_nifti(path) : read_metaimage(path);
+  if (image.channels > 4) fail(path, ": has ", image.channels, " channels; at most 4 are possible");
+  const Grid grid = picture_grid(image, path);
+  image.dims.assign(grid.size.begin(), grid.size.end());
+  image.spacing.assign(grid.spacing.begin(), grid.spacing.end());
+  image.origin.assign(grid.origin.begin(), grid.origin.end());
+  image.direction.clear();
+  for (const Vec3& row : grid.direction) image.direction.insert(image.direction.end(), row.begin(), row.end());
+  return image;
+}
+
+Grid picture_grid(ImageInfo image, const std::string& path) {
+  image.channels = 1;  // grid_of wants it so
+  return grid_of(image, path);
+}
+
+}  // namespace acinus

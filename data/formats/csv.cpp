@@ -1,0 +1,200 @@
+#include "data/formats/csv.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <map>
+
+#include "tensor/check.h"
+#include "tensor/io/file.h"
+
+namespace acinus {
+
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr int64_t kFileLimit = int64_t(1) << 28;  // bytes; LUNA16's largest table has 60 million
+
+// Goes through the text field by field, counting lines.
+struct CsvText {
+  const std::string& path;
+  std::string_view rest;
+  char separator;
+  int64_t line = 1;
+
+  std::string quoted_field() {
+    const int64_t begin = line;
+    std::string field;
+    for (rest.remove_prefix(1);; rest.remove_prefix(1)) {
+      if (rest.empty()) fail(path, ":", begin, ": the quote that begins in this line is never closed");
+      if (rest[0] == '\n') line++;
+      if (rest[0] != '"')
+        field += rest[0];
+      else if (rest.substr(1).starts_with('"'))
+        field += '"', rest.remove_prefix(1);
+      else
+        break;
+    }
+    rest.remove_prefix(1);
+    if (!rest.empty() && rest[0] != separator && rest[0] != '\n' && !rest.starts_with("\r\n"))
+      fail(path, ":", line, ": '", shown(rest.substr(0, 1)), "' after a closing quote");
+    return field;
+  }
+
+  // The fields up to the end of the line, which is taken too.
+  std::vector<std::string> row() {
+    std::vector<std::string> fields;
+    while (true) {
+      if (rest.starts_with('"')) {
+        fields.push_back(quoted_field());
+        if (rest.starts_with('\r')) rest.remove_prefix(1);
+      } else {
+        const char ends[] = {separator, '\n'};
+        const std::string_view plain = rest.substr(0, rest.find_first_of(std::string_view(ends, 2)));
+        if (plain.find('"') != plain.npos) fail(path, ":", line, ": a quote within the field '", shown(plain), "'");
+        fields.emplace_back(trimmed(plain));
+        rest.remove_prefix(plain.size());
+      }
+      if (rest.empty()) return fields;
+      const bool line_ends = rest[0] == '\n';
+      rest.remove_prefix(1);
+      if (!line_ends) continue;
+      line++;
+      return fields;
+    }
+  }
+};
+
+// A tab if the first line has tabs and no commas, outside quotes.
+char separator_of(std::string_view text) {
+  bool quoted = false, tab = false;
+  for (char c : text) {
+    if (c == '"') quoted = !quoted;
+    if (quoted) continue;
+    if (c == ',') return ',';
+    if (c == '\t') tab = true;
+    if (c == '\n' && tab) break;
+  }
+  return tab ? '\t' : ',';
+}
+
+bool is_number(const std::string& field) {
+  double value;
+  return parse(field, value);
+}
+
+bool is_header(const std::vector<std::string>& row, const std::vector<std::string>& names) {
+  const auto small = [](std::string field) {
+    for (char& c : field) c = char(std::tolower(uint8_t(c)));
+    return field;
+  };
+  const auto is_name = [&](const std::string& field) {
+    return std::ranges::any_of(names, [&](const std::string& name) { return small(name) == small(field); });
+  };
+  return std::ranges::any_of(row, is_name) || (names.size() > 1 && std::ranges::none_of(row, is_number));
+}
+
+// `names`: the columns of a file without a header; {}: it must have one.
+CsvTable read_table(const std::string& path, const std::vector<std::string>& names) {
+  const std::string content = read_file(path, kFileLimit);
+  CsvText text{path, content, ','};
+  if (text.rest.starts_with(kByteOrderMark)) text.rest.remove_prefix(kByteOrderMark.size());
+  text.separator = separator_of(text.rest);
+  CsvTable table;
+  table.path = path;
+  while (!text.rest.empty()) {
+    const int64_t line = text.line;
+    std::vector<std::string> row = text.row();
+    if (row.size() == 1 && row[0].empty()) continue;
+    if (table.names.empty() && !names.empty() && !is_header(row, names)) {
+      if (row.size() != names.size())
+        fail(path, ":", line, ": ", row.size(), " fields and no names of columns; without them each line must be ",
+             trimmed(csv_line(names)));
+      table.names = names;
+    }
+    if (table.names.empty()) {
+      for (const std::string& name : row)
+        if (std::ranges::count(row, name) > 1) fail(path, ":", line, ": two columns are called '", shown(name), "'");
+      table.names = std::move(row);
+      continue;
+    }
+    if (row.size() != table.names.size())
+      fail(path, ":", line, ": ", row.size(), " fields under a header of ", table.names.size());
+    table.rows.push_back(std::move(row));
+    table.lines.push_back(line);
+  }
+  if (table.names.empty()) fail(path, ": is empty; a line of column names is wanted");
+  return table;
+}
+
+}  // namespace
+
+CsvTable read_csv(const std::string& path) { return read_table(path, {}); }
+
+CsvTable read_csv(const std::string& path, const std::vector<std::string>& names) { return read_table(path, names); }
+
+size_t CsvTable::column(const std::string& name) const {
+  const auto found = std::ranges::find(names, name);
+  if (found == names.end()) fail(path, ":1: there is no column '", name, "' in ", shown(trimmed(csv_line(names))));
+  return size_t(found - names.begin());
+}
+
+double CsvTable::number(size_t row, const std::string& name) const {
+  double value;
+  if (!parse(text(row, name), value) || !std::isfinite(value))
+    fail(path, ":", lines[row], ": ", name, " is '", shown(text(row, name)), "', not a number");
+  return value;
+}
+
+int64_t CsvTable::integer(size_t row, const std::string& name) const {
+  int64_t value;
+  if (!parse(text(row, name), value))
+    fail(path, ":", lines[row], ": ", name, " is '", shown(text(row, name)), "', not a whole number");
+  return value;
+}
+
+std::string csv_line(const std::vector<std::string>& fields) {
+  std::string line;
+  for (const std::string& field : fields) {
+    if (&field != &fields.front()) line += ',';
+    const bool quote =
+        field.find_first_of(",\t\"\r\n") != field.npos || trimmed(field) != field || field.starts_with(kByteOrderMark);
+    if (quote) line += '"';
+    for (char c : field) line += c == '"' ? "\"\"" : std::string(1, c);
+    if (quote) line += '"';
+  }
+  return line + "\n";
+}
+
+std::vector<Annotation> read_annotations(const std::string& path) {
+  const CsvTable table = read_csv(path, {"seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"});
+  std::vector<Annotation> annotations;
+  for (size_t row = 0; row < table.rows.size(); row++)
+    annotations.push_back({table.text(row, "seriesuid"),
+                           {table.number(row, "coordX"), table.number(row, "coordY"), table.number(row, "coordZ")},
+                           table.number(row, "diameter_mm")});
+  return annotations;
+}
+
+void write_annotations(const std::string& path, const std::vector<Annotation>& annotations) {
+  std::string content = csv_line({"seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"});
+  for (const Annotation& a : annotations)
+    content += csv_line(
+        {a.seriesuid, shortest(a.centre[0]), shortest(a.centre[1]), shortest(a.centre[2]), shortest(a.diameter_mm)});
+  write_file(path, content);
+}
+
+std::vector<std::string> read_seriesuids(const std::string& path) {
+  const CsvTable table = read_csv(path, {"seriesuid"});
+  std::vector<std::string> uids;
+  std::map<std::string, int64_t> line_of;
+  for (size_t row = 0; row < table.rows.size(); row++) {
+    const std::string& uid = table.text(row, "seriesuid");
+    const auto [it, is_new] = line_of.emplace(uid, table.lines[row]);
+    if (!is_new) fail(path, ":", table.lines[row], ": ", shown(uid), " is there twice, first in line ", it->second);
+    uids.push_back(uid);
+  }
+  return uids;
+}
+
+}  // namespace acinus

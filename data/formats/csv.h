@@ -1,0 +1,52 @@
+// Tables in text: a header line of column names, then one line per row, fields parted by commas (or by tabs).
+//
+//   const CsvTable table = read_csv("metrics.csv");
+//   double dice = table.number(/* row */ 3, "val_dice");
+//   read_csv("seriesuids.csv", {"seriesuid"});                      without a line of names these are the columns
+//
+// Read strictly, RFC 4180 being the rule: a row with too few or too many fields, a name that is missing, a number
+// that is none ("12mm", "nan", "") is an Error "FILE:LINE: what is wrong". Lines may end in CRLF, the file may
+// begin with a byte order mark, fields may be "quoted, with ""quotes"" and line ends"; empty lines are skipped.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "data/volume/geometry.h"
+
+namespace acinus {
+
+struct CsvTable {
+  std::string path;
+  std::vector<std::string> names;              // of the columns
+  std::vector<std::vector<std::string>> rows;  // each as long as names
+  std::vector<int64_t> lines;                  // where in the file each row begins, from 1
+
+  size_t column(const std::string& name) const;
+  const std::string& text(size_t row, const std::string& name) const { return rows[row][column(name)]; }
+  double number(size_t row, const std::string& name) const;  // finite
+  int64_t integer(size_t row, const std::string& name) const;
+};
+
+CsvTable read_csv(const std::string& path);
+// The same of a file that may begin with a row at once; its columns are then these. The first line is one of names if a
+// field of it is one of these, or if no field is a number.
+CsvTable read_csv(const std::string& path, const std::vector<std::string>& names);
+// The fields as one line, quoted where they have to be: {"a", "b,c"} -> a,"b,c" and a line end.
+std::string csv_line(const std::vector<std::string>& fields);
+
+// A nodule as LUNA16's annotations.csv has it: seriesuid,coordX,coordY,coordZ,diameter_mm.
+struct Annotation {
+  std::string seriesuid;
+  Vec3 centre{};           // mm, LPS
+  double diameter_mm = 0;  // -1 in annotations_excluded.csv: unknown
+  bool operator==(const Annotation&) const = default;
+};
+// With or without a line of names; other columns are passed over.
+std::vector<Annotation> read_annotations(const std::string& path);
+void write_annotations(const std::string& path, const std::vector<Annotation>& annotations);
+
+// LUNA16's seriesuids.csv, a scan a line; also the column of that name of another table. One that is there twice is an
+// Error.
+std::vector<std::string> read_seriesuids(const std::string& path);
+
+}  // namespace acinus

@@ -1,0 +1,44 @@
+#include "data/volume/mask.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace acinus {
+
+Volume<uint8_t> sphere_mask(const Grid& grid, const std::vector<Annotation>& nodules) {
+  Volume<uint8_t> mask(grid, 0);
+  for (const Annotation& nodule : nodules) {
+    const Vec3 centre = grid.to_voxel(nodule.centre);
+    if (nodule.diameter_mm < 0 || !grid.contains(centre)) continue;
+    const double radius = nodule.diameter_mm / 2;
+    // A box that holds the sphere: index axis i moves spacing[i] mm. Oblique axes are unit vectors at right angles,
+    // so the box is as large on them.
+    Index3 low, high;
+    for (int i = 0; i < 3; i++) {
+      const double reach = radius / grid.spacing[i] + 1;
+      low[i] = std::max<int64_t>(0, int64_t(std::floor(centre[i] - reach)));
+      high[i] = std::min<int64_t>(grid.size[i] - 1, int64_t(std::ceil(centre[i] + reach)));
+    }
+    for (int64_t z = low[2]; z <= high[2]; z++)
+      for (int64_t y = low[1]; y <= high[1]; y++)
+        for (int64_t x = low[0]; x <= high[0]; x++) {
+          const Vec3 at = grid.to_world({double(x), double(y), double(z)});
+          double squared = 0;
+          for (int i = 0; i < 3; i++) squared += (at[i] - nodule.centre[i]) * (at[i] - nodule.centre[i]);
+          if (squared <= radius * radius) mask.at(x, y, z) = 1;
+        }
+    Index3 nearest;
+    for (int i = 0; i < 3; i++) nearest[i] = std::clamp<int64_t>(std::llround(centre[i]), 0, grid.size[i] - 1);
+    mask.at(nearest[0], nearest[1], nearest[2]) = 1;
+  }
+  return mask;
+}
+
+Volume<uint8_t> reader_mask(const Volume<uint8_t>& readers, int least) {
+  Volume<uint8_t> mask(readers.grid, 0);
+  std::transform(readers.voxels.begin(), readers.voxels.end(), mask.voxels.begin(),
+                 [least](uint8_t count) { return uint8_t(count >= least); });
+  return mask;
+}
+
+}  // namespace acinus

@@ -1,0 +1,145 @@
+#include "data/volume/resample.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "tensor/check.h"
+
+namespace acinus {
+
+namespace {
+
+// In voxels. Rounding leaves positions off by some 1e-12; what is closer than this to a centre is meant to be there.
+// So a volume comes out on its own grid bit for bit, without a trace of its neighbours, NaN among them.
+constexpr double kTiny = 1e-9;
+
+void check_grid(const char* who, const Grid& grid) {
+  const auto [nx, ny, nz] = grid.size;
+  check(nx > 0 && ny > 0 && nz > 0, who, ": a grid of ", nx, "x", ny, "x", nz, " voxels has none");
+}
+
+template <class T>
+void check_volume(const char* who, const Volume<T>& volume) {
+  check_grid(who, volume.grid);
+  check(int64_t(volume.voxels.size()) == volume.grid.voxels(), who, ": ", volume.voxels.size(), " voxels on a grid of ",
+        volume.grid.voxels());
+}
+
+// A position along one axis of `size` voxels: between the voxels `low` and `high`, `share` of the way.
+struct Place {
+  int64_t low = 0, high = 0, nearest = 0;
+  double share = 0;
+  bool inside = false;  // in the box of some voxel; a NaN is not
+
+  Place(double at, int64_t size) {
+    const double last = double(size - 1);
+    if (!(at >= -0.5 - kTiny && at <= last + 0.5 + kTiny)) return;
+    inside = true;
+    at = std::clamp(at, 0.0, last);
+    low = int64_t(at + kTiny);
+    share = std::max(at - double(low), 0.0);
+    if (share < kTiny) share = 0;
+    high = std::min(low + 1, size - 1);
+    nearest = share >= 0.5 - kTiny ? high : low;
+  }
+};
+
+// Nothing of b where share is 0, even if b is NaN.
+double between(double a, double b, double share) { return share == 0 ? a : a + share * (b - a); }
+
+template <class T>
+T rounded(double value) {
+  if constexpr (std::is_integral_v<T>)
+    return T(std::floor(value + 0.5));  // between the smallest and the largest of 8 values of T: it fits
+  else
+    return T(value);
+}
+
+template <class T>
+T linear(const Volume<T>& from, const Place& x, const Place& y, const Place& z) {
+  const auto along_x = [&](int64_t y, int64_t z) {
+    return between(from.at(x.low, y, z), from.at(x.high, y, z), x.share);
+  };
+  const auto along_xy = [&](int64_t z) { return between(along_x(y.low, z), along_x(y.high, z), y.share); };
+  return rounded<T>(between(along_xy(z.low), along_xy(z.high), z.share));
+}
+
+}  // namespace
+
+template <class T>
+Volume<T> resample(const Volume<T>& from, const Grid& onto, Interpolation how, std::type_identity_t<T> outside) {
+  check_volume("resample", from);
+  check_grid("resample", onto);
+  from.grid.to_voxel(onto.origin);  // refuses a singular matrix here: an Error must not leave the threads below
+  Volume<T> to(onto, outside);
+  const double last = double(std::max<int64_t>(onto.size[0] - 1, 1));
+#pragma omp parallel for schedule(static)
+  for (int64_t k = 0; k < onto.size[2]; k++)
+    for (int64_t j = 0; j < onto.size[1]; j++) {
+      // Both ends of the row, as voxel indices of `from`. What lies between is measured from the first: steps added up
+      // one after the other would add up their errors too.
+      const Vec3 begin = from.grid.to_voxel(onto.to_world({0, double(j), double(k)}));
+      const Vec3 end = from.grid.to_voxel(onto.to_world({last, double(j), double(k)}));
+      T* row = &to.at(0, j, k);
+      for (int64_t i = 0; i < onto.size[0]; i++) {
+        const auto place = [&](size_t axis) {
+          return Place(begin[axis] + double(i) / last * (end[axis] - begin[axis]), from.grid.size[axis]);
+        };
+        const Place x = place(0), y = place(1), z = place(2);
+        if (!x.inside || !y.inside || !z.inside) continue;
+        row[i] = how == Interpolation::linear ? linear(from, x, y, z) : from.at(x.nearest, y.nearest, z.nearest);
+      }
+    }
+  return to;
+}
+
+template <class T>
+Volume<T> reoriented(const Volume<T>& volume, const std::string& code) {
+  check_volume("reoriented", volume);
+  const Grid& grid = volume.grid;
+  const auto names_a_side = [&](const char* two) { return code.find_first_of(two) != code.npos; };
+  check(code.size() == 3 && names_a_side("RL") && names_a_side("AP") && names_a_side("IS"), "reoriented: \"", code,
+        "\" is no orientation; \"RAI\" is one: of R L, of A P and of I S one letter each");
+
+  const std::string now = orientation(grid);
+  const auto world_axis = [](char letter) { return std::string("RLAPIS").find(letter) / 2; };
+  const int64_t old_step[3] = {1, grid.size[0], grid.size[0] * grid.size[1]};
+  Volume<T> result;
+  Grid& turned = result.grid;
+  Vec3 corner{};      // the old index of the result's voxel (0,0,0)
+  int64_t start = 0;  // where that is in memory
+  int64_t step[3];    // from voxel to voxel along the result's axes, in the old memory
+  for (size_t i = 0; i < 3; i++) {
+    size_t axis = 0;  // the old one that becomes axis i
+    while (world_axis(now[axis]) != world_axis(code[i])) axis++;
+    turned.size[i] = grid.size[axis];
+    turned.spacing[i] = grid.spacing[axis];
+    turned.direction[i] = grid.direction[axis];
+    step[i] = old_step[axis];
+    if (now[axis] == code[i]) continue;
+    for (double& d : turned.direction[i]) d = 0 - d;  // -d would make -0 of 0
+    corner[axis] = double(grid.size[axis] - 1);
+    start += (grid.size[axis] - 1) * old_step[axis];
+    step[i] = -old_step[axis];
+  }
+  turned.origin = grid.to_world(corner);
+  result.voxels.resize(volume.voxels.size());
+#pragma omp parallel for schedule(static)
+  for (int64_t z = 0; z < turned.size[2]; z++)
+    for (int64_t y = 0; y < turned.size[1]; y++) {
+      const T* from = volume.voxels.data() + start + z * step[2] + y * step[1];
+      T* row = &result.at(0, y, z);
+      for (int64_t x = 0; x < turned.size[0]; x++) row[x] = from[x * step[0]];
+    }
+  return result;
+}
+
+template Volume<int16_t> resample(const Volume<int16_t>&, const Grid&, Interpolation, int16_t);
+template Volume<uint8_t> resample(const Volume<uint8_t>&, const Grid&, Interpolation, uint8_t);
+template Volume<float> resample(const Volume<float>&, const Grid&, Interpolation, float);
+template Volume<int16_t> reoriented(const Volume<int16_t>&, const std::string&);
+template Volume<uint8_t> reoriented(const Volume<uint8_t>&, const std::string&);
+template Volume<float> reoriented(const Volume<float>&, const std::string&);
+
+}  // namespace acinus

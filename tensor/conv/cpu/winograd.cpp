@@ -1,0 +1,501 @@
+// Winograd's algorithm for 3x3 convolutions: F(4x4,3x3) of Lavin and Gray 2016, "Fast Algorithms for Convolutional
+// Neural Networks", with other points (below).
+//
+// In one dimension: four outputs of a kernel of three, y[i] = d[i] g[0] + d[i+1] g[1] + d[i+2] g[2], take twelve
+// multiplications. Read y, turned round, as part of a product of polynomials: a product is known once its values
+// are known at as many points as it has coefficients, here six, and at each point it costs one multiplication:
+//
+//   y = A' [ (G g) .* (B' d) ]          .* element by element;  ' transposed
+//
+//   G evaluates the kernel at the points, A' the powers that belong to the outputs, B' undoes what both have done.
+//   In two dimensions the same from both sides: 36 multiplications instead of 144, a quarter, for
+//
+//   Y = A' [ (G g G') .* (B' d B) ] A   Y 4x4 outputs, g 3x3 kernel, d 6x6 inputs
+//
+// The points are 0, r, -r, 2r, -2r and infinity (the highest coefficient alone), with r = 1. Lavin and Gray. We take
+// r = sqrt(1/2): then r and 2r lie evenly around 1, their powers stay small, and the rounding error in float32 is a
+// quarter (the largest, 32 channels: 5.2e-6 instead of 2.2e-5 of the result's rms), for the same work:
+//
+//        [ 1   0  -5/2   0    1  0 ]         [   1       0      0   ]
+//        [ 0 -2r   -2    r    1  0 ]         [ -2/3  -2/3 r   -1/3  ]         [ 1   1    1    1    1   0 ]
+//   B' = [ 0  2r   -2   -r    1  0 ]     G = [ -2/3   2/3 r   -1/3  ]    A' = [ 0   r   -r   2r  -2r   0 ]
+//        [ 0  -r  -1/2  2r    1  0 ]         [  1/6   1/3 r    1/3  ]         [ 0  1/2  1/2   2    2   0 ]
+//        [ 0   r  -1/2 -2r    1  0 ]         [  1/6  -1/3 r    1/3  ]         [ 0  r/2 -r/2  4r  -4r   1 ]
+//        [ 0   1    0  -5/2   0  1 ]         [   0       0      1   ]
+//
+// With channels, .* becomes a sum over c for each of the 36 points, so 36 matrix products:
+//
+//   x (n,h,w,c) --B' d B--> V 36 x (tiles, c) --+
+//                                               +--> M 36 x (tiles, o) --A' m A, + bias--> y (n,oh,ow,o)
+//   w (3,3,c,o) --G g G'--> U 36 x (c, o) ------+
+//
+// Tiles go through this in blocks, whose V and M stay in the cache; a block is one thread's work. Tiles that reach
+// over the border of the image read zeros there and write only what is inside.
+//
+// The gradients need no new matrices. Y is linear in d and in g, and the gradient of a linear map is its transpose:
+//
+//   dG = G' [ sum over tiles  (A dY A') .* (B' d B) ] G     for each pair (c, o): 36 products V' (A dY A') over tiles
+//
+// and for the data gradient, that of a convolution is a convolution again, of dy with the kernel turned by 180
+// degrees, channels exchanged, and padding 2 - p: row i of x goes into rows i+p-a of y, for a = 0, 1, 2.
+#include "tensor/conv/cpu/winograd.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "tensor/conv/cpu/gemm.h"
+#include "tensor/memory.h"
+#include "tensor/parallel.h"
+#include "tensor/conv/cpu/simd.h"
+
+namespace acinus {
+namespace {
+
+constexpr int64_t points = 36;
+
+// ---- the small matrices, as functions of a column -------------------------------------------------------------
+
+template <class V>
+using Element = std::decay_t<decltype(V{}[0])>;
+template <class V>
+constexpr Element<V> r = Element<V>(0.70710678118654752440);  // the square root of 1/2
+
+struct InputMap {  // B': 6 -> 6
+  template <class V>
+  void operator()(const V (&d)[6], V (&v)[6]) const {
+    const V even = d[4] - 2 * d[2], odd = d[3] - 2 * d[1], even2 = d[4] - Element<V>(0.5) * d[2],
+            odd2 = d[3] - Element<V>(0.5) * d[1];
+    v[0] = d[0] - Element<V>(2.5) * d[2] + d[4];
+    v[1] = even + r<V> * odd;
+    v[2] = even - r<V> * odd;
+    v[3] = even2 + 2 * r<V> * odd2;
+    v[4] = even2 - 2 * r<V> * odd2;
+    v[5] = d[1] - Element<V>(2.5) * d[3] + d[5];
+  }
+};
+
+struct WeightMap {  // G: 3 -> 6
+  template <class V>
+  void operator()(const V (&g)[3], V (&u)[6]) const {
+    const V even = g[0] + Element<V>(0.5) * g[2], odd = r<V> * g[1], even2 = g[0] + 2 * g[2], odd2 = 2 * r<V> * g[1];
+    const Element<V> factor = Element<V>(-2. / 3), factor2 = Element<V>(1. / 6);
+    u[0] = g[0];
+    u[1] = factor * (even + odd);
+    u[2] = factor * (even - odd);
+    u[3] = factor2 * (even2 + odd2);
+    u[4] = factor2 * (even2 - odd2);
+    u[5] = g[2];
+  }
+};
+
+struct OutputMap {  // A': 6 -> 4
+  template <class V>
+  void operator()(const V (&m)[6], V (&y)[4]) const {
+    const V sum = m[1] + m[2], difference = r<V> * (m[1] - m[2]), sum2 = m[3] + m[4],
+            difference2 = r<V> * (m[3] - m[4]);
+    y[0] = m[0] + sum + sum2;
+    y[1] = difference + 2 * difference2;
+    y[2] = Element<V>(0.5) * sum + 2 * sum2;
+    y[3] = Element<V>(0.5) * difference + 4 * difference2 + m[5];
+  }
+};
+
+struct OutputMapTransposed {  // A: 4 -> 6
+  template <class V>
+  void operator()(const V (&y)[4], V (&m)[6]) const {
+    const V even = y[0] + Element<V>(0.5) * y[2], odd = y[1] + Element<V>(0.5) * y[3], even2 = y[0] + 2 * y[2],
+            odd2 = y[1] + 2 * y[3];
+    m[0] = y[0];
+    m[1] = even + r<V> * odd;
+    m[2] = even - r<V> * odd;
+    m[3] = even2 + 2 * r<V> * odd2;
+    m[4] = even2 - 2 * r<V> * odd2;
+    m[5] = y[3];
+  }
+};
+
+struct WeightMapTransposed {  // G': 6 -> 3
+  template <class V>
+  void operator()(const V (&u)[6], V (&g)[3]) const {
+    const Element<V> factor = Element<V>(-2. / 3), factor2 = Element<V>(1. / 6);
+    const V sum = factor * (u[1] + u[2]), difference = factor * (u[1] - u[2]);
+    const V sum2 = factor2 * (u[3] + u[4]), difference2 = factor2 * (u[3] - u[4]);
+    g[0] = u[0] + sum + sum2;
+    g[1] = r<V> * (difference + 2 * difference2);
+    g[2] = Element<V>(0.5) * sum + 2 * sum2 + u[5];
+  }
+};
+
+// F X F', for the matrix F (Out x In) behind `map` and X (In x In), of vectors that load(i, j) gives and
+// store(i, j, vector) takes.
+template <class V, int In, int Out, class Map, class Load, class Store>
+inline __attribute__((always_inline)) void both_sides(Map map, Load load, Store store) {
+  V half[Out][In];
+  for (int j = 0; j < In; j++) {
+    V in[In], out[Out];
+    for (int i = 0; i < In; i++) in[i] = load(i, j);
+    map(in, out);
+    for (int i = 0; i < Out; i++) half[i][j] = out[i];
+  }
+  for (int i = 0; i < Out; i++) {
+    V out[Out];
+    map(half[i], out);
+    for (int j = 0; j < Out; j++) store(i, j, out[j]);
+  }
+}
+
+// ---- images and tiles -----------------------------------------------------------------------------------------
+
+template <class T>
+struct Buffer {  // not initialised
+  std::shared_ptr<void> owner;
+  T* data;
+  explicit Buffer(int64_t elements)
+      : owner(memory::allocate(elements * int64_t(sizeof(T)))), data(static_cast<T*>(owner.get())) {}
+};
+
+template <class T>
+struct Image {
+  T* data;
+  int64_t n, h, w, c;
+};
+
+// An image of two: the channels of `below`, half as large, each pixel of it standing for 2x2, then those of `beside`.
+// What concat(upsample2x(below), beside) would write down. Mostly there is no `below`, and it has no channels.
+template <class T>
+struct Pair {
+  Image<T> below, beside;
+};
+
+// The 4x4 tiles of a batch of images, in row-major order.
+struct Tiles {
+  int64_t images, rows, cols;
+  explicit Tiles(const ConvGeometry& g) : images(g.n), rows((g.oh + 3) / 4), cols((g.ow + 3) / 4) {}
+  int64_t count() const { return images * rows * cols; }
+  struct Place {
+    int64_t image, row, col;  // of the tile's first pixel
+  };
+  Place operator[](int64_t t) const { return {t / (rows * cols), t / cols % rows * 4, t % cols * 4}; }
+};
+
+template <class T>
+struct Square {  // pixel (i, j) of a square of pixels starts at data + i * row + j * col
+  T* data;
+  int64_t row, col;
+  T* at(int i, int j) const { return data + i * row + j * col; }
+};
+
+// The square of size x size pixels from (row, col) on, whole vectors of channels. In place where it lies inside the
+// image (a last vector may then run into the next pixel: what it holds of it is never used); else a copy, with zeros
+// outside.
+template <int size, class T>
+Square<const T> read_square(const Image<const T>& x, Tiles::Place at, int64_t first, int64_t channels, T* copy) {
+  const int64_t begin = ((at.image * x.h + at.row) * x.w + at.col) * x.c + first;
+  const bool inside = at.row >= 0 && at.col >= 0 && at.row + size <= x.h && at.col + size <= x.w &&
+                      begin + ((size - 1) * x.w + size - 1) * x.c + channels <= x.n * x.h * x.w * x.c;
+  if (inside) return {x.data + begin, x.w * x.c, x.c};
+  const int64_t real = std::min(channels, x.c - first);
+  T* to = copy;
+  for (int64_t i = at.row; i < at.row + size; i++)
+    for (int64_t j = at.col; j < at.col + size; j++, to += channels) {
+      const bool in_image = i >= 0 && i < x.h && j >= 0 && j < x.w;
+      if (in_image) std::copy_n(x.data + ((at.image * x.h + i) * x.w + j) * x.c + first, real, to);
+      std::fill(to + (in_image ? real : 0), to + channels, T(0));
+    }
+  return {copy, size * channels, channels};
+}
+
+// A stack of 36 matrices (rows x cols), one for each point.
+template <class T>
+struct Stack {
+  T* data;
+  int64_t cols, point;  // columns, padded to whole vectors; from a matrix to the next
+  Stack(T* data, int64_t rows, int64_t cols) : data(data), cols(cols), point(elements(rows, cols) / points) {}
+  // An odd number of vectors between matrices, so that the 36 places one tile goes to do not fall on one cache set.
+  static int64_t elements(int64_t rows, int64_t cols) { return points * (rows * cols + lanes<T>); }
+};
+
+// ---- the stages -----------------------------------------------------------------------------------------------
+
+// B' d B of each tile, for channels first .. first + v.cols - 1 of the two images together.
+template <class T>
+void input_stage(const Pair<const T>& x, const Tiles& tiles, int64_t padding, int64_t t0, int64_t t1, int64_t first,
+                 Stack<T> v, T* copy) {
+  const int64_t end = first + v.cols, of_below = std::clamp<int64_t>(x.below.c, first, end);
+  for (int64_t t = t0; t < t1; t++) {
+    const Tiles::Place at = tiles[t];
+    T* out = v.data + (t - t0) * v.cols;
+    const auto transform = [&](int64_t begin, int64_t channels, auto pixel) {
+      for (int64_t c = 0; c < channels; c += lanes<T>)
+        both_sides<Vector<T>, 6, 6>(
+            InputMap(), [&](int i, int j) { return load(pixel(i, j) + c); },
+            [&](int i, int j, const Vector<T>& value) { store(out + begin + (i * 6 + j) * v.point + c, value); });
+    };
+    if (first < of_below) {
+      // The 6x6 pixels from (row-1, col-1) on are these 4x4 of the image half the size: a|bb|cc|d each way.
+      const auto d = read_square<4>(x.below, {at.image, at.row / 2 - 1, at.col / 2 - 1}, first, of_below - first, copy);
+      transform(0, of_below - first, [&](int i, int j) { return d.at((i + 1) / 2, (j + 1) / 2); });
+    }
+    if (of_below < end) {
+      const auto d = read_square<6>(x.beside, {at.image, at.row - padding, at.col - padding}, of_below - x.below.c,
+                                    end - of_below, copy);
+      transform(of_below - first, end - of_below, [&](int i, int j) { return d.at(i, j); });
+    }
+  }
+}
+
+template <class T>
+void output_gradient_stage(const Image<const T>& dy, const Tiles& tiles, int64_t t0, int64_t t1, int64_t first,
+                           Stack<T> m, T* copy) {
+  for (int64_t t = t0; t < t1; t++) {
+    const auto d = read_square<4>(dy, tiles[t], first, m.cols, copy);
+    T* out = m.data + (t - t0) * m.cols;
+    for (int64_t c = 0; c < m.cols; c += lanes<T>)
+      both_sides<Vector<T>, 4, 6>(
+          OutputMapTransposed(), [&](int i, int j) { return load(d.at(i, j) + c); },
+          [&](int i, int j, const Vector<T>& value) { store(out + (i * 6 + j) * m.point + c, value); });
+  }
+}
+
+// What becomes of the sums on their way out: y = max(sum + bias, low), and the largest of each 2x2 of y.
+template <class T>
+struct Finish {
+  const T* bias;  // in whole vectors
+  T low;          // 0 for ReLU, minus infinity for none
+  Image<T> pooled;
+};
+
+// Calls f with a square of size x size pixels, whole vectors of channels, to write what comes at `at` of y: in place
+// where that holds them; else in `copy`, of which the real part is then copied.
+template <int size, class T, class F>
+void write_square(const Image<T>& y, Tiles::Place at, int64_t channels, T* copy, F f) {
+  T* place = y.data + ((at.image * y.h + at.row) * y.w + at.col) * y.c;
+  const bool whole = at.row + size <= y.h && at.col + size <= y.w && channels == y.c;
+  const Square<T> to = whole ? Square<T>{place, y.w * y.c, y.c} : Square<T>{copy, size * channels, channels};
+  f(to);
+  if (whole) return;
+  for (int i = 0; i < std::min<int64_t>(size, y.h - at.row); i++)
+    for (int j = 0; j < std::min<int64_t>(size, y.w - at.col); j++)
+      std::copy_n(to.at(i, j), y.c, place + (i * y.w + j) * y.c);
+}
+
+template <class T>
+void output_stage(Stack<T> m, const Finish<T>& finish, const Pair<T>& y, const Tiles& tiles, int64_t t0, int64_t t1,
+                  T* copy) {
+  const Vector<T> low = Vector<T>{} + finish.low;
+  const int64_t of_below = y.below.c, others = m.cols - of_below;
+  for (int64_t t = t0; t < t1; t++) {
+    const Tiles::Place at = tiles[t], half{at.image, at.row / 2, at.col / 2};
+    // Calls f(i, j, value) for each of the 4x4 outputs of a vector of channels, from c on.
+    const auto transform = [&](int64_t c, auto f) {
+      const T* in = m.data + (t - t0) * m.cols + c;
+      const Vector<T> b = load(finish.bias + c);
+      both_sides<Vector<T>, 6, 4>(
+          OutputMap(), [&](int i, int j) { return load(in + (i * 6 + j) * m.point); },
+          [&](int i, int j, const Vector<T>& sum) {
+            const Vector<T> value = sum + b;
+            f(i, j, Vector<T>(value <= low ? low : value));  // NaN stays NaN
+          });
+    };
+    if (of_below > 0)  // the gradient of a pixel that was seen as 2x2 is the sum of four
+      write_square<2>(y.below, half, of_below, copy, [&](Square<T> to) {
+        for (int64_t c = 0; c < of_below; c += lanes<T>) {
+          Vector<T> sum[2][2] = {};
+          transform(c, [&](int i, int j, const Vector<T>& value) { sum[i / 2][j / 2] += value; });
+          for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++) store(to.at(i, j) + c, sum[i][j]);
+        }
+      });
+    write_square<4>(y.beside, at, others, copy, [&](Square<T> to) {
+      if (!finish.pooled.data) {
+        for (int64_t c = 0; c < others; c += lanes<T>)
+          transform(of_below + c, [&](int i, int j, const Vector<T>& value) { store(to.at(i, j) + c, value); });
+        return;
+      }
+      write_square<2>(finish.pooled, half, others, copy + 16 * others, [&](Square<T> pooled) {
+        for (int64_t c = 0; c < others; c += lanes<T>) {
+          Vector<T> most[2][2];
+          transform(of_below + c, [&](int i, int j, const Vector<T>& value) {
+            store(to.at(i, j) + c, value);
+            Vector<T>& so_far = most[i / 2][j / 2];
+            const bool first = i % 2 == 0 && j % 2 == 0;
+            so_far = first ? value : Vector<T>(((value > so_far) | (value != value)) ? value : so_far);
+          });
+          for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++) store(pooled.at(i, j) + c, most[i][j]);
+        }
+      });
+    });
+  }
+}
+
+// Weights of output channels first .. first+width-1, of which `real` exist, as 36 matrices (c x width).
+template <class T>
+void weight_stage(const T* w, int64_t channels, int64_t outs, int64_t first, int64_t width, T* u) {
+  for (int64_t k = 0; k < width; k += lanes<T>) {
+    const int64_t real = std::min(lanes<T>, outs - first - k);
+    for (int64_t c = 0; c < channels; c++)
+      both_sides<Vector<T>, 3, 6>(
+          WeightMap(),
+          [&](int i, int j) {
+            const T* from = w + ((i * 3 + j) * channels + c) * outs + first + k;
+            if (real == lanes<T>) return load(from);
+            T some[lanes<T>] = {};
+            std::copy_n(from, real, some);
+            return load(some);
+          },
+          [&](int i, int j, const Vector<T>& value) { store(u + ((i * 6 + j) * channels + c) * width + k, value); });
+  }
+}
+
+int64_t tiles_per_block(int64_t channels, size_t size) {
+  const int64_t fit = (int64_t(768) << 10) / (points * channels * int64_t(size));
+  return std::clamp<int64_t>(fit / 24 * 24, 24, 96);
+}
+
+template <class T>
+void forward(const ConvGeometry& g, const Pair<const T>& x, const T* w, const T* bias, bool relu, const Pair<T>& y,
+             const Image<T>& pooled) {
+  const Tiles tiles(g);
+  const int64_t cols = whole_vectors<T>(g.c), outs = whole_vectors<T>(g.o), width = panel_width<T>;
+  Buffer<T> u(points * g.c * outs), b(outs);
+  std::fill_n(b.data, outs, T(0));
+  if (bias) std::copy_n(bias, g.o, b.data);
+  const Finish<T> finish{b.data, relu ? T(0) : -std::numeric_limits<T>::infinity(), pooled};
+#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
+  for (int64_t k = 0; k < outs; k += width)
+    weight_stage(w, g.c, g.o, k, std::min(width, outs - k), u.data + points * g.c * k);
+
+  const int64_t block = tiles_per_block(cols + outs, sizeof(T)), blocks = (tiles.count() + block - 1) / block;
+  const int64_t v_size = Stack<T>::elements(block, cols), m_size = Stack<T>::elements(block, outs);
+  const int64_t copy_size = points * std::max(cols, outs);
+  parallel<T>(blocks, g.pays_threads(), v_size + m_size + copy_size, [&](int64_t i, T* scratch) {
+    const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles.count());
+    const Stack<T> v(scratch, block, cols), m(scratch + v_size, block, outs);
+    T* copy = scratch + v_size + m_size;
+    input_stage(x, tiles, g.padding, t0, t1, 0, v, copy);
+    for (int64_t p = 0; p < points; p++)
+      for (int64_t k = 0; k < outs; k += width) {
+        const int64_t here = std::min(width, outs - k);
+        panel_product<T>(Transpose::none, {v.data + p * v.point, t1 - t0, g.c, cols},
+                         {u.data + points * g.c * k + p * g.c * here, g.c, here, here},
+                         {m.data + p * m.point + k, t1 - t0, here, outs});
+      }
+    output_stage(m, finish, y, tiles, t0, t1, copy);
+  });
+}
+
+// (3,3,c,o) -> (3,3,o,c), turned by 180 degrees.
+template <class T>
+void turn(const T* w, int64_t c, int64_t o, T* turned) {
+  constexpr int64_t piece = 16;  // both sides of a 16x16 piece stay in the cache
+#pragma omp parallel for collapse(2) schedule(static) if (c * o > 1 << 14)
+  for (int64_t tap = 0; tap < 9; tap++)
+    for (int64_t c0 = 0; c0 < c; c0 += piece)
+      for (int64_t o0 = 0; o0 < o; o0 += piece)
+        for (int64_t j = o0; j < std::min(o0 + piece, o); j++)
+          for (int64_t i = c0; i < std::min(c0 + piece, c); i++)
+            turned[((8 - tap) * o + j) * c + i] = w[(tap * c + i) * o + j];
+}
+
+// Channels in nearly equal groups of whole vectors, none above `most`.
+template <class T>
+int64_t group_size(int64_t channels, int64_t most) {
+  const int64_t groups = (channels + most - 1) / most;
+  return whole_vectors<T>((channels + groups - 1) / groups);
+}
+
+template <class T>
+void weight_gradient(const ConvGeometry& g, const Pair<const T>& x, const Image<const T>& dy, T* dw) {
+  const Tiles tiles(g);
+  const int64_t group_c = group_size<T>(g.c, 128), group_o = group_size<T>(g.o, 128), width = panel_width<T>;
+  const int64_t groups_c = (g.c + group_c - 1) / group_c, groups_o = (g.o + group_o - 1) / group_o;
+  const int64_t block = tiles_per_block(group_c + group_o, sizeof(T)), blocks = (tiles.count() + block - 1) / block;
+  const int64_t parts = std::clamp<int64_t>(32 / (groups_c * groups_o), 1, std::max<int64_t>(blocks, 1));
+  const int64_t size = 9 * g.c * g.o;
+  Buffer<T> sums(parts > 1 ? parts * size : 0);
+  const int64_t v_size = Stack<T>::elements(block, group_c), m_size = Stack<T>::elements(block, group_o);
+  const int64_t u_size = Stack<T>::elements(group_c, group_o), copy_size = points * std::max(group_c, group_o);
+  const int64_t tasks = parts * groups_c * groups_o, scratch_size = v_size + m_size + u_size + copy_size;
+  parallel<T>(tasks, g.pays_threads(), scratch_size, [&](int64_t task, T* scratch) {
+    const int64_t part = task / (groups_c * groups_o), c0 = task / groups_o % groups_c * group_c,
+                  o0 = task % groups_o * group_o;
+    const int64_t cs = std::min(group_c, g.c - c0), os = std::min(group_o, g.o - o0);
+    const int64_t cols = whole_vectors<T>(cs), outs = whole_vectors<T>(os);
+    const Stack<T> v(scratch, block, cols), m(scratch + v_size, block, outs), u(scratch + v_size + m_size, cs, outs);
+    T* copy = scratch + v_size + m_size + u_size;
+    std::fill_n(u.data, Stack<T>::elements(cs, outs), T(0));
+    for (int64_t i = part; i < blocks; i += parts) {
+      const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles.count());
+      input_stage(x, tiles, g.padding, t0, t1, c0, v, copy);
+      output_gradient_stage(dy, tiles, t0, t1, o0, m, copy);
+      for (int64_t p = 0; p < points; p++)
+        for (int64_t k = 0; k < outs; k += width) {
+          const int64_t here = std::min(width, outs - k);
+          panel_product<T>(Transpose::a, {v.data + p * v.point, t1 - t0, cs, cols},
+                           {m.data + p * m.point + k, t1 - t0, here, outs}, {u.data + p * u.point + k, cs, here, outs},
+                           true);
+        }
+    }
+    T* sum = parts > 1 ? sums.data + part * size : dw;
+    for (int64_t c = 0; c < cs; c++)
+      for (int64_t k = 0; k < outs; k += lanes<T>)
+        both_sides<Vector<T>, 6, 3>(
+            WeightMapTransposed(), [&](int i, int j) { return load(u.data + (i * 6 + j) * u.point + c * outs + k); },
+            [&](int i, int j, const Vector<T>& value) {
+              T some[lanes<T>];
+              store(some, value);
+              std::copy_n(some, std::min(lanes<T>, os - k), sum + ((i * 3 + j) * g.c + c0 + c) * g.o + o0 + k);
+            });
+  });
+  if (parts == 1) return;
+#pragma omp parallel for schedule(static) if (g.pays_threads())
+  for (int64_t row = 0; row < 9 * g.c; row++)
+    for (int64_t part = 0; part < parts; part++)
+      for (int64_t i = row * g.o; i < (row + 1) * g.o; i++)
+        dw[i] = sums.data[part * size + i] + (part > 0 ? dw[i] : T(0));
+}
+
+template <class T>
+Pair<T> images(const Joint<T>& x, int64_t n, int64_t h, int64_t w, int64_t c) {
+  return {{x.below, n, h / 2, w / 2, x.below_channels}, {x.beside, n, h, w, c - x.below_channels}};
+}
+
+}  // namespace
+
+template <class T>
+void winograd_forward(const ConvGeometry& g, Joint<const T> x, const T* w, const T* bias, bool relu, T* pooled, T* y) {
+  forward<T>(g, images(x, g.n, g.h, g.w, g.c), w, bias, relu, images(Joint<T>{y}, g.n, g.oh, g.ow, g.o),
+             {pooled, g.n, g.oh / 2, g.ow / 2, g.o});
+}
+
+template <class T>
+void winograd_data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, Joint<T> dx) {
+  Buffer<T> turned(9 * g.c * g.o);
+  turn(w, g.c, g.o, turned.data);
+  ConvGeometry t = g;
+  std::swap(t.h, t.oh);
+  std::swap(t.w, t.ow);
+  std::swap(t.c, t.o);
+  t.padding = 2 - g.padding;
+  forward<T>(t, images(Joint<const T>{dy}, t.n, t.h, t.w, t.c), turned.data, bias, /*relu=*/false,
+             images(dx, t.n, t.oh, t.ow, t.o), {});
+}
+
+template <class T>
+void winograd_weight_gradient(const ConvGeometry& g, Joint<const T> x, const T* dy, T* dw) {
+  weight_gradient<T>(g, images(x, g.n, g.h, g.w, g.c), {dy, g.n, g.oh, g.ow, g.o}, dw);
+}
+
+template void winograd_forward(const ConvGeometry&, Joint<const float>, const float*, const float*, bool, float*,
+                               float*);
+template void winograd_forward(const ConvGeometry&, Joint<const double>, const double*, const double*, bool, double*,
+                               double*);
+template void winograd_data_gradient(const ConvGeometry&, const float*, const float*, const float*, Joint<float>);
+template void winograd_data_gradient(const ConvGeometry&, const double*, const double*, const double*, Joint<double>);
+template void winograd_weight_gradient(const ConvGeometry&, Joint<const float>, const float*, float*);
+template void winograd_weight_gradient(const ConvGeometry&, Joint<const double>, const double*, double*);
+
+}  // namespace acinus

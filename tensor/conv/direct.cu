@@ -1,0 +1,107 @@
+// The three sums of conv.h written down as they are: every element of a result is one loop over what it depends on. For
+// every device, any type, and slow: each number is read from memory again and again. It is what the faster ways are
+// compared with, and the first step of docs/kernels.md.
+#include "tensor/conv/conv.h"
+#include "tensor/for_each.h"
+
+namespace acinus {
+namespace {
+
+template <class T, class C = Compute<T>>
+struct DirectForward {  // output channels begin .. end-1 of one output pixel
+  ConvGeometry g;
+  const T* x;
+  const C *w, *bias;
+  bool relu;
+  T* y;
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
+    const int64_t n = pixel / (g.oh * g.ow), i = pixel / g.ow % g.oh, j = pixel % g.ow;
+    for (int64_t o = begin; o < end; o++) {
+      C sum = bias ? bias[o] : C(0);
+      for (int64_t a = 0; a < g.kh; a++)
+        for (int64_t b = 0; b < g.kw; b++) {
+          const int64_t r = i * g.stride - g.padding + a * g.dilation, q = j * g.stride - g.padding + b * g.dilation;
+          if (r < 0 || r >= g.h || q < 0 || q >= g.w) continue;
+          for (int64_t c = 0; c < g.c; c++)
+            sum += x[((n * g.h + r) * g.w + q) * g.c + c] * w[((a * g.kw + b) * g.c + c) * g.o + o];
+        }
+      y[pixel * g.o + o] = T(relu && sum <= 0 ? C(0) : sum);
+    }
+  }
+};
+
+template <class T, class C = Compute<T>>
+struct DirectDataGradient {  // channels begin .. end-1 of one input pixel
+  ConvGeometry g;
+  const T* dy;
+  const C *w, *bias;
+  T* dx;
+  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
+    const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
+    for (int64_t c = begin; c < end; c++) {
+      C sum = bias ? bias[c] : C(0);
+      for (int64_t a = 0; a < g.kh; a++)
+        for (int64_t b = 0; b < g.kw; b++) {
+          // forward: r = i*s - p + a*d, hence
+          const int64_t up = r + g.padding - a * g.dilation, left = q + g.padding - b * g.dilation;
+          if (up < 0 || up % g.stride || up / g.stride >= g.oh) continue;
+          if (left < 0 || left % g.stride || left / g.stride >= g.ow) continue;
+          for (int64_t o = 0; o < g.o; o++)
+            sum += dy[((n * g.oh + up / g.stride) * g.ow + left / g.stride) * g.o + o] *
+                   w[((a * g.kw + b) * g.c + c) * g.o + o];
+        }
+      dx[pixel * g.c + c] = T(sum);
+    }
+  }
+};
+
+template <class T, class C = Compute<T>>
+struct DirectWeightGradient {  // output channels begin .. end-1 of one (tap, input channel)
+  ConvGeometry g;
+  const T *x, *dy;
+  C* dw;
+  HD void operator()(int64_t row, int64_t begin, int64_t end) const {
+    const int64_t a = row / g.c / g.kw, b = row / g.c % g.kw, c = row % g.c;
+    for (int64_t o = begin; o < end; o++) {
+      C sum = 0;
+      for (int64_t n = 0; n < g.n; n++)
+        for (int64_t i = 0; i < g.oh; i++)
+          for (int64_t j = 0; j < g.ow; j++) {
+            const int64_t r = i * g.stride - g.padding + a * g.dilation, q = j * g.stride - g.padding + b * g.dilation;
+            if (r >= 0 && r < g.h && q >= 0 && q < g.w)
+              sum += x[((n * g.h + r) * g.w + q) * g.c + c] * dy[((n * g.oh + i) * g.ow + j) * g.o + o];
+          }
+      dw[row * g.o + o] = sum;
+    }
+  }
+};
+
+}  // namespace
+
+void direct_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, Tensor& y) {
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    using C = Compute<T>;
+    for_each_row(x.device(), g.n * g.oh * g.ow, g.o,
+                 DirectForward<T>{g, x.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), relu, y.ptr<T>()});
+  });
+}
+
+void direct_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx) {
+  dispatch(dy.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    using C = Compute<T>;
+    for_each_row(dy.device(), g.n * g.h * g.w, g.c,
+                 DirectDataGradient<T>{g, dy.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), dx.ptr<T>()});
+  });
+}
+
+void direct_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw) {
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    for_each_row(x.device(), g.kh * g.kw * g.c, g.o,
+                 DirectWeightGradient<T>{g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<Compute<T>>()});
+  });
+}
+
+}  // namespace acinus

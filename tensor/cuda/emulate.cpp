@@ -1,0 +1,234 @@
+#ifdef ACINUS_EMULATE
+#include "tensor/cuda/emulate.h"
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <exception>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "tensor/check.h"
+#include "tensor/cuda/device.h"
+#include "tensor/memory.h"
+#include "tensor/parallel.h"
+#include "tensor/random.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(ACINUS_ADDRESS_SANITIZER)
+#include <sanitizer/common_interface_defs.h>
+#define ACINUS_TELL_SANITIZER(call) call
+#else
+#define ACINUS_TELL_SANITIZER(call)
+#endif
+
+namespace acinus::emulate {
+namespace {
+
+enum class Where { not_begun, at_block_barrier, at_warp_barrier, ended };
+
+struct Fiber;
+struct Thread {  // of the block
+  Where where = Where::not_begun;
+  int line = 0;             // of the barrier
+  int64_t collectives = 0;  // steps taken together with its warp
+  Fiber* fiber = nullptr;   // on which it waits
+};
+
+constexpr size_t stack_bytes = 128 << 10;
+
+// A stack, and where on it things stand. A thread that ends without having waited leaves its fiber to the next one: a
+// kernel without barriers runs on a single fiber, as a plain loop.
+struct Fiber {
+  std::unique_ptr<char[]> stack{new char[stack_bytes]};
+  ucontext_t context;
+  bool begun = false;
+  void* fake_stack = nullptr;  // the address sanitizer's
+};
+
+struct Machine {  // runs one block at a time, on one thread of the CPU
+  const Launch* launch = nullptr;
+  std::vector<Thread> threads;
+  std::vector<int> order;
+  size_t next = 0;  // in `order`: the first that has not begun
+  int running = 0;
+  std::vector<std::unique_ptr<Fiber>> fibers, spare;
+  Fiber* fiber = nullptr;  // the one that runs
+  ucontext_t scheduler;
+  void* scheduler_fake_stack = nullptr;
+  const void* scheduler_stack = nullptr;
+  size_t scheduler_stack_bytes = 0;
+  std::exception_ptr error;
+  std::vector<uint64_t> slots;
+  std::vector<unsigned char> shared;
+  uint64_t seed = 0, draws = 0;
+
+  void run_block(const Launch& launch, int64_t block);
+  void shuffle() {
+    for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[size_t(random_bits(seed, draws++) % i)]);
+  }
+  void set_thread(int t) {
+    running = t;
+    threadIdx.x = unsigned(t);
+  }
+  void enter(Fiber* f);
+  void leave(bool for_good);
+  void threads_from_here();
+  std::string check_barriers();
+};
+
+thread_local Machine machine;
+
+void fiber_main() {
+  ACINUS_TELL_SANITIZER(
+      __sanitizer_finish_switch_fiber(nullptr, &machine.scheduler_stack, &machine.scheduler_stack_bytes));
+  machine.threads_from_here();
+  machine.leave(/*for_good=*/true);
+}
+
+// Runs threads that have not begun, one after the other, each to its end.
+void Machine::threads_from_here() {
+  try {
+    while (next < order.size()) {
+      set_thread(order[next++]);
+      launch->thread();
+      threads[size_t(running)].where = Where::ended;
+    }
+  } catch (...) {
+    error = std::current_exception();
+  }
+}
+
+void Machine::enter(Fiber* f) {
+  fiber = f;
+  if (!f->begun) {
+    f->begun = true;
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = f->stack.get();
+    f->context.uc_stack.ss_size = stack_bytes;
+    f->context.uc_link = nullptr;
+    makecontext(&f->context, fiber_main, 0);
+  }
+  ACINUS_TELL_SANITIZER(__sanitizer_start_switch_fiber(&scheduler_fake_stack, f->stack.get(), stack_bytes));
+  swapcontext(&scheduler, &f->context);
+  ACINUS_TELL_SANITIZER(__sanitizer_finish_switch_fiber(scheduler_fake_stack, nullptr, nullptr));
+}
+
+void Machine::leave(bool for_good) {
+  Fiber* f = fiber;
+  if (for_good) f->begun = false;
+  ACINUS_TELL_SANITIZER(
+      __sanitizer_start_switch_fiber(for_good ? nullptr : &f->fake_stack, scheduler_stack, scheduler_stack_bytes));
+  swapcontext(&f->context, &scheduler);
+  ACINUS_TELL_SANITIZER(__sanitizer_finish_switch_fiber(f->fake_stack, &scheduler_stack, &scheduler_stack_bytes));
+}
+
+// All threads wait or have ended. Lets those go on whose barrier is complete; says what is wrong if there are none.
+std::string Machine::check_barriers() {
+  const auto count = [&](size_t begin, size_t end, Where where) {
+    return std::count_if(threads.begin() + int64_t(begin), threads.begin() + int64_t(end),
+                         [&](const Thread& t) { return t.where == where; });
+  };
+  const auto release = [&](size_t begin, size_t end, Where where, const char* whom) -> std::string {
+    const auto waiting = count(begin, end, where);
+    if (waiting == 0) return "";
+    const auto first = std::find_if(threads.begin() + int64_t(begin), threads.end(),
+                                    [&](const Thread& t) { return t.where == where; });
+    if (waiting != int64_t(end - begin))
+      return text(waiting, " of ", end - begin, " threads of a ", whom, " wait at the barrier in line ", first->line,
+                  "; the others do not come");
+    for (size_t t = begin; t < end; t++)
+      if (threads[t].line != first->line)
+        return text("threads of one ", whom, " wait at barriers in lines ", first->line, " and ", threads[t].line);
+    for (size_t t = begin; t < end; t++) order.push_back(int(t));
+    return "";
+  };
+  order.clear();
+  std::string wrong;
+  for (size_t begin = 0; begin < threads.size(); begin += 32) {
+    const std::string problem = release(begin, std::min(begin + 32, threads.size()), Where::at_warp_barrier, "warp");
+    if (!problem.empty()) wrong = problem;
+  }
+  if (order.empty() && wrong.empty()) wrong = release(0, threads.size(), Where::at_block_barrier, "block");
+  return order.empty() ? wrong : "";
+}
+
+void Machine::run_block(const Launch& l, int64_t block) {
+  launch = &l;
+  gridDim.x = unsigned(l.blocks);
+  blockDim.x = unsigned(l.threads);
+  blockIdx.x = unsigned(block);
+  threads.assign(size_t(l.threads), Thread());
+  slots.assign(size_t(l.threads), 0);
+  shared.assign(l.shared_bytes + 128, 0xFF);
+  shared_bytes = shared.data() + (128 - uintptr_t(shared.data()) % 128);
+  seed = uint64_t(block);
+  order.resize(threads.size());
+  std::iota(order.begin(), order.end(), 0);
+  shuffle();
+  next = 0;
+  error = nullptr;
+  while (next < order.size() && !error) {
+    if (spare.empty()) spare.push_back(std::make_unique<Fiber>());
+    fibers.push_back(std::move(spare.back()));
+    spare.pop_back();
+    enter(fibers.back().get());
+    if (!fibers.back()->begun) {
+      spare.push_back(std::move(fibers.back()));
+      fibers.pop_back();
+    }
+  }
+  while (!error) {
+    const std::string problem = check_barriers();
+    if (!problem.empty())
+      error = std::make_exception_ptr(Error(text("kernel ", cuda::readable(l.name), ": ", problem)));
+    if (order.empty()) break;
+    shuffle();
+    next = order.size();  // they have begun
+    for (int t : order) {
+      set_thread(t);
+      enter(threads[size_t(t)].fiber);
+      if (error) break;
+    }
+  }
+  // With an error, what other threads had on their stacks is dropped: kernels own nothing.
+  for (auto& f : fibers) {
+    f->begun = false;
+    spare.push_back(std::move(f));
+  }
+  fibers.clear();
+  if (error) std::rethrow_exception(error);
+  for (size_t t = 0; t < threads.size(); t++)
+    if (threads[t].collectives != threads[t / 32 * 32].collectives)
+      fail("kernel ", cuda::readable(l.name), ": thread ", t, " took ", threads[t].collectives,
+           " steps together with its warp, but thread ", t / 32 * 32, " ", threads[t / 32 * 32].collectives);
+}
+
+}  // namespace
+
+void wait(bool whole_block, int line) {
+  Machine& m = machine;
+  const int t = m.running;
+  Thread& thread = m.threads[size_t(t)];
+  thread = {whole_block ? Where::at_block_barrier : Where::at_warp_barrier, line, thread.collectives, m.fiber};
+  m.leave(/*for_good=*/false);
+}
+
+void collective() { machine.threads[size_t(machine.running)].collectives++; }
+
+void* exchange_slot(int lane) { return &machine.slots[size_t(machine.running / 32 * 32 + lane)]; }
+
+void check_aligned(const void* place, size_t bytes) {
+  if (uintptr_t(place) % bytes == 0) return;
+  fail("kernel ", cuda::readable(machine.launch->name), ": a place in memory that should be a multiple of ", bytes,
+       " is not");
+}
+
+void run(const Launch& launch) {
+  parallel(launch.blocks, launch.blocks * launch.threads > 1 << 12,
+           [&](int64_t block) { machine.run_block(launch, block); });
+}
+
+}  // namespace acinus::emulate
+#endif

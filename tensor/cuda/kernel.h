@@ -1,0 +1,117 @@
+// What kernels are written with. A kernel is a function that the GPU runs in many threads at once, a grid of blocks of
+// threads; it finds out by threadIdx and blockIdx which of them it is. for_each.h has the simplest one.
+//
+//   template <class T>
+//   __global__ void add_one(int64_t n, T* x) {
+//     const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+//     if (i < n) x[i] += 1;
+//   }
+//   launch("add_one", add_one<float>, /*blocks*/ (n + 255) / 256, /*threads of each*/ 256, /*shared bytes*/ 0, n, x);
+//
+// The threads of a block may share memory, which is on the processor itself and fast:
+//
+//   struct Tiles { float a[16][16]; };
+//   auto& tiles = shared_memory<Tiles>();     // launched with sizeof(Tiles) shared bytes; not initialised
+//   tiles.a[..][..] = ...;
+//   __syncthreads();                          // no thread goes on before all of the block have come here
+//
+// Without CUDA's compiler the same words mean what emulate.h says.
+#pragma once
+#include "tensor/cuda/device.h"
+
+namespace acinus {
+
+// Division by a number that all threads share: a GPU has no instruction for it, and takes some twenty others. Worked
+// out once on the CPU, it is a multiplication and a shift (T. Granlund, P. Montgomery, Division by Invariant Integers
+// using Multiplication, 1994, figure 4.1):   n / d = (n + floor(n * factor / 2^32)) >> shift   for all n below 2^31.
+class Divisor {
+ public:
+  Divisor() = default;
+  Divisor(int64_t d) : d_(d > 0 ? unsigned(d) : 1) {  // 0: where there is nothing to divide
+    while ((uint64_t(1) << shift_) < d_) shift_++;
+    factor_ = unsigned(((uint64_t(1) << 32) * ((uint64_t(1) << shift_) - d_)) / d_ + 1);
+  }
+  HD int quotient(int n) const {
+    return int((unsigned(uint64_t(unsigned(n)) * factor_ >> 32) + unsigned(n)) >> shift_);
+  }
+  HD int remainder(int n) const { return n - quotient(n) * int(d_); }
+  HD operator int() const { return int(d_); }
+
+ private:
+  unsigned d_ = 1, factor_ = 1, shift_ = 0;
+};
+
+}  // namespace acinus
+
+#if defined(__CUDACC__) || defined(ACINUS_EMULATE)
+#define ACINUS_KERNELS  // there can be kernels in this file: not where a C++ compiler takes it in a build for the GPU
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#include <mma.h>
+#else
+#include "tensor/cuda/emulate.h"
+#endif
+#ifdef __CUDA_ARCH__  // nvcc compiling for the GPU: the C++ compiler knows no such pragma
+#define ACINUS_UNROLL _Pragma("unroll")
+#define ACINUS_UNROLL_16 _Pragma("unroll 16")
+#else
+#define ACINUS_UNROLL
+#define ACINUS_UNROLL_16
+#endif
+
+namespace acinus {
+
+// Sixteen bytes, the most that one instruction moves, from or to a place that is a multiple of 16.
+struct alignas(16) Sixteen {
+  uint32_t word[4];
+};
+__device__ inline Sixteen load_sixteen(const void* from) {
+#ifdef ACINUS_EMULATE
+  emulate::check_aligned(from, 16);
+#endif
+  return *static_cast<const Sixteen*>(from);
+}
+__device__ inline void store_sixteen(void* to, const Sixteen& bytes) {
+#ifdef ACINUS_EMULATE
+  emulate::check_aligned(to, 16);
+#endif
+  *static_cast<Sixteen*>(to) = bytes;
+}
+
+#ifdef __CUDACC__
+template <class T>
+__device__ T& shared_memory() {
+  extern __shared__ __align__(128) unsigned char acinus_shared_memory[];
+  return *reinterpret_cast<T*>(acinus_shared_memory);
+}
+#endif
+
+namespace cuda {
+#ifdef __CUDACC__
+cudaStream_t stream();
+void check_result(cudaError_t result, const char* what);  // Error unless it is a success
+void check_launch(const char* kernel);                    // the same after the launch of a kernel
+#else
+void launch(emulate::Launch launch);  // runs it, or keeps it for the Graph that is recorded
+#endif
+}  // namespace cuda
+
+// Asks the GPU to run a kernel; `name` is for messages.
+template <class... P, class... A>
+void launch(const char* name, void (*kernel)(P...), int64_t blocks, int threads, size_t shared_bytes,
+            const A&... args) {
+  if (blocks == 0) return;
+  check(blocks < (int64_t(1) << 31), name, ": ", blocks, " blocks are more than a GPU takes; use a smaller batch");
+#ifdef __CUDACC__
+  if (shared_bytes > 48 << 10)
+    cuda::check_result(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)),
+                       name);
+  kernel<<<unsigned(blocks), unsigned(threads), shared_bytes, cuda::stream()>>>(P(args)...);
+  cuda::check_launch(name);
+#else
+  cuda::launch({name, blocks, threads, shared_bytes, [=] { kernel(args...); }});
+#endif
+}
+
+}  // namespace acinus
+#endif

@@ -1,0 +1,175 @@
+// The formulas are in normalize.h.
+#include "tensor/ops/normalize.h"
+
+#include "tensor/for_each.h"
+
+namespace acinus {
+namespace {
+
+// Replaces sums (images, channels) by the mean over each group: the sum over its channels, divided by m.
+template <class T>
+struct GroupMean {
+  int64_t channels, per_group;
+  T group_size;
+  const T* sums;
+  T* means;
+  HD void operator()(int64_t i) const {
+    const int64_t first = i / channels * channels + i % channels / per_group * per_group;
+    T total = 0;
+    for (int64_t c = first; c < first + per_group; c++) total += sums[c];
+    means[i] = total / group_size;
+  }
+};
+
+template <class T>
+Tensor group_mean(const NormGeometry& g, const Tensor& sums) {
+  Tensor means(sums.shape(), sums.dtype(), sums.device());
+  for_each(sums.device(), sums.elements(),
+           GroupMean<T>{g.channels, g.per_group, T(g.group_size()), sums.ptr<T>(), means.ptr<T>()});
+  return means;
+}
+
+// x may be bfloat16; statistics, weight and bias are what it is calculated in, C.
+template <class T, class C = Compute<T>>
+struct SquaredDeviation {
+  const T* x;
+  const C* mean;
+  HD C operator()(int64_t i, int64_t s) const {
+    const C d = x[i] - mean[s];
+    return d * d;
+  }
+};
+
+struct InverseDeviation {
+  double eps;
+  template <class T>
+  HD T operator()(T var) const {
+    return 1 / std::sqrt(var + T(eps));
+  }
+};
+
+template <class T, class C = Compute<T>>
+struct Xhat {
+  const T* x;
+  const C *mean, *istd;
+  HD C operator()(int64_t i, int64_t s) const { return (x[i] - mean[s]) * istd[s]; }
+};
+
+template <class T, class C = Compute<T>>
+struct NormalizeForward {  // channels begin .. end-1 of one row
+  int64_t rows, channels;
+  Xhat<T> xhat;
+  const C *weight, *bias;
+  C low;  // 0 for ReLU, minus infinity for none
+  T* y;
+  HD void operator()(int64_t row, int64_t begin, int64_t end) const {
+    const int64_t i = row * channels, s = row / rows * channels;
+    for (int64_t c = begin; c < end; c++) {
+      const C value = xhat(i + c, s + c) * weight[c] + bias[c];
+      y[i + c] = T(value <= low ? low : value);  // NaN stays NaN
+    }
+  }
+};
+
+template <class T, class C = Compute<T>>
+struct GradientTimesXhat {
+  Xhat<T> xhat;
+  const T* dy;
+  HD C operator()(int64_t i, int64_t s) const { return dy[i] * xhat(i, s); }
+};
+
+// per-channel sums times the channel's weight: sum(dy) -> sum(g)
+template <class T>
+struct TimesWeight {
+  int64_t channels;
+  const T *sums, *weight;
+  T* out;
+  HD void operator()(int64_t i) const { out[i] = sums[i] * weight[i % channels]; }
+};
+
+template <class T, class C = Compute<T>>
+struct NormalizeBackward {  // channels begin .. end-1 of one row
+  int64_t rows, channels;
+  Xhat<T> xhat;
+  const T* dy;
+  const C *weight, *mean_g, *mean_g_xhat;  // the means are null for fixed statistics
+  T* dx;
+  HD void operator()(int64_t row, int64_t begin, int64_t end) const {
+    const int64_t i = row * channels, s = row / rows * channels;
+    if (mean_g)
+      for (int64_t c = begin; c < end; c++)
+        dx[i + c] =
+            T(xhat.istd[s + c] * (dy[i + c] * weight[c] - mean_g[s + c] - xhat(i + c, s + c) * mean_g_xhat[s + c]));
+    else
+      for (int64_t c = begin; c < end; c++) dx[i + c] = T(xhat.istd[s + c] * dy[i + c] * weight[c]);
+  }
+};
+
+}  // namespace
+
+NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
+  return dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    using C = Compute<T>;
+    // Two passes: the mean first, then deviations from it. sum(x^2) - mean^2 would cancel in float32.
+    Tensor sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, Element<T>{x.ptr<T>()});
+    Tensor mean = group_mean<C>(g, sums);
+    sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, SquaredDeviation<T>{x.ptr<T>(), mean.ptr<C>()});
+    return NormStatistics{mean, group_mean<C>(g, sums)};
+  });
+}
+
+Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const NormStatistics& statistics, bool fixed,
+                 const Tensor& weight, const Tensor& bias, double eps, bool relu) {
+  check_parameters(op, x, {&weight, &bias, &statistics.mean, &statistics.var});
+  check(weight.shape() == Shape{g.channels} && bias.shape() == Shape{g.channels}, op, ": weight ", weight.shape(),
+        " and bias ", bias.shape(), " must be (", g.channels, ") for x ", x.shape());
+  const Tensor mean = statistics.mean, istd = map(InverseDeviation{eps}, statistics.var);
+  Tensor y(x.shape(), x.dtype(), x.device());
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    using C = Compute<T>;
+    const Xhat<T> xhat{x.ptr<T>(), mean.ptr<C>(), istd.ptr<C>()};
+    for_each_row(x.device(), g.images * g.rows, g.channels,
+                 NormalizeForward<T>{g.rows, g.channels, xhat, weight.ptr<C>(), bias.ptr<C>(),
+                                     relu ? C(0) : C(-INFINITY), y.ptr<T>()});
+  });
+  return record(
+      op, y, {x, weight, bias},
+      [g, fixed, mean, istd, y = relu ? y : Tensor(), x = x.detach(), weight = weight.detach()](const Tensor& upstream,
+                                                                                                Inputs& in) {
+        // Where ReLU stopped y the gradient ends: written over, unless somebody else holds it too.
+        const Tensor dy = !y || upstream.is_unique() ? upstream : upstream.clone();
+        dispatch(dy.dtype(), [&](auto zero) {
+          using T = decltype(zero);
+          using C = Compute<T>;
+          const Xhat<T> xhat{x.ptr<T>(), mean.ptr<C>(), istd.ptr<C>()};
+          const Tensor sum_dy =
+              y ? reduce_columns<C>(x.device(), g.images, g.rows, g.channels, StopAndSum<T>{y.ptr<T>(), dy.ptr<T>()})
+                : reduce_columns<C>(x.device(), g.images, g.rows, g.channels, Element<T>{dy.ptr<T>()});
+          const Tensor sum_dy_xhat =
+              reduce_columns<C>(x.device(), g.images, g.rows, g.channels, GradientTimesXhat<T>{xhat, dy.ptr<T>()});
+          const auto over_images = [&](const Tensor& sums) {
+            return reduce_columns<C>(x.device(), 1, g.images, g.channels, Element<C>{sums.ptr<C>()})
+                .viewed_as({g.channels});
+          };
+          if (in[1].needs_grad()) in[1].add_grad(over_images(sum_dy_xhat));
+          if (in[2].needs_grad()) in[2].add_grad(over_images(sum_dy));
+          if (!in[0].needs_grad()) return;
+          const auto mean_of_g = [&](const Tensor& sums) {
+            Tensor weighted(sums.shape(), sums.dtype(), sums.device());
+            for_each(x.device(), sums.elements(),
+                     TimesWeight<C>{g.channels, sums.ptr<C>(), weight.ptr<C>(), weighted.ptr<C>()});
+            return group_mean<C>(g, weighted);
+          };
+          const Tensor mean_g = mean_of_g(sum_dy), mean_g_xhat = mean_of_g(sum_dy_xhat);
+          Tensor dx(x.shape(), x.dtype(), x.device());
+          for_each_row(x.device(), g.images * g.rows, g.channels,
+                       NormalizeBackward<T>{g.rows, g.channels, xhat, dy.ptr<T>(), weight.ptr<C>(),
+                                            fixed ? nullptr : mean_g.ptr<C>(), mean_g_xhat.ptr<C>(), dx.ptr<T>()});
+          in[0].add_grad(dx);
+        });
+      });
+}
+
+}  // namespace acinus

@@ -1,0 +1,543 @@
+// The GPU, or the one that is emulated. Where there is neither, only that asking for one is refused. Every op on the
+// GPU is in test_ops.cpp.
+#include <algorithm>
+#include <functional>
+#include <numeric>
+
+#include "nn/unet.h"
+#include "optim/adam.h"
+#include "optim/sgd.h"
+#include "tensor/cuda/device.h"
+#include "tensor/cuda/kernel.h"
+#include "tensor/ops.h"
+#include "tests/testing.h"
+
+using namespace acinus;
+
+TEST_CASE("cuda: bfloat16 rounds to the nearest") {
+  CHECK(float(bf16(1.0f)) == 1);
+  CHECK(float(bf16(1.00390625f)) == 1);           // 1 + 2^-8 lies in the middle: to the even one, down
+  CHECK(float(bf16(1.01171875f)) == 1.015625f);   // 1 + 3 * 2^-8: to the even one, up
+  CHECK(float(bf16(1.003907f)) == 1.0078125f);    // just above the middle
+  CHECK(float(bf16(3.3961775e38f)) == INFINITY);  // more than halfway beyond the largest
+  CHECK(float(bf16(-INFINITY)) == -INFINITY);
+  CHECK(std::isnan(float(bf16(NAN))));
+  uint32_t bits = 0x7F800001;  // a NaN whose digits all lie in the lower half
+  float nan;
+  std::memcpy(&nan, &bits, 4);
+  CHECK(std::isnan(float(bf16(nan))));
+  CHECK(float(bf16(1e-45f)) == 0);
+  CHECK(float(bf16(-0.0f)) == 0);
+  for (DType from : {DType::f32, DType::f64}) {
+    const Tensor x = random_tensor({3, 5}, 1, from), y = x.to(DType::bf16);
+    CHECK(relative_error(y, x) < 1.0 / 256);
+    CHECK(relative_error(y, x) > 1e-4);
+    CHECK(same_bits(y.to(from).to(DType::bf16), y));
+  }
+}
+
+TEST_CASE("cuda: messages name kernels readably") {
+  CHECK(cuda::readable("conv_forward") == "conv_forward");
+  CHECK(cuda::readable(typeid(std::vector<bf16>*).name()).find("acinus::bf16") != std::string::npos);
+}
+
+TEST_CASE("cuda: without a GPU, asking for one says what to do") {
+  if (cuda::available()) {
+    CHECK_THAT(error_of([] { cuda::use(77); }), Catch::Contains("cuda:77"));
+    CHECK_THAT(error_of([] { cuda::use(-1); }), Catch::Contains("cuda:-1"));
+    return;
+  }
+  CHECK_FALSE(cuda::description().empty());
+  CHECK_THAT(error_of([] { Tensor({2}, DType::f32, Device::cuda); }), Catch::Contains("--device cpu"));
+  CHECK_THAT(error_of([] { Tensor::zeros({2}).to(Device::cuda); }), Catch::Contains("no GPU"));
+  CHECK_THAT(error_of([] { cuda::use(0); }), Catch::Contains("no GPU"));
+}
+
+TEST_CASE("cuda: tensors go there and back", "[cuda]") {
+  if (!cuda::available()) return;
+  const Poison poison;
+  for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+    const Tensor x = random_tensor({3, 5, 7}, 1).to(dtype), there = x.to(Device::cuda);
+    CHECK(there.device() == Device::cuda);
+    CHECK(same_bits(there.to(Device::cpu), x));
+    CHECK(same_bits(there.clone(), x));
+    CHECK(there.to_vector() == x.to_vector());
+    CHECK(same_bits(there.permuted({2, 0, 1}), x.permuted({2, 0, 1})));
+    CHECK(text(there) == text(x));
+    for (DType to : {DType::f32, DType::f64, DType::bf16}) CHECK(same_bits(there.to(to), x.to(to)));
+    Tensor onto = Tensor::zeros({3, 5, 7}, DType::f64, Device::cuda);
+    onto.copy_from(x);
+    CHECK(onto.to_vector() == x.to_vector());
+    Tensor back = Tensor::zeros({3, 5, 7}, DType::f64);
+    back.copy_from(there);
+    CHECK(back.to_vector() == x.to_vector());
+    CHECK(Tensor::full({2}, 1.5, dtype, Device::cuda).to_vector() == std::vector<double>{1.5, 1.5});
+    CHECK(Tensor::full({}, -2, dtype, Device::cuda).item() == -2);
+  }
+  const Tensor large = random_tensor({3'000'001}, 2, DType::f32);  // more than the buffers on the way hold at once
+  CHECK(same_bits(large.to(Device::cuda).to(Device::cpu), large));
+  CHECK(Tensor({0, 3}, DType::f32, Device::cuda).to(Device::cpu).shape() == Shape{0, 3});
+}
+
+TEST_CASE("cuda: tensors on the wrong device are refused by name", "[cuda]") {
+  if (!cuda::available()) return;
+  const Tensor here = Tensor::zeros({1, 4, 4, 3}), there = here.to(Device::cuda), w = Tensor::zeros({3, 3, 3, 2});
+  const auto names_both = [](const std::string& message, const char* op) {
+    for (const char* part : {op, "cpu", "cuda", "(1,4,4,3)", ".to()"}) CHECK_THAT(message, Catch::Contains(part));
+  };
+  names_both(error_of([&] { add(here, there); }), "add: ");
+  names_both(error_of([&] { concat(there, here); }), "concat: ");
+  names_both(error_of([&] { conv2d(there, w, {}); }), "conv2d: ");
+  CHECK_THAT(error_of([&] { there.data<float>(); }), Catch::Contains("GPU") && Catch::Contains(".to(Device::cpu)"));
+  Tensor leaf = there.clone().requires_grad();
+  CHECK_THAT(error_of([&] { leaf.set_grad(here); }), Catch::Contains("cpu") && Catch::Contains("cuda"));
+  const auto way = [&](const Tensor& x, ConvAlgorithm a) {
+    return error_of([&] { conv2d(x, w.to(x.dtype()).to(x.device()), {}, {1, 0, 1, a}); });
+  };
+  CHECK_THAT(way(there, ConvAlgorithm::winograd), Catch::Contains("CPU"));
+  CHECK_THAT(way(there, ConvAlgorithm::gather), Catch::Contains("CPU"));
+  CHECK_THAT(way(here, ConvAlgorithm::tiled), Catch::Contains("GPU"));
+  CHECK_THAT(way(here, ConvAlgorithm::tensor), Catch::Contains("GPU"));
+  CHECK_THAT(way(there.to(DType::f64), ConvAlgorithm::tensor), Catch::Contains("bfloat16"));
+}
+
+TEST_CASE("cuda: what needs all digits refuses bfloat16") {
+  const Tensor x = Tensor::full({2, 3}, 0.5).to(DType::bf16), w = Tensor::zeros({1, 1, 3, 2});
+  for (const auto& op : std::vector<std::function<Tensor()>>{
+           [&] { return sum(x); }, [&] { return mean(x); }, [&] { return softmax(x); }, [&] { return dice_loss(x, x); },
+           [&] { return bce_with_logits(x, x); }, [&] { return mse_loss(x, x); }})
+    CHECK_THAT(error_of(op), Catch::Contains("bfloat16") && Catch::Contains("cast"));
+  CHECK_THAT(error_of([&] { conv2d(reshape(x, {1, 1, 2, 3}), w.to(DType::bf16), {}); }), Catch::Contains("float32"));
+  CHECK_THAT(error_of([&] { add(x, Tensor::zeros({2, 3})); }), Catch::Contains("bfloat16"));
+}
+
+TEST_CASE("cuda: memory is counted, kept and given back", "[cuda]") {
+  if (!cuda::available()) return;
+  memory::release_cache(Device::cuda);
+  const int64_t before = memory::stats(Device::cuda).in_use, host = memory::stats().in_use;
+  {
+    const Tensor x({1 << 20}, DType::f32, Device::cuda);
+    CHECK(memory::stats(Device::cuda).in_use == before + (4 << 20));
+    CHECK(memory::stats().in_use == host);
+  }
+  CHECK(memory::stats(Device::cuda).in_use == before);
+  // The sanitizer is given every block back, and ends the program where there is no memory.
+  if (memory::under_address_sanitizer && cuda::emulated()) return;
+  CHECK(memory::stats(Device::cuda).reserved >= before + (4 << 20));
+  memory::release_cache(Device::cuda);
+  CHECK(memory::stats(Device::cuda).reserved < before + (4 << 20));
+  CHECK_THAT(error_of([] {
+               Tensor({1 << 20, 1 << 19}, DType::f64, Device::cuda);
+             }),
+             Catch::Contains("GPU memory") && Catch::Contains("4194304 MB") && Catch::Contains("--recompute"));
+}
+
+// ---- tensor cores -------------------------------------------------------------------------------------------------
+
+namespace {
+
+// k / 64 for whole k: so few digits that neither bfloat16 nor TF32 rounds them.
+Tensor short_numbers(const Shape& shape, uint64_t seed) {
+  Random random(seed);
+  std::vector<double> values(size_t(shape.elements()));
+  for (double& v : values) v = double(random.below(129) - 64) / 64;
+  return Tensor::from(shape, values);
+}
+
+struct Case {
+  Shape below, x, w;
+  int stride, padding;
+  bool fused, pool;
+};
+
+struct Result {
+  std::vector<Tensor> values;  // y, pooled, and the gradients of below, x, w, b
+};
+
+Result run(const Case& c, DType dtype, Device device, ConvAlgorithm algorithm) {
+  const auto input = [&](const Shape& shape, uint64_t seed, DType type) {
+    return shape.rank() == 0 ? Tensor() : short_numbers(shape, seed).to(type).to(device).requires_grad();
+  };
+  const DType weights = dtype == DType::bf16 ? DType::f32 : dtype;
+  const Tensor below = input(c.below, 1, dtype), x = input(c.x, 2, dtype), w = input(c.w, 3, weights),
+               b = input({c.w[3]}, 4, weights);
+  const Conv2dOptions options{c.stride, c.padding, 1, algorithm};
+  FusedConv2d f;
+  if (c.fused)
+    f = conv2d_fused(below, x, w, b, {options, /*relu=*/true, c.pool});
+  else
+    f.y = conv2d(x, w, b, options);
+  Result r{{f.y, f.pooled}};
+  Tensor loss;
+  for (const Tensor& y : {f.y, f.pooled}) {
+    if (!y) continue;
+    const DType precise = dtype == DType::bf16 ? DType::f32 : dtype;
+    const Tensor t = sum(mul(cast(y, precise), short_numbers(y.shape(), 5).to(precise).to(device)));
+    loss = loss ? add(loss, t) : t;
+  }
+  loss.backward();
+  for (const Tensor& t : {below, x, w, b}) r.values.push_back(t ? t.grad() : Tensor());
+  return r;
+}
+
+}  // namespace
+
+TEST_CASE("cuda: dividing by multiplying") {
+  Random random(3);
+  for (int64_t d : {1,   2,   3,     5,     7,     9,       32,         96,         127,        128,
+                    129, 768, 65535, 65536, 65537, 1048577, 1073741823, 1073741824, 1073741825, 2147483647}) {
+    INFO(d);
+    const Divisor by(d);
+    std::vector<int64_t> numbers = {0, 1, d - 1, d, std::min<int64_t>(2 * d, 2147483646), 2147483646, 2147483647};
+    for (int i = 0; i < 1000; i++) numbers.push_back(random.below(2147483647));
+    for (int64_t n : numbers) {
+      if (by.quotient(int(n)) != n / d) REQUIRE(n == -1);  // shows n
+      if (by.remainder(int(n)) != n % d) REQUIRE(n == -1);
+    }
+  }
+  CHECK(Divisor(0).quotient(5) == 5);
+}
+
+namespace {
+
+void check_tensor_cores() {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const Poison poison;
+  const Case cases[] = {
+      {{}, {2, 5, 7, 3}, {3, 3, 3, 5}, 1, 1, false, false},      // nothing fits the tiles
+      {{}, {1, 9, 6, 16}, {3, 3, 16, 32}, 1, 1, false, false},   // runs of channels; 32 columns
+      {{}, {1, 12, 13, 32}, {3, 3, 32, 64}, 1, 1, true, false},  // 64 columns
+      {{}, {1, 6, 14, 24}, {3, 3, 24, 136}, 1, 1, true, true},   // 128, and some left; pooled
+      {{}, {1, 1, 1, 8}, {1, 1, 8, 8}, 1, 0, false, false},      // one pixel
+      {{}, {1, 40, 37, 8}, {3, 3, 8, 16}, 1, 1, true, false},    // the weight gradient's sum is split
+      {{}, {1, 11, 9, 8}, {3, 3, 8, 8}, 2, 1, false, false},     // four phases
+      {{1, 5, 4, 16}, {1, 10, 8, 8}, {3, 3, 24, 32}, 1, 1, true, false},
+      {{2, 3, 4, 6}, {2, 6, 8, 3}, {3, 3, 9, 7}, 1, 1, true, true},       // two images, nothing fits
+      {{1, 4, 4, 12}, {1, 8, 8, 12}, {3, 3, 24, 16}, 1, 1, true, false},  // runs that end in the middle
+      {{1, 4, 4, 6}, {1, 8, 8, 6}, {3, 3, 12, 8}, 1, 1, true, false},
+      {{}, {1, 9, 6, 16}, {1, 1, 16, 1}, 1, 0, false, false},  // the last layer
+      {{}, {1, 7, 8, 1}, {3, 3, 1, 32}, 1, 1, true, false},    // the first layer
+  };
+  for (const Case& c : cases)
+    for (DType dtype : {DType::f32, DType::bf16}) {
+      INFO(c.x << ' ' << c.w << ' ' << name(dtype) << ", tiles " << tiles_wanted);
+      const ConvAlgorithm cpu_way = ConvAlgorithm::direct;
+      const Result exact = run(c, DType::f64, Device::cpu, cpu_way);
+      for (ConvAlgorithm algorithm : {ConvAlgorithm::tensor, ConvAlgorithm::tiled}) {
+        const Result gpu = run(c, dtype, Device::cuda, algorithm), again = run(c, dtype, Device::cuda, algorithm);
+        for (size_t i = 0; i < exact.values.size(); i++) {
+          INFO("result " << i << ", algorithm " << int(algorithm));
+          REQUIRE(bool(gpu.values[i]) == bool(exact.values[i]));
+          if (!exact.values[i]) continue;
+          // What is stored as bfloat16 is rounded; and where one such result feeds another, twice.
+          const bool stored_short = gpu.values[i].dtype() == DType::bf16;
+          const bool exact_inputs = dtype == DType::f32 || i < 2;
+          CHECK(relative_error(gpu.values[i], exact.values[i]) < (stored_short || !exact_inputs ? 0.012 : 2e-6));
+          CHECK(same_bits(gpu.values[i], again.values[i]));
+        }
+      }
+    }
+}
+
+}  // namespace
+
+TEST_CASE("cuda: tensor cores give what the formula says, in tiles as narrow as small images get", "[cuda][slow]") {
+  check_tensor_cores();
+}
+
+TEST_CASE("cuda: tensor cores give what the formula says, in tiles as wide as the channels allow", "[cuda]") {
+  const int64_t wanted = tiles_wanted;
+  tiles_wanted = 1;
+  check_tensor_cores();
+  tiles_wanted = wanted;
+}
+
+TEST_CASE("cuda: TF32 is used where it is allowed, and only there", "[cuda]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const Tensor x = random_tensor({1, 8, 8, 16}, 1).to(DType::f32), w = random_tensor({3, 3, 16, 8}, 2).to(DType::f32);
+  const Tensor exact = conv2d(x.to(DType::f64), w.to(DType::f64), {}, {1, 1});
+  const auto error = [&] { return relative_error(conv2d(x.to(Device::cuda), w.to(Device::cuda), {}, {1, 1}), exact); };
+  CHECK(error() < 2e-6);
+  allow_tf32(true);
+  CHECK((error() > 1e-5 && error() < 1e-3));
+  allow_tf32(false);
+  CHECK(error() < 2e-6);
+}
+
+TEST_CASE("cuda: to bfloat16 is rounded to the nearest, and what is not bfloat16 is not rounded", "[cuda]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const Tensor x = Tensor::full({1, 1, 1, 8}, 1, DType::bf16, Device::cuda);
+  std::vector<float> only_first(64, 0);
+  only_first[0] = 1 + 3.0f / 512;  // nearer to 1 + 1/128 than to 1
+  const Tensor w = Tensor::from({1, 1, 8, 8}, only_first).to(Device::cuda);
+  CHECK(conv2d(x, w, {}).to_vector()[0] == 1 + 1. / 128);
+  only_first[0] = 1;
+  // 1 + 2^-8 is in the middle between 1 and 1 + 1/128: what little there is more in the bias decides.
+  const Tensor bias = Tensor::full({8}, 1. / 256 + 1. / 131072, DType::f32, Device::cuda);
+  CHECK(conv2d(x, Tensor::from({1, 1, 8, 8}, only_first).to(Device::cuda), bias).to_vector()[0] == 1 + 1. / 128);
+}
+
+TEST_CASE("cuda: convolutions do not swallow NaN", "[cuda]") {
+  if (!cuda::available()) return;
+  for (ConvAlgorithm algorithm : {ConvAlgorithm::direct, ConvAlgorithm::tiled, ConvAlgorithm::tensor})
+    for (size_t at = 0; at < 4; at++) {
+      if (algorithm == ConvAlgorithm::tensor && !cuda::has_tensor_cores()) continue;
+      std::vector<float> values{1, -2, 3, -4};
+      values[at] = NAN;
+      const Tensor x = Tensor::from({1, 2, 2, 1}, values).to(Device::cuda);
+      const FusedConv2d f = conv2d_fused({}, x, Tensor::full({1, 1, 1, 1}, 1, DType::f32, Device::cuda), {},
+                                         {{1, 0, 1, algorithm}, /*relu=*/true, /*pool=*/true});
+      INFO("algorithm " << int(algorithm) << ", pixel " << at);
+      CHECK(std::isnan(f.y.to_vector()[at]));
+      CHECK(std::isnan(f.pooled.item()));
+    }
+}
+
+// ---- graphs, training ---------------------------------------------------------------------------------------------
+
+namespace {
+
+enum class Way { as_it_is, graph, sgd, sgd_graph };
+
+// The losses of some steps on the GPU, and the parameters after them.
+std::pair<std::vector<double>, NamedTensors> train(Device device, DType activations, NormKind norm, Way way, int steps,
+                                                   bool recompute = false) {
+  UNetOptions options;
+  options.width = 4, options.depth = 2, options.norm = norm, options.norm_groups = 2;
+  UNet net(options, 3);
+  net.to(device);
+  net.set_activations(activations);
+  net.set_recompute(recompute);
+  std::unique_ptr<Optimizer> optimizer;
+  if (way == Way::sgd || way == Way::sgd_graph)
+    optimizer = std::make_unique<Sgd>(net.parameters(), SgdOptions{0.9, true, 0.01});
+  else
+    optimizer = std::make_unique<Adam>(net.parameters(), AdamOptions{.weight_decay = 0.01, .decoupled = true});
+  Tensor x = Tensor::zeros({2, 13, 10, 1}, DType::f32, device), t = x.clone(), loss, norm_before;
+  cuda::Graph graph;
+  std::vector<double> losses;
+  std::vector<Tensor> others;  // which must not be given the graph's memory
+  for (int step = 0; step < steps; step++) {
+    x.copy_from(random_tensor(x.shape(), uint64_t(step)));
+    t.copy_from(random_tensor(x.shape(), 50 + uint64_t(step), DType::f32, 0, 1));
+    optimizer->prepare(0.01 / (1 + step));
+    const auto work = [&] {
+      net.zero_grad();
+      loss = dice_loss(sigmoid(net(x)), t);
+      loss.backward();
+      norm_before = clip_grad_norm(net.parameters(), 0.02);
+      optimizer->apply();
+    };
+    if (way == Way::graph || way == Way::sgd_graph)
+      graph.run(work);
+    else
+      work();
+    losses.push_back(loss.item());
+    losses.push_back(norm_before.item());
+    for (int i = 0; i < 20; i++) others.push_back(Tensor::full({int64_t(1) << (i % 12), 4}, step, DType::f32, device));
+  }
+  for (size_t i = 0; i < others.size(); i++)
+    CHECK(others[i].to_vector() == std::vector<double>(size_t(others[i].elements()), double(i / 20)));
+  NamedTensors parameters;
+  for (const auto& [name, p] : net.state()) parameters.emplace_back(name, p.to(Device::cpu));
+  return {losses, parameters};
+}
+
+}  // namespace
+
+TEST_CASE("cuda: a step replayed as a graph is the step", "[cuda][slow]") {
+  if (!cuda::available()) return;
+  const Poison poison;
+  for (bool recompute : {false, true})
+    for (NormKind norm : {NormKind::none, NormKind::batch}) {
+      INFO(name(norm) << ", recompute " << recompute);
+      const auto [plain, parameters] = train(Device::cuda, DType::f32, norm, Way::as_it_is, 6, recompute);
+      const auto [replayed, replayed_parameters] = train(Device::cuda, DType::f32, norm, Way::graph, 6, recompute);
+      CHECK(replayed == plain);
+      CHECK(plain[2] != plain[0]);
+      for (size_t i = 0; i < parameters.size(); i++) {
+        INFO(parameters[i].first);
+        CHECK(same_bits(replayed_parameters[i].second, parameters[i].second));
+      }
+    }
+}
+
+TEST_CASE("cuda: a graph takes the rate of the step, and copies", "[cuda]") {
+  if (!cuda::available()) return;
+  CHECK(train(Device::cuda, DType::f32, NormKind::none, Way::sgd_graph, 5).first ==
+        train(Device::cuda, DType::f32, NormKind::none, Way::sgd, 5).first);
+  Tensor x = Tensor::zeros({3}, DType::f32, Device::cuda), y;
+  cuda::Graph graph;
+  for (int i = 0; i < 4; i++) {
+    x.copy_from(Tensor::full({3}, i));
+    graph.run([&] {
+      const int64_t before = memory::stats(Device::cpu).in_use;
+      const Tensor on_cpu = Tensor::full({1 << 10}, 7);  // is the CPU's, here too
+      CHECK(memory::stats(Device::cpu).in_use > before);
+      y = x.clone();
+    });
+    CHECK(y.to_vector() == std::vector<double>(3, i));
+  }
+}
+
+TEST_CASE("cuda: a graph's memory is its own, and goes with it", "[cuda]") {
+  if (!cuda::available()) return;
+  memory::release_cache(Device::cuda);
+  const int64_t before = memory::stats(Device::cuda).reserved;
+  {
+    Tensor x = Tensor::full({1 << 20}, 2, DType::f32, Device::cuda), y;
+    cuda::Graph graph;
+    for (int i = 0; i < 4; i++) {
+      x.copy_from(Tensor::full({1 << 20}, i));
+      graph.run([&] { y = scale(relu(x), 3); });
+      CHECK(y.to_vector<float>()[77] == 3.0f * float(i));
+    }
+    // Sizes that cannot use each other's blocks: outside a graph, what piles up is given back at some time.
+    cuda::Graph many;
+    Tensor last;
+    for (int i = 0; i < 3; i++)
+      many.run([&] {
+        for (int64_t k = 1; k <= 20; k++) last = Tensor::full({k * 9000}, double(k), DType::f32, Device::cuda);
+      });
+    CHECK(memory::stats(Device::cuda).reserved - before > 9000 * 4 * 210);
+    memory::reset_peak(Device::cuda);  // a replay asks for nothing, and uses all of it
+    CHECK(memory::stats(Device::cuda).peak > 9000 * 4 * 210);
+    CHECK(last.to_vector<float>() == std::vector<float>(180'000, 20));
+    // What asks for a result has none yet while the graph is recorded.
+    cuda::Graph asks;
+    const auto work = [&] { y = scale(x, sum(x).item()); };
+    asks.run(work);
+    CHECK_THAT(error_of([&] { asks.run(work); }), Catch::Contains("Graph"));
+    CHECK(scale(x, 2).to_vector<float>()[0] == 6);  // and nothing is left in a recording state
+  }
+  memory::release_cache(Device::cuda);
+  CHECK(memory::stats(Device::cuda).reserved == before);
+}
+
+TEST_CASE("cuda: twenty steps agree with the CPU's", "[cuda][slow]") {
+  if (!cuda::available()) return;
+  for (NormKind norm : {NormKind::none, NormKind::group}) {
+    const auto cpu = train(Device::cpu, DType::f32, norm, Way::as_it_is, 20).first;
+    const auto gpu = train(Device::cuda, DType::f32, norm, Way::graph, 20).first;
+    double error = 0;
+    for (size_t i = 0; i < cpu.size(); i += 2) error = std::max(error, std::abs(gpu[i] - cpu[i]) / std::abs(cpu[i]));
+    CHECK(error < 1e-4);
+  }
+}
+
+TEST_CASE("cuda: training in bfloat16 goes the same way", "[cuda][slow]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  for (NormKind norm : {NormKind::none, NormKind::batch, NormKind::group, NormKind::instance}) {
+    INFO(name(norm));
+    const auto exact = train(Device::cuda, DType::f32, norm, Way::as_it_is, 10).first;
+    const auto rounded = train(Device::cuda, DType::bf16, norm, Way::graph, 10).first;
+    // One step is as exact as the numbers are; ten steps at this rate lead apart.
+    for (size_t i = 0; i < exact.size(); i += 2)
+      CHECK(std::abs(rounded[i] - exact[i]) < (i == 0 ? 1. / 256 : 0.03) * std::abs(exact[i]));
+    CHECK(rounded != exact);
+  }
+}
+
+TEST_CASE("cuda: dropout cannot be part of a graph", "[cuda]") {
+  if (!cuda::available()) return;
+  Dropout layer(0.5, 1);
+  const Tensor x = Tensor::full({8}, 1, DType::f32, Device::cuda);
+  cuda::Graph graph;
+  graph.run([&] { layer(x); });
+  CHECK_THAT(error_of([&] { graph.run([&] { layer(x); }); }), Catch::Contains("Dropout") && Catch::Contains("Graph"));
+}
+
+// ---- the emulation ------------------------------------------------------------------------------------------------
+
+#ifdef ACINUS_EMULATE
+namespace {
+
+// Each turns 64 numbers round, through shared memory.
+__global__ void turn_round(const float* x, float* y) {
+  auto& shared = shared_memory<float[64]>();
+  shared[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  y[threadIdx.x] = shared[63 - threadIdx.x];
+}
+__global__ void turn_round_without_barrier(const float* x, float* y) {
+  auto& shared = shared_memory<float[64]>();
+  shared[threadIdx.x] = x[threadIdx.x];
+  y[threadIdx.x] = shared[63 - threadIdx.x];
+}
+// Right but for the second turn, which overwrites what others have yet to read.
+__global__ void turn_round_twice(const float* x, float* y) {
+  auto& shared = shared_memory<float[64]>();
+  for (int turn = 0; turn < 2; turn++) {
+    shared[threadIdx.x] = turn ? 100 : x[threadIdx.x];
+    __syncthreads();
+    y[threadIdx.x] = turn ? y[threadIdx.x] : shared[63 - threadIdx.x];
+  }
+}
+__global__ void half_at_barrier(int) {
+  if (threadIdx.x < 32) __syncthreads();
+}
+__global__ void two_barriers(int) {
+  if (threadIdx.x < 32)
+    __syncthreads();
+  else
+    __syncthreads();
+}
+__global__ void half_a_warp(int) {
+  if (threadIdx.x % 32 < 16) __syncwarp();
+}
+__global__ void lone_fragment(int) {
+  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> f;
+  if (threadIdx.x % 32 < 16) nvcuda::wmma::fill_fragment(f, 0.0f);
+}
+__global__ void warp_sum(const float* x, float* y) {
+  float sum = x[threadIdx.x];
+  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_down_sync(0xFFFFFFFF, sum, offset);
+  if (threadIdx.x % 32 == 0) y[threadIdx.x / 32] = sum;
+}
+__global__ void crooked(int) {
+  auto& shared = shared_memory<float[512]>();
+  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> f;
+  nvcuda::wmma::fill_fragment(f, 0.0f);
+  nvcuda::wmma::store_matrix_sync(shared + 4, f, 20, nvcuda::wmma::mem_row_major);
+}
+__global__ void throws(int) { fail("from within"); }
+
+}  // namespace
+
+TEST_CASE("emulation: barriers, and what goes wrong without", "[cuda]") {
+  const Tensor x = random_tensor({64}, 1, DType::f32);
+  std::vector<float> turned = x.to_vector<float>();
+  std::reverse(turned.begin(), turned.end());
+  const auto run = [&](void (*kernel)(const float*, float*)) {
+    Tensor y = Tensor::zeros({64});
+    launch("kernel", kernel, 1, 64, sizeof(float[64]), x.data<float>(), y.data<float>());
+    return y.to_vector<float>();
+  };
+  CHECK(run(turn_round) == turned);
+  CHECK(run(turn_round_without_barrier) != turned);
+  CHECK(run(turn_round_twice) != turned);
+  const std::vector<float> sums = run(warp_sum), values = x.to_vector<float>();
+  for (size_t warp = 0; warp < 2; warp++)
+    CHECK(sums[warp] == Approx(std::accumulate(values.begin() + 32 * warp, values.begin() + 32 * warp + 32, 0.0f)));
+
+  const auto problem = [&](void (*kernel)(int)) {
+    return error_of([&] { launch("the_kernel", kernel, 3, 64, 2048, 0); });
+  };
+  CHECK_THAT(problem(half_at_barrier), Catch::Contains("the_kernel") && Catch::Contains("32 of 64"));
+  CHECK_THAT(problem(two_barriers), Catch::Contains("barriers in lines"));
+  CHECK_THAT(problem(half_a_warp), Catch::Contains("of a warp"));
+  CHECK_THAT(problem(lone_fragment), Catch::Contains("together with its warp"));
+  CHECK_THAT(problem(crooked), Catch::Contains("multiple of 32"));
+  CHECK_THAT(problem(throws), Catch::Contains("from within"));
+  CHECK(run(turn_round) == turned);  // afterwards all is well
+}
+
+TEST_CASE("emulation: TF32 keeps ten binary digits", "[cuda]") {
+  using nvcuda::wmma::__float_to_tf32;
+  CHECK(__float_to_tf32(1 + 1.0f / 1024) == 1 + 1.0f / 1024);
+  CHECK(__float_to_tf32(1 + 1.0f / 2048) == 1 + 1.0f / 1024);
+  CHECK(__float_to_tf32(1 + 0.99f / 2048) == 1);
+  CHECK(__float_to_tf32(1 + 3.0f / 2048) == 1 + 2.0f / 1024);
+  CHECK(std::isnan(__float_to_tf32(NAN)));
+}
+#endif
