@@ -67,10 +67,10 @@ UNetOptions unet_options_from_json(const std::string& text, const std::string& s
     o.out = j.at("out");
     o.width = j.at("width");
     o.depth = j.at("depth");
-    o.up = up_named(j.at("up"));
-    o.norm = norm_named(j.at("norm"));
+    o.up = named<Up>(j.at("up"));
+    o.norm = named<NormKind>(j.at("norm"));
     o.norm_groups = j.at("norm_groups");
-    o.init = init_named(j.at("init"));
+    o.init = named<Init>(j.at("init"));
     o.deep_supervision = j.value("deep_supervision", int64_t(0));  // files from before it have none
     return o;
   } catch (const nlohmann::json::exception& e) {
@@ -92,7 +92,7 @@ ResNetOptions resnet_options_from_json(const std::string& text, const std::strin
     o.width = j.at("width");
     o.stages = j.at("stages");
     o.blocks = j.at("blocks");
-    o.norm = norm_named(j.at("norm"));
+    o.norm = named<NormKind>(j.at("norm"));
     o.norm_groups = j.at("norm_groups");
     return o;
   } catch (const nlohmann::json::exception& e) {

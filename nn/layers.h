@@ -2,11 +2,13 @@
 #pragma once
 #include "nn/init.h"
 #include "nn/module.h"
+#include "tensor/names.h"
 #include "tensor/ops.h"
 
 namespace acinus {
 
 enum class Init { he, glorot };  // see init.h; biases start at 0
+inline EnumNames<Init> enum_names(Init) { return {"initialisation", {{"he", Init::he}, {"glorot", Init::glorot}}}; }
 
 struct Conv2dLayerOptions {
   int kernel = 3, stride = 1, padding = 0, dilation = 1;
@@ -51,6 +53,13 @@ class Dropout : public Module {  // zeroes a share p of the elements, in trainin
 };
 
 enum class NormKind { none, batch, group, instance };
+inline EnumNames<NormKind> enum_names(NormKind) {
+  return {"normalisation",
+          {{"none", NormKind::none},
+           {"batch", NormKind::batch},
+           {"group", NormKind::group},
+           {"instance", NormKind::instance}}};
+}
 
 class Norm : public Module {  // any of the normalisations, or none; weight, bias (channels)
  public:

@@ -2,16 +2,9 @@
 
 #include <cmath>
 
-#include "nn/names.h"
 #include "tensor/ops.h"
 
 namespace acinus {
-
-static constexpr std::pair<const char*, LossKind> losses[] = {
-    {"dice", LossKind::dice}, {"bce", LossKind::bce}, {"dice+bce", LossKind::dice_bce}};
-
-LossKind loss_named(const std::string& name) { return find_name("loss", losses, name); }
-const char* name(LossKind kind) { return find_value(losses, kind); }
 
 static Tensor loss_at_one_scale(const Tensor& logits, const Tensor& t, LossKind kind, double smooth) {
   if (kind == LossKind::bce) return bce_with_logits(logits, t);

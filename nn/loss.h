@@ -8,14 +8,15 @@
 #include <string>
 #include <vector>
 
+#include "tensor/names.h"
 #include "tensor/tensor.h"
 
 namespace acinus {
 
 enum class LossKind { dice, bce, dice_bce };  // dice_loss of the sigmoid, bce_with_logits, or their sum (ops.h)
-
-LossKind loss_named(const std::string& name);  // "dice", "bce", "dice+bce"; Error on any other
-const char* name(LossKind kind);
+inline EnumNames<LossKind> enum_names(LossKind) {
+  return {"loss", {{"dice", LossKind::dice}, {"bce", LossKind::bce}, {"dice+bce", LossKind::dice_bce}}};
+}
 
 // sum over i of w_i loss(logits[i], t_i),  w_i = 2^-i, divided by their sum -> scalar       (Isensee et al. 2021)
 // logits[i] (N, H/2^i, W/2^i, C), rounded up, the finest first. t_i: the mean of t over 2^i x 2^i pixels, so the share

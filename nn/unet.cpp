@@ -1,24 +1,6 @@
 #include "nn/unet.h"
 
-#include "nn/names.h"
-
 namespace acinus {
-namespace {
-
-constexpr std::pair<const char*, Up> ups[] = {
-    {"transpose", Up::transpose}, {"nearest", Up::nearest}, {"bilinear", Up::bilinear}};
-constexpr std::pair<const char*, NormKind> norms[] = {
-    {"none", NormKind::none}, {"batch", NormKind::batch}, {"group", NormKind::group}, {"instance", NormKind::instance}};
-constexpr std::pair<const char*, Init> inits[] = {{"he", Init::he}, {"glorot", Init::glorot}};
-
-}  // namespace
-
-Up up_named(const std::string& name) { return find_name("upsampling", ups, name); }
-NormKind norm_named(const std::string& name) { return find_name("normalisation", norms, name); }
-Init init_named(const std::string& name) { return find_name("initialisation", inits, name); }
-const char* name(Up up) { return find_value(ups, up); }
-const char* name(NormKind norm) { return find_value(norms, norm); }
-const char* name(Init init) { return find_value(inits, init); }
 
 UNet::Block::Block(int64_t in, int64_t out, const UNetOptions& o, Random& random)
     : conv1(in, out, {.padding = 1, .init = o.init}, random),

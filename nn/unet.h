@@ -18,6 +18,9 @@
 namespace acinus {
 
 enum class Up { transpose, nearest, bilinear };
+inline EnumNames<Up> enum_names(Up) {
+  return {"upsampling", {{"transpose", Up::transpose}, {"nearest", Up::nearest}, {"bilinear", Up::bilinear}}};
+}
 
 struct UNetOptions {
   int64_t in = 1, out = 1;  // channels of the image and of the result
@@ -32,14 +35,6 @@ struct UNetOptions {
 };
 
 void check_options(const UNetOptions& options);  // Error on what no U-Net can be built from
-
-// As stored in checkpoints and configurations: "nearest", "group", ...; Error on a name that is none of them.
-Up up_named(const std::string& name);
-NormKind norm_named(const std::string& name);
-Init init_named(const std::string& name);
-const char* name(Up up);
-const char* name(NormKind norm);
-const char* name(Init init);
 
 class UNet : public Module {
  public:

@@ -327,9 +327,9 @@ UNetOptions net_options(const Config& c, const Dataset& data) {
   o.width = c.net.width;
   o.depth = c.net.depth;
   o.norm_groups = int(c.net.norm_groups);
-  o.up = up_named(c.net.up);
-  o.norm = norm_named(c.net.norm);
-  o.init = init_named(c.net.init);
+  o.up = named<Up>(c.net.up);
+  o.norm = named<NormKind>(c.net.norm);
+  o.init = named<Init>(c.net.init);
   o.deep_supervision = std::clamp<int64_t>(c.net.deep_supervision, 0, std::max<int64_t>(c.net.depth - 1, 0));
   return o;
 }
@@ -340,7 +340,7 @@ ResNetOptions classifier_options(const Config& c) {
   o.width = c.classify.width;
   o.stages = c.classify.stages;
   o.blocks = c.classify.blocks;
-  o.norm = norm_named(c.net.norm);
+  o.norm = named<NormKind>(c.net.norm);
   o.norm_groups = int(c.net.norm_groups);
   return o;
 }

@@ -60,7 +60,7 @@ SegmenterRun::SegmenterRun(Config& config, Settings& settings, const std::string
   make_sampler();
   look_at_data();
   const auto loss = [this](const Tensor& x, const Tensor& t) {
-    return segmentation_loss(net_->all_scales(x), t, loss_named(c_.train.loss), c_.train.smooth);
+    return segmentation_loss(net_->all_scales(x), t, named<LossKind>(c_.train.loss), c_.train.smooth);
   };
   const int64_t pieces = c_.train.batch * c_.train.accumulate;
   begin(std::move(net), loss, c_.train.steps > 0 ? c_.train.steps : (sampler_->nodule_slices() + pieces - 1) / pieces);

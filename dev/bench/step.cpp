@@ -53,7 +53,7 @@ int main(int argc, char** argv) {
     if (!settings.parse(argc, argv)) return;
     const Device device = machine.use();
     const bool gpu = device == Device::cuda;
-    net_options.norm = norm_named(norm);
+    net_options.norm = named<NormKind>(norm);
     net_options.norm_groups = int(norm_groups);
     const double before = peak_mb();
     UNet net(net_options, /*seed=*/1);

@@ -258,9 +258,9 @@ TEST_CASE("training: the loss over scales, computed apart") {
 }
 
 TEST_CASE("training: losses by name, and what is refused") {
-  for (LossKind kind : {LossKind::dice, LossKind::bce, LossKind::dice_bce}) CHECK(loss_named(name(kind)) == kind);
+  for (LossKind kind : {LossKind::dice, LossKind::bce, LossKind::dice_bce}) CHECK(named<LossKind>(name(kind)) == kind);
   CHECK(std::string(name(LossKind::dice_bce)) == "dice+bce");
-  CHECK_THAT(error_of([] { loss_named("focal"); }), Catch::Contains("loss \"focal\"; known are dice, bce, dice+bce"));
+  CHECK_THAT(error_of([] { named<LossKind>("focal"); }), Catch::Contains("loss \"focal\"; known are dice, bce, dice+bce"));
   const auto loss = [](const std::vector<Tensor>& logits, const Shape& t) {
     return error_of([&] { segmentation_loss(logits, Tensor::zeros(t), LossKind::bce); });
   };
@@ -586,7 +586,7 @@ TEST_CASE("training: the GPU's steps, in graphs or of several batches, are the C
       UNet net(tiny(1, Up::nearest, NormKind::batch), 1);
       net.to(device);
       const auto loss = [&](const Tensor& x, const Tensor& t) {
-        return segmentation_loss(net.all_scales(x), t, loss_named(config.train.loss), config.train.smooth);
+        return segmentation_loss(net.all_scales(x), t, named<LossKind>(config.train.loss), config.train.smooth);
       };
       Training training(config, net, loss, device);
       numbers.emplace_back();

@@ -179,10 +179,10 @@ TEST_CASE("unet: refusals, and names of its options") {
              }),
              Catch::Contains("(N,H,W,3)") && Catch::Contains("(1,8,8,1)"));
   CHECK_THAT(error_of([&] { net(Tensor::zeros({8, 8, 3})); }), Catch::Contains("(8,8,3)"));
-  for (Up up : all_ups) CHECK(up_named(name(up)) == up);
-  for (NormKind norm : all_norms) CHECK(norm_named(name(norm)) == norm);
-  for (Init init : {Init::he, Init::glorot}) CHECK(init_named(name(init)) == init);
-  CHECK_THAT(error_of([] { norm_named("layer"); }), Catch::Contains("\"layer\"; known are none, batch, group"));
+  for (Up up : all_ups) CHECK(named<Up>(name(up)) == up);
+  for (NormKind norm : all_norms) CHECK(named<NormKind>(name(norm)) == norm);
+  for (Init init : {Init::he, Init::glorot}) CHECK(named<Init>(name(init)) == init);
+  CHECK_THAT(error_of([] { named<NormKind>("layer"); }), Catch::Contains("\"layer\"; known are none, batch, group"));
   const UNetOptions options{3, 2, 8, 4, Up::bilinear, NormKind::group, 4, Init::glorot};
   const UNetOptions back = unet_options_from_json(to_json(options), "x");
   CHECK(to_json(back) == to_json(options));

@@ -207,8 +207,8 @@ Network unet(const Case& c) {
   options.out = c.attrs.at("out_channels");
   options.width = c.attrs.at("width");
   options.depth = c.attrs.at("depth");
-  options.up = up_named(c.attrs.at("up"));
-  options.norm = norm_named(c.attrs.at("norm"));
+  options.up = named<Up>(c.attrs.at("up"));
+  options.norm = named<NormKind>(c.attrs.at("norm"));
   options.norm_groups = c.attrs.at("norm_groups");
   auto net = std::make_unique<UNet>(options, /*seed=*/1);
   UNet& forward = *net;
@@ -223,7 +223,7 @@ Network resnet(const Case& c) {
   options.width = c.attrs.at("width");
   options.stages = c.attrs.at("stages");
   options.blocks = c.attrs.at("blocks");
-  options.norm = norm_named(c.attrs.at("norm"));
+  options.norm = named<NormKind>(c.attrs.at("norm"));
   options.norm_groups = c.attrs.at("norm_groups");
   auto net = std::make_unique<ResNet>(options, /*seed=*/1);
   ResNet& forward = *net;
