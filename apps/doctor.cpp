@@ -79,13 +79,16 @@ Findings look_at_network(const std::string& run, Config c, Device device) {
         few.scans.push_back(slices_of(data.scans[i], 5));
       }
   const InputFormat format = input_format(loaded.metadata, path);
-  const Validation v = validate(net, few, all, {format, 1, {}}, [](int64_t, int64_t) { quit_if_stopped(); });
+  const Validation v = validate(net, few, all, {format, 1, {}}, [](int64_t, int64_t) {
+    quit_if_stopped();
+    return true;
+  });
   std::printf("tried on %zu scans that were held out, 5 slices of each: hard Dice %.4f\n\n", few.scans.size(), v.dice);
   Findings outputs = examine_outputs(v, c);
   if (!std::isfinite(v.mean_probability)) {
     const Scan& scan = few.scans[0];
     const std::string where = first_not_finite(
-        net, [&] { segment_slices(net, scan.image, scan.labels, format, [](int64_t, const float*) {}); });
+        net, [&] { segment_slices(net, scan.image, scan.labels, format, [](int64_t, const float*) { return true; }); });
     outputs[0].cure = text("the first number that is not finite: ", where.empty() ? "not found" : where,
                            "; train again with a lower --train.lr, --train.clip 1, or --precision fp32");
   }

@@ -241,6 +241,7 @@ Prediction predict_scan(const std::string& path, const std::vector<Segmenter>& n
     classes_of(of_slice, pixels, classes, options.threshold, p.mask.slice(z));
     if (points) std::copy_n(of_slice, pixels, p.probability.slice(z));
     if (after_slice) after_slice(z + 1, grid.size[2]);
+    return true;
   });
   stages.end("the network");
   if (!points) return p;

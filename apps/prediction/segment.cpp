@@ -102,8 +102,8 @@ Tensor mirrored(const Tensor& x, bool rows, bool cols) {
 
 }  // namespace
 
-void segment_slices(const std::vector<Segmenter>& networks, const ScanView& image, const uint8_t* labels,
-                    const SegmentOptions& options, const std::function<void(int64_t, const float*)>& see) {
+bool segment_slices(const std::vector<Segmenter>& networks, const ScanView& image, const uint8_t* labels,
+                    const SegmentOptions& options, const std::function<bool(int64_t, const float*)>& see) {
   check_networks(networks, image, labels);
   NoGrad no_grad;
   const int64_t cols = image.grid.size[0], rows = image.grid.size[1], slices = image.grid.size[2];
@@ -153,9 +153,10 @@ void segment_slices(const std::vector<Segmenter>& networks, const ScanView& imag
           const int64_t i = (box.top + y) * cols + box.left + x;
           if (!lungs || labels[z * rows * cols + i] & kLungs) std::copy_n(from, classes, whole.data() + i * classes);
         }
-      see(z, whole.data());
+      if (!see(z, whole.data())) return false;
     }
   }
+  return true;
 }
 
 void classes_of(const float* p, int64_t pixels, int64_t classes, double threshold, uint8_t* mask) {

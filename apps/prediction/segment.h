@@ -37,12 +37,13 @@ struct SegmentOptions {
 // are the probabilities of the classes (rows, cols, classes), the background left out, in the mean over all networks.
 // labels: those of the scan; where the formats say `lungs`, probabilities outside the lungs are 0, and only a box
 // around the lungs is looked at, kLungMargin voxels larger on each side: about half of a chest scan.
+// see() returns whether to go on; where it returned false, segment_slices does, too, and the other slices are left out.
 constexpr int64_t kLungMargin = 32;
-void segment_slices(const std::vector<Segmenter>& networks, const ScanView& image, const uint8_t* labels,
-                    const SegmentOptions& options, const std::function<void(int64_t, const float*)>& see);
-inline void segment_slices(UNet& net, const ScanView& image, const uint8_t* labels, const InputFormat& format,
-                           const std::function<void(int64_t, const float*)>& see) {
-  segment_slices({{&net, format}}, image, labels, {}, see);
+bool segment_slices(const std::vector<Segmenter>& networks, const ScanView& image, const uint8_t* labels,
+                    const SegmentOptions& options, const std::function<bool(int64_t, const float*)>& see);
+inline bool segment_slices(UNet& net, const ScanView& image, const uint8_t* labels, const InputFormat& format,
+                           const std::function<bool(int64_t, const float*)>& see) {
+  return segment_slices({{&net, format}}, image, labels, {}, see);
 }
 
 // The most probable class of each pixel, if its probability is above the threshold; else 0, the background.

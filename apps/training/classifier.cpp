@@ -6,9 +6,9 @@
 #include <optional>
 
 #include "apps/prediction/classifier.h"
+#include "apps/prediction/segment.h"
 #include "apps/report/curve.h"
 #include "apps/training/run.h"
-#include "apps/prediction/segment.h"
 #include "nn/inspect.h"
 
 namespace acinus {
@@ -124,6 +124,7 @@ void ClassifierRun::find_candidates_of_all() {
         probability.slice(z)[i] = *std::max_element(p + i * classes, p + (i + 1) * classes);
       progress.update(++done);
       if (!why_stop().empty()) stop(why_stop());
+      return true;
     });
     for (Candidate& found : find_candidates(probability, scan.id, options)) candidates_.push_back(std::move(found));
   }

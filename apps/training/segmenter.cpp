@@ -4,9 +4,9 @@
 #include <cmath>
 #include <cstdio>
 
+#include "apps/prediction/segment.h"
 #include "apps/report/curve.h"
 #include "apps/training/run.h"
-#include "apps/prediction/segment.h"
 #include "apps/training/validation.h"
 #include "nn/inspect.h"
 #include "tensor/io/file.h"
@@ -129,8 +129,9 @@ void SegmenterRun::validate(EpochRow& row) {
   Progress progress(text("epoch ", row.epoch, " validation"), 1);
   validation_ = acinus::validate(*net_, data_, judged_, judging_, [&](int64_t done, int64_t of) {
     progress.update(done, of);
-    if (noted_signal()) throw Quit{0};  // without a word: go() has some
+    return !noted_signal();
   });
+  if (validation_.stopped) throw Quit{0};  // without a word: go() has some
   row.val_dice = validation_.dice;
   if (at_.best_epoch == 0) early_ = examine_outputs(validation_, c_);
 }
@@ -163,7 +164,10 @@ void SegmenterRun::judge_best() {
   best_->set_activations(c_.machine.activations());
   Progress progress("best network", 1);
   validation_ = acinus::validate(*best_, data_, split_.validation, {format_, uint64_t(c_.seed), {}},
-                                 [&](int64_t done, int64_t of) { progress.update(done, of), quit_if_stopped(); });
+                                 [&](int64_t done, int64_t of) {
+                                   progress.update(done, of), quit_if_stopped();
+                                   return true;
+                                 });
 }
 
 std::string SegmenterRun::verdict() const {

@@ -41,7 +41,7 @@ int64_t fullest_slice(const Scan& scan, const ValidationOptions& options) {
 }  // namespace
 
 Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,
-                    const std::function<void(int64_t, int64_t)>& after_slice) {
+                    const std::function<bool(int64_t, int64_t)>& after_slice) {
   const Evaluating evaluating(net);
   Validation v;
   const size_t each = (kShown + scans.size() - 1) / std::max<size_t>(scans.size(), 1);
@@ -57,9 +57,9 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
     const int64_t pixels = scan.image.grid.size[0] * scan.image.grid.size[1], classes = data.classes;
     const int64_t fullest = fullest_slice(scan, options);
     DiceCount whole(classes);
-    segment_slices(net, scan.image, scan.labels, options.format, [&](int64_t z, const float* p) {
-      if (after_slice) after_slice(++done, slices);
-      if (options.use_slice && !options.use_slice(scan, z)) return;
+    v.stopped = !segment_slices(net, scan.image, scan.labels, options.format, [&](int64_t z, const float* p) {
+      if (after_slice && !after_slice(++done, slices)) return false;
+      if (options.use_slice && !options.use_slice(scan, z)) return true;
       ShownSlice slice{&scan, z, 0, std::vector<uint8_t>(size_t(pixels))};
       classes_of(p, pixels, classes, options.format.threshold, slice.predicted.data());
       const uint8_t* labels = scan.labels_of(z);
@@ -78,11 +78,13 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
       }
       const int64_t foreground = scan.slices[size_t(z)].foreground;
       if (z == fullest && v.largest.size() < kShown) v.largest.push_back(slice);
-      if (foreground + predicted == 0) return;
+      if (foreground + predicted == 0) return true;
       if (foreground > 0) keep(v.best, slice, each, [](auto& a, auto& b) { return a.dice > b.dice; });
       keep(v.worst, slice, each, [](auto& a, auto& b) { return a.dice < b.dice; });
       keep(v.random, slice, each, [&](auto& a, auto& b) { return hash(a) < hash(b); });
+      return true;
     });
+    if (v.stopped) return v;
     v.scans.emplace_back(&scan, whole.dice());
     if (fullest < 0) continue;
     v.dice += v.scans.back().second;

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/report/report.h"
 #include "apps/prediction/segment.h"
+#include "apps/report/report.h"
 #include "data/dataset/dataset.h"
 
 namespace acinus {
@@ -26,6 +26,7 @@ struct Validation {
   double lowest = 1, highest = 0;                     // probability, where nodules may be predicted
   std::vector<ShownSlice> best, worst, random, largest;  // slices with nodules, or with predictions; of the largest:
                                                          // one a scan, the slice with most of its true mask
+  bool stopped = false;                                  // by after_slice; then the rest is not to be used
 };
 
 struct ValidationOptions {
@@ -33,9 +34,9 @@ struct ValidationOptions {
   uint64_t seed = 1;
   std::function<bool(const Scan&, int64_t z)> use_slice = {};  // if set, only these slices count
 };
-// after_slice(done, of) is called after each slice, and may throw.
+// after_slice(done, of) is called after each slice, and returns whether to go on.
 Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,
-                    const std::function<void(int64_t, int64_t)>& after_slice);
+                    const std::function<bool(int64_t, int64_t)>& after_slice);
 
 // For report.html: the whole slice and a close-up, outlined.
 std::vector<PictureGroup> picture_groups(const Validation& validation, const HuWindow& window);

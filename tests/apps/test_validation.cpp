@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <map>
 
-#include "data/volume/mask.h"
 #include "data/dataset/overlay.h"
+#include "data/volume/mask.h"
 #include "tests/testing.h"
 
 using namespace acinus;
@@ -162,13 +162,17 @@ TEST_CASE("segment: a scan goes through the network slice by slice, on its own g
         const bool outside = lungs && !(labels[size_t(z * 130 + i / 2)] & kLungs);
         if (p[i] != (outside ? 0 : y.data<float>()[i])) FAIL_CHECK(i);
       }
+      return true;
     });
     CHECK(calls == 4);
     CHECK(memory::stats().in_use == before.in_use);
   }
+  int64_t calls = 0;  // until it has seen enough
+  CHECK_FALSE(segment_slices(net, ct, labels.data(), format, [&](int64_t, const float*) { return ++calls < 2; }));
+  CHECK(calls == 2);
   CHECK_FALSE(net.training());
   const auto error = [&](const InputFormat& f, const uint8_t* l) {
-    return error_of([&] { segment_slices(net, ct, l, f, [](int64_t, const float*) {}); });
+    return error_of([&] { segment_slices(net, ct, l, f, [](int64_t, const float*) { return true; }); });
   };
   CHECK_THAT(error({.planes = 1}, labels.data()), Catch::Contains("3 channels") && Catch::Contains("1 planes"));
   CHECK_THAT(error({.lungs = true}, nullptr), Catch::Contains("the lungs are needed"));
@@ -231,6 +235,7 @@ ByHand by_hand(UNet& net, const Dataset& data, InputFormat& format) {
     segment_slices(net, scan.image, scan.labels, format, [&](int64_t z, const float* p) {
       all[{&scan, z}].assign(p, p + 14 * 12 * classes);
       values.insert(values.end(), p, p + 14 * 12 * classes);
+      return true;
     });
   for (float v : values) result.mean += double(v) / double(values.size());
   std::nth_element(values.begin(), values.begin() + int64_t(values.size()) / 2, values.end());
@@ -268,7 +273,7 @@ double dice_by_hand(const ByHand& hand, const Scan& scan, int64_t classes, Use u
   return present ? sum / present : 1;
 }
 
-void none(int64_t, int64_t) {}
+bool none(int64_t, int64_t) { return true; }
 
 }  // namespace
 
@@ -282,9 +287,13 @@ TEST_CASE("validate: Dice over whole scans, and the slices to be looked at") {
     const auto any = [](int64_t) { return true; };
     int64_t calls = 0;
     net.train();
-    const Validation v = validate(net, data, {0, 1, 2, 3, 4, 5}, options,
-                                  [&](int64_t done, int64_t of) { CHECK((done == ++calls && of == 36)); });
+    const Validation v = validate(net, data, {0, 1, 2, 3, 4, 5}, options, [&](int64_t done, int64_t of) {
+      CHECK((done == ++calls && of == 36));
+      return true;
+    });
     CHECK((calls == 36 && net.training()));  // in the mode it was in
+    CHECK_FALSE(v.stopped);
+    CHECK(validate(net, data, {0, 1}, options, [&](int64_t done, int64_t) { return done < 9; }).stopped);
     REQUIRE(v.scans.size() == 6);
     double mean = 0;
     for (size_t i = 0; i < 6; i++) {
@@ -378,7 +387,7 @@ TEST_CASE("validate: some of the scans, some of the slices, and nothing at all")
   const Validation empty = validate(net, data, {5}, options, none);
   CHECK((empty.dice == 0 && empty.worst.empty() && empty.largest.empty()));
   CHECK(overlay_of(empty, {}).pixels.size() == 3);
-  CHECK(error_of([&] { validate(net, data, {0}, options, [](int64_t, int64_t) { fail("stop"); }); }) == "stop");
+  CHECK(error_of([&] { validate(net, data, {0}, options, [](int64_t, int64_t) -> bool { fail("stop"); }); }) == "stop");
   CHECK_FALSE(net.training());
 }
 

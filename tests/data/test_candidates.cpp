@@ -157,6 +157,7 @@ TEST_CASE("segment: boxes, batches, mirror images and several networks") {
     segment_slices(networks, ct, labels.data(), options, [&](int64_t z, const float* of_slice) {
       CHECK(z * pixels == int64_t(p.size()));
       p.insert(p.end(), of_slice, of_slice + pixels);
+      return true;
     });
     return p;
   };
