@@ -79,7 +79,7 @@ Findings look_at_network(const std::string& run, Config c, Device device) {
         few.scans.push_back(slices_of(data.scans[i], 5));
       }
   const InputFormat format = input_format(loaded.metadata, path);
-  const Validation v = validate(net, few, all, {format, 1, {}}, [](int64_t, int64_t) {
+  const Validation v = validate(net, few, all, {format, 1}, [](int64_t, int64_t) {
     quit_if_stopped();
     return true;
   });

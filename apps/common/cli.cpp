@@ -206,6 +206,8 @@ std::string Settings::unknown_flag(const std::vector<std::string>& words) {
   for (const std::string& word : words) {
     const std::string flag = word.substr(0, word.find('='));
     if (!flag.starts_with("--") || flag == "--config" || flag == "--help" || find(flag.substr(2))) continue;
+    for (const Retired& gone : retired_)
+      if (flag == "--" + gone.name) return text(flag, " is gone: ", gone.instead);
     const Field* nearest = nullptr;
     size_t least = 3;  // more than two letters wrong is another word
     for (const Field& field : fields_) {
@@ -285,6 +287,11 @@ bool Settings::parse(int argc, char** argv) {
 
 void Settings::set(const Named& values, const std::string& source) {
   for (const auto& [name, value] : values) {
+    const auto gone = std::ranges::find(retired_, name, &Retired::name);
+    if (gone != retired_.end()) {
+      if (value != gone->off) throw UsageError{text(source, ": ", name, " is gone: ", gone->instead)};
+      continue;
+    }
     const Field* field = find(name);
     if (!field || field->is_argument) throw UsageError{text(source, ": unknown setting \"", name, "\"")};
     try {

@@ -73,6 +73,11 @@ class Settings {
   void add_argument(const std::string& name, std::string& value, const std::string& help);
   void add_arguments(const std::string& name, std::vector<std::string>& values,
                      const std::string& help);  // one or more
+  // A setting that is gone. A configuration in which it has the value `off` is still read; anything else is an error
+  // that says what there is `instead`.
+  void retire(const std::string& name, const std::string& off, const std::string& instead) {
+    retired_.push_back({name, off, instead});
+  }
   // Called once --config and the command line are known, before they are applied for good: may change defaults
   // according to the values (presets).
   void on_defaults(std::function<void()> change) { change_defaults_ = std::move(change); }
@@ -91,6 +96,10 @@ class Settings {
 
   std::string program_, description_;
   std::vector<Field> fields_;
+  struct Retired {
+    std::string name, off, instead;
+  };
+  std::vector<Retired> retired_;
   std::vector<std::string> given_;
   std::function<void()> change_defaults_;
 };

@@ -165,8 +165,7 @@ void add_settings(Settings& s, Config& c) {
       .between(0, 999);
   s.add("folds", c.folds, "0: no folds").between(0, 1000);
   s.add("recompute", c.recompute, "activations are computed again instead of kept: less memory, more time");
-  s.add("seed_bug", c.seed_bug, "a flaw of the original system, to see what it costs (docs/museum.md)")
-      .one_of({"none", "radius", "flip", "split", "norm", "single-nodule"});
+  s.retire("seed_bug", "none", "the original system's bugs are diffs in docs/museum now; see docs/museum.md");
   s.add("phantom.scans", c.phantom.scans, "synthetic scans to make").between(2, 100000);
   s.add("phantom.size", c.phantom.size, "their voxels along x and y").between(16, 2048);
   s.add("phantom.slices", c.phantom.slices, "their slices").between(1, 2048);
@@ -273,7 +272,6 @@ void check_config(const Config& c) {
   need(classifies || c.segmenter.empty(), "--segmenter is for --task classify");
   need(!classifies || c.train.steps > 0, "--train.steps 0 is for --task segment");
   need(!classifies || c.machine.precision != "bf16", "--precision bf16 is for --task segment");
-  need(!classifies || c.seed_bug == "none", "--seed_bug is for --task segment");
   std::error_code ignored;
   need(c.resume.empty() || std::filesystem::equivalent(c.out, c.resume, ignored),
        "--resume goes on in the run's own folder: leave out --out, or copy the folder and resume the copy");
@@ -365,10 +363,9 @@ InputFormat input_format(const Config& c, const Dataset& data) {
   return format;
 }
 
-Dataset load_data(Config& c, std::string& folder, SeedBug bug) {
+Dataset load_data(Config& c, std::string& folder) {
   folder = c.data.empty() ? phantom_folder(c) : c.data;
-  CacheOptions options = cache_options(c, folder);
-  options.bug = bug;
+  const CacheOptions options = cache_options(c, folder);
   Progress progress("reading scans", 1);
   const Dataset data = load_dataset(folder, options, int64_t(c.memory_gb * (1 << 30)), [&](int64_t done, int64_t of) {
     progress.update(done, of);

@@ -24,7 +24,6 @@ inline AugmentOptions light_augmentation() {
 struct Config {
   std::string task = "segment", preset = "laptop", out, resume, segmenter;
   int64_t seed = 1;
-  std::string seed_bug = "none";
   Machine machine;
   bool recompute = false;
 
@@ -83,7 +82,7 @@ ResNetOptions classifier_options(const Config& config);
 CropSamplingOptions crop_sampling_options(const Config& config);
 
 // Reads the data set, or makes it where --data is not given, with a progress line; and chooses the window where that is
-// left to the data. `folder` becomes the data's. `bug`: masks with a flaw of the seed system.
-Dataset load_data(Config& config, std::string& folder, SeedBug bug = SeedBug::none);
+// left to the data. `folder` becomes the data's.
+Dataset load_data(Config& config, std::string& folder);
 
 }  // namespace acinus

@@ -20,8 +20,8 @@ class SegmenterRun : public Run {
   SegmenterRun(Config& config, Settings& settings, const std::string& command);
 
  private:
-  void make_sampler();
   void look_at_data();
+  ValidationOptions validation_options() const { return {format_, uint64_t(c_.seed)}; }
 
   std::string default_folder() const override { return "runs/" + c_.preset; }
   std::map<std::string, std::string> metadata() const override;
@@ -41,9 +41,6 @@ class SegmenterRun : public Run {
   std::string next_command() const override;
   std::string files() const override { return "overlays/"; }
 
-  Dataset flawed_;              // for --seed_bug, with masks as the seed system made them
-  std::vector<size_t> judged_;  // indices of scans
-  ValidationOptions judging_;
   InputFormat format_;
   UNet* net_ = nullptr;  // Run owns it
   std::unique_ptr<UNet> best_;
@@ -57,51 +54,13 @@ SegmenterRun::SegmenterRun(Config& config, Settings& settings, const std::string
   net_ = net.get();
   net_->set_recompute(c_.recompute);
   net_->set_activations(c_.machine.activations());
-  make_sampler();
+  sampler_ = std::make_unique<Sampler>(data_, split_.train, sampling_options(c_), uint64_t(c_.seed));
   look_at_data();
   const auto loss = [this](const Tensor& x, const Tensor& t) {
     return segmentation_loss(net_->all_scales(x), t, named<LossKind>(c_.train.loss), c_.train.smooth);
   };
   const int64_t pieces = c_.train.batch * c_.train.accumulate;
   begin(std::move(net), loss, c_.train.steps > 0 ? c_.train.steps : (sampler_->nodule_slices() + pieces - 1) / pieces);
-}
-
-// What the network learns from and is judged on; with --seed_bug as the seed system did it (docs/museum.md). The
-// table at the end is always of the held-out patients, whole scans and true masks.
-void SegmenterRun::make_sampler() {
-  const SeedBug bug = seed_bug_named(c_.seed_bug);
-  if (data_.pairs && bug != SeedBug::none && bug != SeedBug::split && bug != SeedBug::norm)
-    fail("--seed_bug ", c_.seed_bug, " is for scans with annotations.csv; ", folder_, " holds images and masks");
-  SamplingOptions options = sampling_options(c_);
-  judged_ = split_.validation;
-  judging_ = {format_, uint64_t(c_.seed), {}};
-  options.single_nodule = bug == SeedBug::single_nodule;
-  const bool other_masks = bug == SeedBug::radius || bug == SeedBug::flip;
-  if (other_masks) flawed_ = load_data(c_, folder_, bug);
-  if (bug == SeedBug::split) {  // a fifth of the slices of the patients it learns from
-    const auto aside = [seed = uint64_t(c_.seed)](const Scan& scan, int64_t z) {
-      uint64_t hash = seed;
-      for (char c : scan.id) hash = random_bits(hash, uint64_t(c));
-      return random_uniform(hash, uint64_t(z)) < 0.2;
-    };
-    options.use_slice = [aside](const Scan& scan, int64_t z) { return !aside(scan, z); };
-    judging_.use_slice = aside;
-    judged_ = split_.train;
-  }
-  const auto sampler = [&] {
-    return std::make_unique<Sampler>(other_masks ? flawed_ : data_, split_.train, options, uint64_t(c_.seed));
-  };
-  sampler_ = sampler();
-  if (bug == SeedBug::norm) {  // to mean 0 and deviation 1 in training, and nowhere else
-    Tensor x, t;
-    sampler_->draw(0, 64, x, t);
-    double sum = 0, squares = 0;
-    for (int64_t i = 0; i < x.elements(); i++)
-      sum += x.data<float>()[i], squares += x.data<float>()[i] * x.data<float>()[i];
-    options.mean = sum / double(x.elements());
-    options.deviation = std::sqrt(squares / double(x.elements()) - options.mean * options.mean);
-    sampler_ = sampler();
-  }
 }
 
 // What ./doctor would say of the data, the split and some pieces.
@@ -127,7 +86,7 @@ std::string SegmenterRun::data_lines() const {
 
 void SegmenterRun::validate(EpochRow& row) {
   Progress progress(text("epoch ", row.epoch, " validation"), 1);
-  validation_ = acinus::validate(*net_, data_, judged_, judging_, [&](int64_t done, int64_t of) {
+  validation_ = acinus::validate(*net_, data_, split_.validation, validation_options(), [&](int64_t done, int64_t of) {
     progress.update(done, of);
     return !noted_signal();
   });
@@ -163,7 +122,7 @@ void SegmenterRun::judge_best() {
   best_->to(device_);
   best_->set_activations(c_.machine.activations());
   Progress progress("best network", 1);
-  validation_ = acinus::validate(*best_, data_, split_.validation, {format_, uint64_t(c_.seed), {}},
+  validation_ = acinus::validate(*best_, data_, split_.validation, validation_options(),
                                  [&](int64_t done, int64_t of) {
                                    progress.update(done, of), quit_if_stopped();
                                    return true;
@@ -180,9 +139,6 @@ std::string SegmenterRun::verdict() const {
                                  : "  (no nodule)",
                 "\n");
   out += text("  mean over those with ", data_.pairs ? "foreground " : "nodules ", fixed(validation_.dice, 4), "\n");
-  if (judging_.use_slice)  // to be compared with what the run reported: as many slices a patient, of other patients
-    out += text("  mean over a fifth of their slices ",
-                fixed(acinus::validate(*best_, data_, split_.validation, judging_, nullptr).dice, 4), "\n");
   return out;
 }
 

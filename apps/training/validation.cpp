@@ -29,11 +29,11 @@ void keep(std::vector<ShownSlice>& shown, const ShownSlice& slice, size_t each, 
   if (shown.size() > kShown) shown.pop_back();
 }
 
-// The slice with most foreground of those that count; -1 if none of them has any.
-int64_t fullest_slice(const Scan& scan, const ValidationOptions& options) {
+// The slice with most foreground; -1 if none has any.
+int64_t fullest_slice(const Scan& scan) {
   int64_t fullest = -1, most = 0;
   for (int64_t z = 0; z < int64_t(scan.slices.size()); z++)
-    if (scan.slices[size_t(z)].foreground > most && (!options.use_slice || options.use_slice(scan, z)))
+    if (scan.slices[size_t(z)].foreground > most)
       fullest = z, most = scan.slices[size_t(z)].foreground;
   return fullest;
 }
@@ -55,11 +55,10 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
   for (size_t i : scans) {
     const Scan& scan = data.scans[i];
     const int64_t pixels = scan.image.grid.size[0] * scan.image.grid.size[1], classes = data.classes;
-    const int64_t fullest = fullest_slice(scan, options);
+    const int64_t fullest = fullest_slice(scan);
     DiceCount whole(classes);
     v.stopped = !segment_slices(net, scan.image, scan.labels, options.format, [&](int64_t z, const float* p) {
       if (after_slice && !after_slice(++done, slices)) return false;
-      if (options.use_slice && !options.use_slice(scan, z)) return true;
       ShownSlice slice{&scan, z, 0, std::vector<uint8_t>(size_t(pixels))};
       classes_of(p, pixels, classes, options.format.threshold, slice.predicted.data());
       const uint8_t* labels = scan.labels_of(z);

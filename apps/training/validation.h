@@ -32,7 +32,6 @@ struct Validation {
 struct ValidationOptions {
   InputFormat format;
   uint64_t seed = 1;
-  std::function<bool(const Scan&, int64_t z)> use_slice = {};  // if set, only these slices count
 };
 // after_slice(done, of) is called after each slice, and returns whether to go on.
 Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,

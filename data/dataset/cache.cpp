@@ -52,8 +52,7 @@ std::string state_of(const std::string& path) {
 }
 
 std::string options_text(const CacheOptions& o) {
-  const bool other_masks = o.bug == SeedBug::radius || o.bug == SeedBug::flip;
-  std::string all = text(int(o.masks), o.lungs, other_masks ? int(o.bug) : 0, " ");
+  std::string all = text(int(o.masks), o.lungs, "0 ");  // 0: an option that is gone; so older files are still found
   if (o.bytes) all += text("bytes ", shortest(o.window.low), " ", shortest(o.window.high));
   for (int64_t value : o.classes) all += text(" ", value);
   return all;
@@ -93,18 +92,12 @@ Volume<uint8_t> nodule_mask(const Source& source, const Grid& grid, const CacheO
   const bool outlined = !source.mask.empty() && options.masks != MaskSource::spheres;
   if (!outlined && options.masks == MaskSource::readers)
     fail("no outlines of scan ", source.id, " in readers/; use --masks auto or spheres");
-  const bool as_the_seed = options.bug == SeedBug::radius || options.bug == SeedBug::flip;
-  if (outlined && !as_the_seed) {
+  if (outlined) {
     const Volume<uint8_t> readers = read_volume<uint8_t>(source.mask);
     check_same_place(readers.grid, source.mask, grid, source.path);
     return reader_mask(readers);
   }
-  std::vector<Annotation> nodules = source.nodules;
-  Grid on = grid;
-  if (options.bug == SeedBug::radius)
-    for (Annotation& nodule : nodules) nodule.diameter_mm *= 2;
-  if (options.bug == SeedBug::flip) on.direction = Grid().direction;
-  return sphere_mask(on, nodules);
+  return sphere_mask(grid, source.nodules);
 }
 
 Made make_ct(const Source& source, const CacheOptions& options) {
@@ -311,13 +304,6 @@ MaskSource mask_source_named(const std::string& name) {
   if (name == "spheres") return MaskSource::spheres;
   if (name == "readers") return MaskSource::readers;
   fail("unknown kind of masks \"", name, "\"; known are auto, spheres, readers");
-}
-
-SeedBug seed_bug_named(const std::string& name) {
-  const char* const names[] = {"none", "radius", "flip", "split", "norm", "single-nodule"};
-  for (int i = 0; i < 6; i++)
-    if (name == names[i]) return SeedBug(i);
-  fail("unknown bug \"", name, "\"; known are none, radius, flip, split, norm, single-nodule");
 }
 
 Volume<uint8_t> read_mask(const std::string& path, const std::vector<int64_t>& classes) {

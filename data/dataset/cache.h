@@ -24,10 +24,6 @@ namespace acinus {
 enum class MaskSource { automatic, spheres, readers };  // automatic: the readers' outlines where there are any
 MaskSource mask_source_named(const std::string& name);
 
-// Flaws of the system that acinus replaces, to be looked at: see docs/museum.md.
-enum class SeedBug { none, radius, flip, split, norm, single_nodule };
-SeedBug seed_bug_named(const std::string& name);
-
 struct CacheOptions {
   std::string folder;  // of the cache
   MaskSource masks = MaskSource::automatic;
@@ -35,7 +31,6 @@ struct CacheOptions {
   bool bytes = false;  // a CT as 8 bits between the ends of `window` instead of 16
   HuWindow window = {};
   std::vector<int64_t> classes = {};  // the values in masks of class 0, 1, ..., such as 0 128 255; {}: see read_mask
-  SeedBug bug = SeedBug::none;
 };
 
 struct CachedScan {

@@ -24,10 +24,7 @@ Sampler::Sampler(const Dataset& dataset, const std::vector<size_t>& scans, Sampl
     const Scan& scan = dataset.scans[i];
     const auto slices = int64_t(scan.slices.size());
     const size_t first = slices_.size();
-    bool any = false;
     for (int64_t z = 0; z < slices; z++) {
-      if (options_.use_slice && !options_.use_slice(scan, z)) continue;
-      any = true;
       const auto has_foreground = [&](int64_t at) {
         return at >= 0 && at < slices && scan.slices[size_t(at)].foreground > 0;
       };
@@ -38,7 +35,6 @@ Sampler::Sampler(const Dataset& dataset, const std::vector<size_t>& scans, Sampl
       if (options_.whole_slices ? !has_foreground(z) && near : count.hard > 0) hard_.emplace_back(&scan, z);
       if (count.lungs > 0 && !(options_.whole_slices && has_foreground(z))) lungs_.emplace_back(&scan, z);
     }
-    if (!any) continue;
     scans_.push_back(&scan);
     const Target target{&scan, nullptr, first, slices_.size()};
     for (const Annotation& nodule : scan.nodules) nodules_.push_back(target), nodules_.back().nodule = &nodule;
@@ -69,18 +65,6 @@ std::pair<int64_t, int64_t> any_voxel(const Scan& scan, Random& random, int64_t 
 
 }  // namespace
 
-// Goes to the nearest slice that may be drawn.
-void Sampler::keep_to_slices(Place& place) const {
-  const int64_t z = place.z, slices = place.scan->image.grid.size[2];
-  if (!options_.use_slice) return;
-  for (int64_t d = 0; d < slices; d++)
-    for (const int64_t at : {z + d, z - d})
-      if (at >= 0 && at < slices && options_.use_slice(*place.scan, at)) {
-        place.z = at;
-        return;
-      }
-}
-
 Sampler::Place Sampler::place(int64_t index, Random& random) const {
   const auto any_of = [&](const std::vector<Slice>& slices) {
     return slices[size_t(random.below(int64_t(slices.size())))];
@@ -100,13 +84,7 @@ Sampler::Place Sampler::place(int64_t index, Random& random) const {
       slice = any_of(hard ? hard_ : lungs_);
     }
     const Scan* scan = slice.first;
-    Place place{scan, scan->image.grid.size[0] / 2, scan->image.grid.size[1] / 2, slice.second};
-    const auto distance = [&](const Annotation& nodule) {
-      return std::abs(scan->image.grid.to_voxel(nodule.centre)[2] - double(slice.second));
-    };
-    for (const Annotation& nodule : scan->nodules)
-      if (!place.nodule || distance(nodule) < distance(*place.nodule)) place.nodule = &nodule;
-    return place;
+    return {scan, scan->image.grid.size[0] / 2, scan->image.grid.size[1] / 2, slice.second};
   }
 
   const auto somewhere_near = [&](double at, double by, int64_t size) {
@@ -117,7 +95,7 @@ Sampler::Place Sampler::place(int64_t index, Random& random) const {
     const Target& target = nodules_[size_t(random.below(int64_t(nodules_.size())))];
     const Scan& scan = *target.scan;
     const Index3 size = scan.image.grid.size;
-    Place place{&scan, 0, 0, 0, target.nodule};
+    Place place{&scan, 0, 0, 0};
     if (target.nodule) {
       const Vec3 centre = scan.image.grid.to_voxel(target.nodule->centre);
       place.x = std::llround(centre[0]), place.y = std::llround(centre[1]);
@@ -130,7 +108,6 @@ Sampler::Place Sampler::place(int64_t index, Random& random) const {
                                              [&](int64_t i) { return (labels[i] & kClass) != 0; });
       place.z = slice.second;
     }
-    keep_to_slices(place);
     place.x = somewhere_near(double(place.x), jitter, size[0]);
     place.y = somewhere_near(double(place.y), jitter, size[1]);
     return place;
@@ -160,7 +137,6 @@ Sampler::Place Sampler::place(int64_t index, Random& random) const {
   const Index3 size = scan->image.grid.size;
   Place place{scan, 0, 0, 0};
   place.x = random.below(size[0]), place.y = random.below(size[1]), place.z = random.below(size[2]);
-  keep_to_slices(place);
   return place;
 }
 
@@ -177,24 +153,12 @@ void Sampler::draw_piece(int64_t index, float* x, float* t) const {
   copy_planes(at.scan->image, at.z, options_.planes, options_.window, left, top, from.cols, from.rows, pixels.data());
   warp.sample(pixels.data(), channels, x);
   change_intensities(options_.augment, random, x, side, side, channels);
-  if (options_.mean != 0 || options_.deviation != 1)
-    for (int64_t i = 0; i < side * side * channels; i++)
-      x[i] = (x[i] - float(options_.mean)) / float(options_.deviation);
 
   std::vector<uint8_t> labels(size_t(from.rows * from.cols)), piece(size_t(side * side));
   const uint8_t* slice = at.scan->labels_of(at.z);
-  const Grid& grid = at.scan->image.grid;
   for (int64_t r = std::max<int64_t>(0, -top); r < std::min(from.rows, height - top); r++)
-    for (int64_t c = std::max<int64_t>(0, -left); c < std::min(from.cols, width - left); c++) {
-      uint8_t label = slice[(top + r) * width + left + c] & kClass;
-      if (options_.single_nodule && at.nodule && label) {
-        const Vec3 voxel = grid.to_world({double(left + c), double(top + r), double(at.z)});
-        double squared = 0;
-        for (size_t i = 0; i < 3; i++) squared += (voxel[i] - at.nodule->centre[i]) * (voxel[i] - at.nodule->centre[i]);
-        if (std::sqrt(squared) > at.nodule->diameter_mm / 2) label = 0;
-      }
-      labels[size_t(r * from.cols + c)] = label;
-    }
+    for (int64_t c = std::max<int64_t>(0, -left); c < std::min(from.cols, width - left); c++)
+      labels[size_t(r * from.cols + c)] = slice[(top + r) * width + left + c] & kClass;
   warp.sample_nearest(labels.data(), piece.data());
   for (int64_t i = 0; i < side * side; i++)
     for (int64_t k = 0; k < classes_; k++) t[i * classes_ + k] = piece[size_t(i)] == k + 1;

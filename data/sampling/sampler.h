@@ -7,7 +7,6 @@
 // Most of a scan is easy: nine voxels in ten are not even lung. So pieces are drawn in shares: around nodules, at
 // places that look like nodules (`hard`), and, the rest, anywhere, mostly in the lungs.
 #pragma once
-#include <functional>
 #include <utility>
 #include <vector>
 
@@ -26,10 +25,6 @@ struct SamplingOptions {
   bool whole_slices = false;  // the middle of a slice instead; those with a nodule each once a pass, as the seed system
   HuWindow window = {};
   AugmentOptions augment = {};
-  // Flaws of the seed system, see docs/museum.md.
-  std::function<bool(const Scan&, int64_t z)> use_slice = {};  // if set, only these slices are drawn
-  bool single_nodule = false;                                  // of the mask only the nodule that a piece was drawn for
-  double mean = 0, deviation = 1;                              // pixels become (pixel - mean) / deviation
 };
 
 // Piece number `index` is a function of (seed, index) alone, whatever threads do. The data set must live as long.
@@ -47,7 +42,6 @@ class Sampler {
   struct Place {
     const Scan* scan;
     int64_t x, y, z;  // the middle of the piece
-    const Annotation* nodule = nullptr;
   };
   using Slice = std::pair<const Scan*, int64_t>;
   struct Target {
@@ -56,10 +50,9 @@ class Sampler {
     size_t first, end;         // the scan's slices in slices_
   };
   Place place(int64_t index, Random& random) const;
-  void keep_to_slices(Place& place) const;
   void draw_piece(int64_t index, float* x, float* t) const;
 
-  std::vector<const Scan*> scans_;  // with a slice that may be drawn
+  std::vector<const Scan*> scans_;
   std::vector<Target> nodules_;
   std::vector<Slice> slices_, hard_, lungs_;  // that hold foreground; hard voxels; lungs
   int64_t classes_, channels_;

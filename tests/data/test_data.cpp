@@ -405,13 +405,10 @@ TEST_CASE("cache: a file is made again when anything has changed of what it was 
   c.options.bytes = true, again("bits");
   c.options.window.high = 300, again("the window");
   c.options.lungs = true, again("lungs");
-  c.options.bug = SeedBug::radius, again("twice the radius");
-  c.options.bug = SeedBug::flip, again("the flipped axes");
-  CHECK(std::distance(fs::directory_iterator(c.options.folder), fs::directory_iterator()) == 7);
+  CHECK(std::distance(fs::directory_iterator(c.options.folder), fs::directory_iterator()) == 5);
   c.options = before;
   CHECK_FALSE(c.made());
-  c.options.window.high = 300;             // of no interest with 16 bits
-  c.options.bug = SeedBug::single_nodule;  // of the sampler's, not the mask's
+  c.options.window.high = 300;  // of no interest with 16 bits
   CHECK_FALSE(c.made());
 
   // The same file by another name.
@@ -671,8 +668,6 @@ TEST_CASE("dataset: readers' outlines are used where they are, and must fit") {
   CHECK(mask_source_named("spheres") == MaskSource::spheres);
   CHECK(mask_source_named("readers") == MaskSource::readers);
   CHECK_THAT(error_of([] { mask_source_named("both"); }), Contains("\"both\""));
-  CHECK(seed_bug_named("single-nodule") == SeedBug::single_nodule);
-  CHECK_THAT(error_of([] { seed_bug_named("all"); }), Contains("\"all\""));
 }
 
 TEST_CASE("dataset: an error in one of several scans is thrown, and names its file") {

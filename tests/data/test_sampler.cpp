@@ -389,43 +389,6 @@ TEST_CASE("sampler: classes one-hot, colours together") {
   CHECK(inside > 600);
 }
 
-TEST_CASE("sampler: slices that may not be drawn are not, and one nodule alone is") {
-  const Dataset data = tell_tale(3);
-  for (bool whole : {false, true}) {
-    SamplingOptions o = options_of(33, 1, 0.4, 0.3);
-    o.whole_slices = whole;
-    o.use_slice = [](const Scan& scan, int64_t z) {
-      return scan.id == "1.0" ? z % 2 == 1 : scan.id == "1.1" && z == 6;
-    };
-    std::set<std::pair<int64_t, int64_t>> drawn;
-    share(data, Sampler(data, {0, 1, 2}, o, 2), o, 600,
-          [&](const Piece& p) { return drawn.emplace(p.scan, p.z).second; });
-    for (const auto& [scan, z] : drawn) CHECK(o.use_slice(data.scans[size_t(scan)], z));
-    CHECK(drawn.size() == 5);
-    o.use_slice = [](const Scan&, int64_t) { return false; };
-    CHECK_THAT(error_of([&] { Sampler(data, {0, 1}, o, 1); }), Catch::Contains("none of the 2 training patients"));
-  }
-
-  SamplingOptions o = options_of(33, 1, 1);
-  o.whole_slices = o.single_nodule = true;
-  const Grid flat{{30, 30, 1}};
-  const std::vector<Annotation> nodules{{"", {8, 8, 0}, 6}, {"", {22, 22, 0}, 4}};
-  Dataset two;
-  two.scans.push_back(make_scan("1", Volume<int16_t>(flat), sphere_mask(flat, nodules), nodules));
-  const int64_t first = 29, second = 13;  // voxels of discs of radius 3 and 2
-  REQUIRE(two.scans[0].foreground == first + second);
-  o.whole_slices = false;
-  std::set<double> counts;
-  Tensor x, t;
-  o.size = 64;
-  Sampler(two, {0}, o, 1).draw(0, 40, x, t);
-  for (int64_t i = 0; i < 40; i++) counts.insert(foreground_of(t, i));
-  CHECK(counts == std::set<double>{double(first), double(second)});
-  o.single_nodule = false;
-  Sampler(two, {0}, o, 1).draw(0, 1, x, t);
-  CHECK(foreground_of(t, 0) == double(first + second));
-}
-
 TEST_CASE("sampler: what is changed at random keeps image and target together") {
   // The image is the mask: where the target is 1 the image is bright.
   const Grid wide{{60, 60, 3}};
@@ -520,19 +483,15 @@ TEST_CASE("loader: no more is drawn ahead than it says, and what is left undrawn
 
 TEST_CASE("loader: an error of a thread is thrown where its batch is asked for; waiting is counted") {
   const Dataset data = tell_tale(2);
-  // use_slice is the only thing of a piece's drawing that a test can reach into.
-  int64_t calls = 0;
-  bool fails = false, slow = false;
-  SamplingOptions o = options_of(8, 1, 1);
-  o.use_slice = [&](const Scan&, int64_t) {
-    if (fails && ++calls == 10) fail("the disk is gone");
-    if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    return true;
+  bool fails = true, slow = false;
+  const Sampler sampler(data, {0, 1}, options_of(8, 1, 1), 8);
+  const Loader::Draw draw = [&](int64_t index, int64_t n, Tensor& x, Tensor& t) {
+    if (fails && index == 8) fail("the disk is gone");  // batch 2
+    if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(2 * n));
+    batches_of(sampler)(index, n, x, t);
   };
-  const Sampler sampler(data, {0, 1}, o, 8);
-  fails = true;
   {
-    Loader loader(batches_of(sampler), 4, 0, 6, 1);  // each piece asks once: number 10 is in batch 2
+    Loader loader(draw, 4, 0, 6, 1);
     Tensor x, t, x1, t1;
     loader.next(x, t), loader.next(x, t);
     CHECK(error_of([&] { loader.next(x, t); }) == "the disk is gone");
@@ -542,7 +501,7 @@ TEST_CASE("loader: an error of a thread is thrown where its batch is asked for; 
     CHECK(same_bits(x, x1));
   }
   slow = true;
-  Loader loader(batches_of(sampler), 4, 0, 10, 1);
+  Loader loader(draw, 4, 0, 10, 1);
   Tensor x, t;
   for (int i = 0; i < 3; i++) loader.next(x, t);
   CHECK((loader.waited() >= 0.006 &&

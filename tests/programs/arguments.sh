@@ -42,6 +42,11 @@ expect "phantom: no scans" 2 "scans must be between 1 and 100000" "$phantom" set
 
 echo '{"train": {"learning_rate": 1}}' >unknown.json
 expect "--config with an unknown setting" 2 'unknown.json.*train\.learning_rate' "$train" --config unknown.json
+echo '{"seed_bug": "none", "task": "classify"}' >retired.json
+expect "--config with a setting that is gone, and was off" 2 'task classify needs' "$train" --config retired.json
+echo '{"seed_bug": "flip"}' >flip.json
+expect "--config with a setting that is gone, and was on" 2 'flip.json: seed_bug is gone: .*museum' "$train" --config flip.json
+expect "train: a setting that is gone" 2 'seed_bug is gone: .*museum' "$train" --seed_bug flip
 echo '{"train": {"lr": "fast"}}' >wrong.json
 expect "--config with a wrong type" 2 'train\.lr.*fast' "$train" --config wrong.json
 echo '{"train": {"lr": 1e-3}' >bad.json

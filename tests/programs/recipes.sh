@@ -1,19 +1,11 @@
-# Other ways to train, the seed's bugs, and trainings that go wrong.
+# Other ways to train, and trainings that go wrong.
 
 make_set
-make_mixed
 expect "early stopping" 0 "no better network since epoch" "$train" --data set $tiny_net --train.epochs 50 --train.steps 1 \
   --train.lr 1e-12 --train.patience 2 --out patient
 expect "accumulated batches" 0 "epoch *2/2" "$train" --data set $small --train.accumulate 3 --out accumulated
 expect "folds" 0 "2 patients to train on, 1 held out" "$train" --data set $small --fold 2 --folds 3 --out folds
 expect "validated every other epoch" 0 "val dice  *- " "$train" --data set $small --train.validate_every 2 --out every
-plain=$(basename "$(grep -L '^TransformMatrix = -1' mixed/subset0/*.mhd | head -n 1)" .mhd)
-for bug in none radius flip split norm single-nodule; do
-  expect "the seed's bug: $bug" 0 "epoch *2/2" "$train" --data mixed $small --seed_bug $bug --held_out "$plain" --out bug-$bug
-done
-for bug in radius flip split norm single-nodule; do
-  report "... with $bug the numbers differ" "$(cmp -s <(metrics bug-$bug) <(metrics bug-none) && echo "they do not")"
-done
 
 expect "NaN in the first epoch stops it and names the op" 1 'conv2d_fused in .*Nothing was saved' \
   "$train" --data set $tiny_net $diverge --train.steps 3 --out nan
