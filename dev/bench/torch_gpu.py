@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """PyTorch on the GPU, for dev/gpu_check.sh: first what the GPU can do, its ceilings, then the seed network's training
 step and forward pass in several ways. PyTorch gets what makes it fast: channels-last, fused Adam, cuDNN's own search
-for the fastest convolutions, and steps that are asked for without waiting for the one before. Prints lines:
+for the fastest convolutions, steps that are asked for without waiting for the one before, and in one of its ways
+("reduce-overhead") CUDA graphs, which replay a step's kernels without asking for each. Prints lines:
 
     tflops 1.0                      of an 8192^3 matrix product in bfloat16, on random numbers
     gbs 1.0                         of a copy of 2 GB on the GPU, bytes read and bytes written
     ms train2.eager.bf16 1.0        one for each step: workload and batch, how, precision
-    mb train2.eager.bf16 1          the most that tensors held
+    mb train2.eager.bf16 1          the most that tensors held; PyTorch does not count what a graph's kernels use
     skip train2.compile.bf16 why    this way did not work here
 
 The rounds repeat all ways in turn; --between runs a command before each, so that something else takes turns with them.
@@ -95,14 +96,22 @@ class Way:
         def loss(x, t):
             return dice_loss(predict(x), t)
 
-        if how == "compile":
-            predict, loss = torch.compile(predict, dynamic=False), torch.compile(loss, dynamic=False)
+        if how != "eager":
+            mode = None if how == "compile" else how
+            predict, loss = (torch.compile(f, dynamic=False, mode=mode) for f in (predict, loss))
+        self.in_graphs = how == "reduce-overhead"
+
+        def begin_step():
+            if self.in_graphs:  # what the last step left in the graphs' memory may be overwritten
+                torch.compiler.cudagraph_mark_step_begin()
 
         def forward(x, t):
+            begin_step()
             with torch.inference_mode():
                 predict(x)
 
         def train(x, t):
+            begin_step()
             adam.zero_grad(set_to_none=True)
             loss(x, t).backward()
             adam.step()
@@ -156,7 +165,7 @@ def main():
     net = UNet(1, width, depth, "none").to(a.device).to(memory_format=torch.channels_last)
     adam = torch.optim.Adam(net.parameters(), lr=1e-5, fused=True)
     # Eager ones first: what a failing compiler leaves behind does not touch them.
-    hows = [("eager", "fp32"), ("eager", "tf32"), ("eager", "bf16"), ("compile", "bf16")]
+    hows = [("eager", "fp32"), ("eager", "tf32"), ("eager", "bf16"), ("compile", "bf16"), ("reduce-overhead", "bf16")]
     work = [("train", train[0]), ("train", train[1]), ("forward", 1)]
     ways = [Way(a, net, adam, *w, *how) for how in hows for w in work]
     working = []
@@ -180,7 +189,8 @@ def main():
                 continue
             for ms in times:
                 say(f"ms {way.name} {ms:.4f}")
-            say(f"mb {way.name} {way.mb:.0f}")
+            if not way.in_graphs:
+                say(f"mb {way.name} {way.mb:.0f}")
 
 
 if __name__ == "__main__":
