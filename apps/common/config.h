@@ -4,7 +4,8 @@
 #include <string>
 
 #include "apps/common/cli.h"
-#include "apps/prediction/segment.h"
+#include "apps/common/input_format.h"
+#include "data/dataset/dataset.h"
 #include "data/sampling/crop_sampler.h"
 #include "data/sampling/sampler.h"
 #include "nn/loss.h"

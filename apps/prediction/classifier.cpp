@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "tensor/io/file.h"
+#include "apps/common/input_format.h"
 #include "tensor/ops.h"
 #include "tensor/parallel.h"
 
@@ -15,11 +15,7 @@ std::map<std::string, std::string> to_metadata(const CropOptions& o) {
 }
 
 CropOptions crop_options(const std::map<std::string, std::string>& metadata, const std::string& source) {
-  const auto number = [&](const char* key, auto& value) {
-    const auto it = metadata.find(key);
-    if (it == metadata.end() || !parse(it->second, value))
-      fail(source, ": \"", key, "\" is missing from its metadata or no number; it was not written by ./train");
-  };
+  const auto number = [&](const char* key, auto& value) { read_number(metadata, key, source, value); };
   CropOptions options;
   number("crop.size", options.size);
   number("crop.pixel_mm", options.pixel_mm);

@@ -1,47 +1,10 @@
 #include "apps/prediction/segment.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "data/sampling/augment.h"
-#include "tensor/io/file.h"
 
 namespace acinus {
-
-std::map<std::string, std::string> to_metadata(const InputFormat& format) {
-  return {{"input.planes", std::to_string(format.planes)},     {"input.hu_low", shortest(format.window.low)},
-          {"input.hu_high", shortest(format.window.high)},     {"input.threshold", shortest(format.threshold)},
-          {"input.channels", std::to_string(format.channels)}, {"input.lungs", format.lungs ? "1" : "0"},
-          {"input.pixel_mm", shortest(format.pixel_mm)},       {"input.slice_mm", shortest(format.slice_mm)}};
-}
-
-InputFormat input_format(const std::map<std::string, std::string>& metadata, const std::string& source) {
-  const auto number = [&](const char* key, auto& value) {
-    const auto it = metadata.find(key);
-    if (it == metadata.end() || !parse(it->second, value))
-      fail(source, ": \"", key, "\" is missing from its metadata or no number; it was not written by ./train");
-  };
-  InputFormat format;
-  number("input.planes", format.planes);
-  number("input.hu_low", format.window.low);
-  number("input.hu_high", format.window.high);
-  number("input.threshold", format.threshold);
-  int64_t lungs = 0;
-  number("input.channels", format.channels);
-  number("input.lungs", lungs);
-  format.lungs = lungs != 0;
-  if (metadata.contains("input.pixel_mm")) {  // not in older files
-    number("input.pixel_mm", format.pixel_mm);
-    number("input.slice_mm", format.slice_mm);
-  }
-  const auto& [low, high] = format.window;
-  if (format.planes < 1 || format.planes > 31 || format.planes % 2 == 0 || format.channels < 1 || format.channels > 4 ||
-      !(format.pixel_mm >= 0 && format.slice_mm >= 0) || !(high > low) || !std::isfinite(high - low) ||
-      !(format.threshold >= 0 && format.threshold <= 1))
-    fail(source, ": ", format.planes, " planes, window ", low, " to ", high, " HU, threshold ", format.threshold,
-         ": such metadata make no sense");
-  return format;
-}
 
 namespace {
 

@@ -4,24 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/input_format.h"
 #include "data/dataset/dataset.h"
 #include "nn/checkpoint.h"
 
 namespace acinus {
-
-// What a network was trained to see; stored in the metadata of its file.
-struct InputFormat {
-  int64_t planes = 3;    // neighbouring slices as channels
-  int64_t channels = 1;  // of each: 3 of colour pictures
-  HuWindow window = {};
-  double threshold = 0.5;             // of the probability, for the mask
-  bool lungs = false;                 // outside the lungs nothing is predicted
-  double pixel_mm = 0, slice_mm = 0;  // of the scans it was trained on, the median; 0 of images and masks
-
-  bool of_scans() const { return lungs || pixel_mm > 0; }  // trained to find nodules, not another task
-};
-std::map<std::string, std::string> to_metadata(const InputFormat& format);
-InputFormat input_format(const std::map<std::string, std::string>& metadata, const std::string& source);
 
 // A network, and what it was trained to see. The network keeps the mode it is in (eval, that is).
 struct Segmenter {
