@@ -5,12 +5,13 @@
 #include <filesystem>
 #include <set>
 
-#include "apps/report/charts.h"
 #include "apps/common/config.h"
 #include "apps/evaluation/judging.h"
+#include "apps/report/charts.h"
 #include "apps/report/plot.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 using namespace acinus;
 

@@ -11,11 +11,12 @@
 #include <new>
 #include <set>
 
-#include "apps/prediction/classifier.h"
 #include "apps/common/cli.h"
+#include "apps/prediction/classifier.h"
 #include "apps/prediction/prediction.h"
 #include "data/dataset/source.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 using namespace acinus;
 

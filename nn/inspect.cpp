@@ -1,5 +1,7 @@
 #include "nn/inspect.h"
 
+#include "tensor/trace.h"
+
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
@@ -36,10 +38,10 @@ std::string summary(Module& module, const std::function<void()>& forward) {
           << std::setw(10) << n << '\n';
   };
   row("layer", "op", "output", "parameters");
-  const Observing observing([&](const Event& e) {
+  const ObserverScope observing([&](const Event& e) {
     if (e.when != When::forward) return;
     const auto it = count.find(e.scope);
-    row(e.scope, e.op, text(e.result.shape()), it == count.end() || it->second == 0 ? "" : grouped(it->second));
+    row(e.scope, e.op, text(e.result->shape()), it == count.end() || it->second == 0 ? "" : grouped(it->second));
     if (it != count.end()) it->second = 0;  // counted once, in the part's first op
   });
   {
@@ -55,8 +57,8 @@ std::string first_not_finite(const Module& module, const std::function<void()>& 
   for (const auto& [name, tensor] : module.state())
     if (!all_finite(tensor)) return "parameter " + name;
   std::string found;
-  const Observing observing([&](const Event& e) {
-    if (!found.empty() || (e.when != When::forward && e.when != When::gradient) || all_finite(e.result)) return;
+  const ObserverScope observing([&](const Event& e) {
+    if (!found.empty() || (e.when != When::forward && e.when != When::gradient) || all_finite(*e.result)) return;
     found = text(e.op, e.scope.empty() ? "" : " in ", e.scope,
                  e.when == When::forward ? " (forward)" : " (the gradient it received)");
   });

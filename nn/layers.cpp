@@ -1,6 +1,8 @@
 #include "nn/layers.h"
 
 #include "tensor/cuda/device.h"
+#include "tensor/gradient_checkpoint.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -58,7 +60,7 @@ Tensor Linear::operator()(const Tensor& x) {
 
 Tensor Dropout::operator()(const Tensor& x) {
   const bool drops = training() && p_ > 0;
-  check(!drops || !recomputing(), "Dropout: within recompute() other elements would fall the second time");
+  check(!drops || !recomputing(), "Dropout: within gradient_checkpoint() the second pass would drop other elements");
   check(!drops || !cuda::recording_graph(), "Dropout: in a cuda::Graph the same elements would fall every time");
   Scope scope(name());
   return drops ? dropout(x, p_, random_bits(seed_, calls_++)) : x;

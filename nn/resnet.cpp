@@ -1,5 +1,7 @@
 #include "nn/resnet.h"
 
+#include "tensor/trace.h"
+
 namespace acinus {
 
 namespace {

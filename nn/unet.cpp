@@ -1,5 +1,8 @@
 #include "nn/unet.h"
 
+#include "tensor/gradient_checkpoint.h"
+#include "tensor/trace.h"
+
 namespace acinus {
 
 UNet::Block::Block(int64_t in, int64_t out, const UNetOptions& o, Random& random)
@@ -73,14 +76,14 @@ static std::vector<Tensor> tensors_of(const Module& module) {
 FusedConv2d UNet::encode(Block& block, const Tensor& x, bool pool) const {
   if (!recompute_ || NoGrad::is_on() || recomputing()) return block({}, x, pool);
   const auto run = [&block](const std::vector<Tensor>& in) { return block({}, in[0], /*pool=*/false).y; };
-  const Tensor y = recompute({x}, tensors_of(block), run);
+  const Tensor y = gradient_checkpoint({x}, tensors_of(block), run);
   return {y, pool ? max_pool2d(y) : Tensor()};
 }
 
 Tensor UNet::decode(Block& block, const Tensor& below, const Tensor& skip) const {
   if (recompute_ && !NoGrad::is_on() && !recomputing())
-    return recompute({below, skip}, tensors_of(block),
-                     [this, &block](const std::vector<Tensor>& in) { return decode(block, in[0], in[1]); });
+    return gradient_checkpoint({below, skip}, tensors_of(block),
+                               [this, &block](const std::vector<Tensor>& in) { return decode(block, in[0], in[1]); });
   if (options_.up == Up::nearest) return block(below, skip, /*pool=*/false).y;
   Tensor joined;
   {

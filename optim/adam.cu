@@ -9,6 +9,7 @@
 
 #include "tensor/autograd.h"
 #include "tensor/for_each.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -43,7 +44,7 @@ void Adam::prepare(double lr) {
 }
 
 void Adam::apply() {
-  const Work work("adam");
+  const ProfileScope profile_scope("adam");
   const AdamOptions& o = options_;
   for (size_t k = 0; k < parameters_.size(); k++) {
     const Tensor& p = parameters_[k].second;

@@ -9,6 +9,7 @@
 #include "optim/optimizer.h"
 #include "tensor/autograd.h"
 #include "tensor/for_each.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -45,7 +46,7 @@ void Ema::prepare() {
 
 void Ema::apply() {
   check(!swapped_, "Ema: no update while a UsingAverage lives");
-  const Work work("ema");
+  const ProfileScope profile_scope("ema");
   for (size_t k = 0; k < tensors_.size(); k++) {
     const Tensor &w = tensors_[k].second, &e = averages_[k].second;
     dispatch_precise(w.dtype(), [&](auto zero) {

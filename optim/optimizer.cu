@@ -6,6 +6,7 @@
 #include "tensor/autograd.h"
 #include "tensor/elements.h"
 #include "tensor/for_each.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -64,7 +65,7 @@ void load_training_state(const std::string& kind, const NamedTensors& own, const
 }
 
 Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm) {
-  const Work work("clip_grad_norm");
+  const ProfileScope profile_scope("clip_grad_norm");
   Tensor total;
   for (const auto& [name, p] : parameters)
     if (const Tensor g = p.grad()) {

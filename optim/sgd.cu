@@ -7,6 +7,7 @@
 
 #include "tensor/autograd.h"
 #include "tensor/for_each.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -32,7 +33,7 @@ Sgd::Sgd(NamedTensors parameters, SgdOptions options) : Optimizer(std::move(para
 void Sgd::prepare(double lr) { rates_.copy_from(Tensor::from({3}, std::vector<double>{lr, 0, 0})); }
 
 void Sgd::apply() {
-  const Work work("sgd");
+  const ProfileScope profile_scope("sgd");
   for (size_t k = 0; k < parameters_.size(); k++) {
     const Tensor& p = parameters_[k].second;
     const Tensor gradient = p.grad();

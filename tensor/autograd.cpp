@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include "tensor/elements.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -26,29 +27,8 @@ struct GradSlot {
 };
 
 namespace {
-// Each thread's own, so that two networks may run in two threads.
-thread_local bool recording = true;
-thread_local std::string scope_name;
-thread_local Observing* newest_observing = nullptr;
-thread_local bool in_second_pass = false;
-
-struct SecondPass {  // of recompute, in the part of the network where the first was
-  const bool recording_before = recording, second_before = in_second_pass;
-  const std::string scope_before = scope_name;
-  explicit SecondPass(const std::string& scope) {
-    recording = in_second_pass = true;
-    scope_name = scope;
-  }
-  ~SecondPass() {
-    recording = recording_before, in_second_pass = second_before;
-    scope_name = scope_before;
-  }
-};
+thread_local bool recording = true;  // each thread's own, so that two networks may run in two threads
 }  // namespace
-
-void notify(const Event& event) {
-  for (Observing* o = newest_observing; o; o = o->before_) o->observer_(event);
-}
 
 // The one place that reaches into the handles.
 struct Autograd {
@@ -77,11 +57,11 @@ GradSlot::~GradSlot() {
 // ---- recording ------------------------------------------------------------------------------------------------
 
 Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward) {
-  notify({When::forward, op, scope_name, y});
+  notify({When::forward, op, Scope::current(), &y});
   bool wanted = false;
   for (const Tensor& x : inputs) wanted |= x.needs_grad();
   if (!recording || !wanted) return y;
-  auto node = std::make_unique<Node>(Node{op, scope_name, {}, std::move(backward)});
+  auto node = std::make_unique<Node>(Node{op, Scope::current(), {}, std::move(backward)});
   for (const Tensor& x : inputs) node->inputs.emplace_back(Autograd::slot(x));
   y = y.detach();
   Autograd::slot(y) = std::make_shared<GradSlot>(y.shape(), /*leaf=*/false);
@@ -89,59 +69,9 @@ Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backw
   return y;
 }
 
-NoGrad::NoGrad() : before_(recording) { recording = false; }
-NoGrad::~NoGrad() { recording = before_; }
+NoGrad::NoGrad() : recording_(recording, false) {}
 bool NoGrad::is_on() { return !recording; }
-
-bool recomputing() { return in_second_pass; }
-
-Tensor recompute(const std::vector<Tensor>& inputs, const std::vector<Tensor>& parameters,
-                 std::function<Tensor(const std::vector<Tensor>& inputs)> f) {
-  for (const Tensor& p : parameters)
-    check(!p.needs_grad() || Autograd::slot(p)->leaf, "recompute: parameter ", p.shape(),
-          " is the result of an op; make it an input");
-  std::vector<Tensor> kept, wanted = inputs;
-  for (const Tensor& x : inputs) kept.push_back(x.detach());
-  wanted.insert(wanted.end(), parameters.begin(), parameters.end());
-  Tensor y;
-  {
-    NoGrad no_grad;
-    y = f(kept);
-  }
-  return record("recompute", y, wanted,
-                [kept = std::move(kept), f = std::move(f), scope = scope_name](Tensor dy, Inputs& in) mutable {
-                  // Leaves of a graph of its own. The parameters are leaves already: they get their gradients from it
-                  // directly.
-                  for (size_t i = 0; i < kept.size(); i++)
-                    if (in[i].needs_grad()) kept[i].requires_grad();
-                  Tensor again;
-                  {
-                    const SecondPass second_pass(scope);
-                    again = f(kept);
-                  }
-                  if (!again.needs_grad()) return;
-                  again.backward(std::move(dy));
-                  for (size_t i = 0; i < kept.size(); i++)
-                    if (in[i].needs_grad() && kept[i].grad()) in[i].add_grad(kept[i].grad());
-                });
-}
-
-Scope::Scope(const std::string& name) : length_before_(scope_name.size()) {
-  if (!scope_name.empty()) scope_name += '.';
-  scope_name += name;
-  notify({When::begins, "", scope_name, Tensor()});
-}
-Scope::~Scope() { scope_name.resize(length_before_); }
-const std::string& Scope::current() { return scope_name; }
-
-Observing::Observing(Observer observer) : observer_(std::move(observer)), before_(newest_observing) {
-  newest_observing = this;
-}
-bool Observing::anybody() { return newest_observing != nullptr; }
-Observing::~Observing() { newest_observing = before_; }
-
-Work::Work(const char* name) : name_(name) { notify({When::begins, name, scope_name, Tensor()}); }
-Work::~Work() { notify({When::work, name_, scope_name, Tensor()}); }
+EnableGrad::EnableGrad() : recording_(recording, true) {}
 
 // ---- gradients ------------------------------------------------------------------------------------------------
 
@@ -154,6 +84,8 @@ Tensor Tensor::grad() const {
   check(needs_grad(), "grad: this tensor ", shape_, " does not collect a gradient; call requires_grad() on it first");
   return slot_->grad;
 }
+
+bool Tensor::is_leaf() const { return !slot_ || slot_->leaf; }
 
 void Tensor::set_grad(const Tensor& grad) {
   check(needs_grad(), "set_grad: this tensor ", shape_, " does not collect a gradient; call requires_grad() first");
@@ -177,7 +109,7 @@ void Input::add_grad(Tensor gradient) {
   add_to(grad, gradient);
 }
 
-Tensor Input::collected() const { return slot_ && slot_->grad.is_unique() ? slot_->grad : Tensor(); }
+Tensor Input::grad_buffer() const { return slot_ && slot_->grad.is_unique() ? slot_->grad : Tensor(); }
 
 void Tensor::backward() const {
   check(elements() == 1, "backward: starts from a scalar such as a loss, not from shape ", shape_);
@@ -226,10 +158,10 @@ void Tensor::backward(Tensor gradient) const {
     Tensor dy = std::move(slot->grad);
     slot->grad = Tensor();
     if (!dy) continue;
-    notify({When::gradient, node->op, node->scope, dy});
+    notify({When::gradient, node->op, node->scope, &dy});
     const struct Done {  // told of when the op throws, too
       const Node& node;
-      ~Done() { notify({When::backward, node.op, node.scope, Tensor()}); }
+      ~Done() { notify({When::backward, node.op, node.scope}); }
     } done{*node};
     node->backward(std::move(dy), node->inputs);
   }

@@ -6,12 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-// What must compile for the CPU and for the GPU is marked HD.
-#ifdef __CUDACC__
-#define HD __host__ __device__
-#else
-#define HD
-#endif
+#include "tensor/hd.h"
 
 namespace acinus {
 
@@ -33,7 +28,7 @@ struct bf16 {
   }
 };
 
-// What a T is calculated in.
+// The type in which arithmetic on T is performed.
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
 

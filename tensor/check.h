@@ -26,12 +26,6 @@ std::string text(const Args&... args) {
   return out.str();
 }
 
-// "1 scan", "2 scans".
-template <class Count>
-std::string counted(Count n, const char* noun) {
-  return text(n, " ", noun, n == 1 ? "" : "s");
-}
-
 // Throws an Error about user input (a file, a flag): there the place in our source would only be noise.
 template <class... Args>
 [[noreturn]] void fail(const Args&... args) {

@@ -6,6 +6,9 @@
 #include <sstream>
 #include <utility>
 
+#include "tensor/tensor.h"
+#include "tensor/text.h"
+
 namespace acinus {
 namespace {
 
@@ -17,12 +20,6 @@ constexpr const char* outside = "outside the ops";
 
 void longest_first(auto& rows) {
   std::ranges::stable_sort(rows, [](auto& a, auto& b) { return a.seconds > b.seconds; });
-}
-
-std::string fixed(double value, int digits) {
-  std::ostringstream out;
-  out << std::fixed << std::setprecision(digits) << value;
-  return out.str();
 }
 
 // A row of either table: three numbers and what they belong to. Cut at 100 columns, and without blanks at the end.
@@ -42,10 +39,10 @@ std::string name(const ProfileRow& r) {
 }  // namespace
 
 Profile::Profile()
-    : outside_{outside, "", "", ""}, last_(seconds_now()), observing_([this](const Event& e) { see(e); }) {}
+    : outside_{outside, "", "", ""}, last_(seconds_now()), observer_([this](const Event& e) { see(e); }) {}
 
 ProfileRow& Profile::row(const Event& e, const char* pass) {
-  const std::string shape = e.result ? text(e.result.shape()) : "";
+  const std::string shape = e.result ? text(e.result->shape()) : "";
   ProfileRow& row = rows_[{e.op, pass, shape, e.scope}];
   if (row.op.empty()) row = {e.op, pass, shape, e.scope};
   return row;

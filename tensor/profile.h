@@ -4,10 +4,10 @@
 //   ... training steps ...
 //   std::cerr << profile_table(profile.rows());
 //
-// The events of autograd.h cut the time of the thread that made the profile into stretches, and each stretch is one
+// The events of trace.h cut the time of the thread that made the profile into stretches, and each stretch is one
 // row's: up to `forward`, the op's forward pass; from `gradient` to `backward`, its backward pass; all else is "outside
 // the ops". So the rows add up to the time that has passed. An op has no event where it begins: what runs right before
-// it counts as the op's, unless that is a Work or a Scope begins in between, as in every layer. An op's time includes
+// it counts as the op's, unless that is a ProfileScope or a Scope begins in between, as in every layer. An op's time includes
 // waiting for the threads that help it; a network that runs in another thread is not seen.
 #pragma once
 #include <map>
@@ -15,12 +15,12 @@
 #include <tuple>
 #include <vector>
 
-#include "tensor/autograd.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
 struct ProfileRow {
-  std::string op, pass, shape, scope;  // pass: fwd, bwd, or "" for a Work and outside the ops
+  std::string op, pass, shape, scope;  // pass: fwd, bwd, or "" for a ProfileScope and outside the ops
   int64_t calls = 0;
   double seconds = 0;
 };
@@ -39,7 +39,7 @@ class Profile {
   ProfileRow outside_;
   std::vector<ProfileRow*> running_{&outside_};  // backward passes: one may run a network of its own
   double last_;
-  Observing observing_;  // goes first, as it calls the rest
+  ObserverScope observer_;  // goes first, as it calls the rest
 };
 
 // Two tables, no line longer than 100 columns: the rows that took longest, the others as one; then a row for each op.

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tensor/bf16.h"  // HD
+#include "tensor/hd.h"
 
 namespace acinus {
 

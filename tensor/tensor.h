@@ -15,6 +15,8 @@
 #include <initializer_list>
 #include <iosfwd>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "tensor/bf16.h"
@@ -124,6 +126,7 @@ class Tensor {
   // ---- the gradient (autograd.h tells how it works)
   Tensor& requires_grad(bool on = true);  // makes this a leaf whose gradient is wanted (a parameter)
   bool needs_grad() const { return slot_ != nullptr; }
+  bool is_leaf() const;               // is it not the result of a recorded op?
   Tensor grad() const;                // of a leaf; empty before the first backward()
   void set_grad(const Tensor& grad);  // Tensor() forgets it
   void backward() const;              // of a scalar: adds d(this)/d(leaf) to every leaf's gradient
@@ -137,6 +140,9 @@ class Tensor {
   std::shared_ptr<void> storage_;
   std::shared_ptr<GradSlot> slot_;
 };
+
+// What a network's parameters and a file hold: tensors with names, in an order.
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 // Shape, type and the values, the middle of long axes left out, as NumPy does.
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor);

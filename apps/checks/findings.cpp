@@ -9,20 +9,13 @@
 
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string rounded(double value) {
-  char out[32];
-  std::snprintf(out, sizeof out, "%.3g", value);
-  return out;
-}
-
-std::string percent(double share) { return rounded(100 * share) + " %"; }
 
 // In colour where a person looks on (https://no-color.org).
 std::string coloured(const char* code, const std::string& words) {
@@ -125,16 +118,17 @@ Findings examine_outputs(const Validation& v, const Config& c) {
   }
   if (share == 0 || truth == 0) return out;
   if (v.highest - v.lowest < 1e-4)
-    out.push_back({Finding::error,
-                   text("the network puts out the same number everywhere, ", rounded(v.highest), ", whatever it sees"),
-                   text("its layers are dead, or see nothing: a lower --train.lr, --net.norm batch, --net.init he; is "
-                        "the window right"
-                        " (--input.hu_low ",
-                        shortest(c.input.hu.low), " --input.hu_high ", shortest(c.input.hu.high), ")?", loss)});
+    out.push_back(
+        {Finding::error,
+         text("the network puts out the same number everywhere, ", number(v.highest, 3), ", whatever it sees"),
+         text("its layers are dead, or see nothing: a lower --train.lr, --net.norm batch, --net.init he; is "
+              "the window right"
+              " (--input.hu_low ",
+              shortest(c.input.hu.low), " --input.hu_high ", shortest(c.input.hu.high), ")?", loss)});
   else if (v.predicted_share == 0)
     out.push_back(
         {Finding::warning,
-         text("the network calls everything background: the highest probability is ", rounded(v.highest), ", ",
+         text("the network calls everything background: the highest probability is ", number(v.highest, 3), ", ",
               percent(truth / voxels), " of the voxels are nodule"),
          text("wait some epochs; else more pieces around nodules (--train.foreground), or a lower --train.lr", loss)});
   else if (v.predicted_share > 0.5 * share && v.predicted_share > 10 * truth / voxels)
@@ -178,8 +172,8 @@ Findings examine_rows(const std::vector<EpochRow>& rows, const Config& c) {
                    "--train.lr 1e-3, and look at --train.decay"});
   } else if (!bad && rows.size() >= 3 && lowest == &first) {
     out.push_back({Finding::error,
-                   text("the loss has not fallen: ", rounded(first.loss), " in the first epoch, ", rounded(last.loss),
-                        " in epoch ", last.epoch),
+                   text("the loss has not fallen: ", number(first.loss, 3), " in the first epoch, ",
+                        number(last.loss, 3), " in epoch ", last.epoch),
                    c.train.lr > 3e-3 ? text("a lower --train.lr (now ", shortest(c.train.lr), ")")
                                      : text("a higher --train.lr (now ", shortest(c.train.lr),
                                             ", 1e-2 with batch norm), or --train.clip 1")});
@@ -198,17 +192,17 @@ Findings examine_rows(const std::vector<EpochRow>& rows, const Config& c) {
     for (size_t i = judged.size() - std::max<size_t>(since / 3, 1); i < judged.size(); i++)
       later += judged[i]->val_dice / double(std::max<size_t>(since / 3, 1));
     if (since >= 5 && later < best->val_dice - 0.05 && last.loss < best->loss)
-      out.push_back(
-          {Finding::note,
-           text("overfitting: since epoch ", best->epoch, " the validation Dice fell from ", rounded(best->val_dice),
-                " to ", rounded(later), ", while the loss fell from ", rounded(best->loss), " to ", rounded(last.loss)),
-           "best.safetensors is of the best epoch; more data, more augmentation, --train.weight_decay, or "
-           "--train.patience"});
+      out.push_back({Finding::note,
+                     text("overfitting: since epoch ", best->epoch, " the validation Dice fell from ",
+                          number(best->val_dice, 3), " to ", number(later, 3), ", while the loss fell from ",
+                          number(best->loss, 3), " to ", number(last.loss, 3)),
+                     "best.safetensors is of the best epoch; more data, more augmentation, --train.weight_decay, or "
+                     "--train.patience"});
     double before = 0;  // the best Dice until four fifths of the way
     for (size_t i = 0; i < judged.size() * 4 / 5; i++) before = std::max(before, judged[i]->val_dice);
     if (best == judged.back() && last.epoch >= c.train.epochs && best->val_dice > before + 0.01)
       out.push_back({Finding::note,
-                     text("the best epoch is the last one, ", best->epoch, " (Dice ", rounded(best->val_dice), ")"),
+                     text("the best epoch is the last one, ", best->epoch, " (Dice ", number(best->val_dice, 3), ")"),
                      text("it may still get better: --train.epochs ", 2 * c.train.epochs)});
   }
   if (wait > 0.05)

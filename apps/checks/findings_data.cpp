@@ -9,8 +9,8 @@
 #include "apps/checks/misreadings.h"
 #include "data/dataset/statistics.h"
 #include "tensor/check.h"
-#include "tensor/io/file.h"
 #include "tensor/parallel.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
@@ -25,14 +25,6 @@ std::string some(const std::vector<std::string>& names) {
   if (names.size() == 2) return names[0] + " and " + names[1];
   return text(names[0], ", ", names[1], " and ", names.size() - 2, " more");
 }
-
-std::string rounded(double value) {
-  char out[32];
-  std::snprintf(out, sizeof out, std::abs(value) < 1000 ? "%.3g" : "%.0f", value);
-  return out;
-}
-
-std::string percent(double share) { return rounded(100 * share) + " %"; }
 
 // ---- a few slices of each scan --------------------------------------------------------------------------------------
 
@@ -135,7 +127,7 @@ void look_at_values(const Dataset& data, const std::vector<Sample>& samples, Fin
   for (size_t i = 0; i < samples.size(); i++) {
     const Sample& s = samples[i];
     if (s.constant) {
-      constant.push_back(text(short_id(data.scans[i].id), " (", rounded(data.scans[i].image.at(0, 0, 0)), ")"));
+      constant.push_back(text(short_id(data.scans[i].id), " (", number(data.scans[i].image.at(0, 0, 0), 3), ")"));
       continue;
     }
     if (data.pairs || is_hu(s)) continue;
@@ -159,13 +151,13 @@ void look_at_values(const Dataset& data, const std::vector<Sample>& samples, Fin
   if (!shifted.empty())
     out.push_back(
         {Finding::error,
-         text(counted(shifted.size(), "scan"), " without air (values ", rounded(low), " to ", rounded(high),
+         text(counted(shifted.size(), "scan"), " without air (values ", number(low, 3), " to ", number(high, 3),
               "), so not in Hounsfield units: ", some(shifted)),
          "the rescale intercept was left out: HU = stored value * RescaleSlope + RescaleIntercept, mostly -1024"});
   if (!other.empty())
     out.push_back({Finding::error,
                    text(counted(other.size(), "scan"), " without air or lung (nothing from -1500 to -500; values ",
-                        rounded(low), " to ", rounded(high), "): ", some(other)),
+                        number(low, 3), " to ", number(high, 3), "): ", some(other)),
                    "scans must be chest CTs in Hounsfield units: air -1000, water 0"});
 }
 
@@ -219,7 +211,7 @@ void look_at_grids(const Dataset& data, Findings& out) {
     if (data.pairs && volume_ending(scan.path).empty()) continue;  // pictures have no millimetres
     in_plane.push_back(s[0]), between.push_back(s[2]);
     const std::string name =
-        text(short_id(scan.id), " (", rounded(s[0]), " x ", rounded(s[1]), " x ", rounded(s[2]), ")");
+        text(short_id(scan.id), " (", number(s[0], 3), " x ", number(s[1], 3), " x ", number(s[2], 3), ")");
     if (!has_mm(scan)) metres.push_back(name);
     if (*std::max_element(s.begin(), s.end()) > 20) coarse.push_back(name);
     if (s == Vec3{1, 1, 1} && grid.size[2] > 1) ones.push_back(short_id(scan.id));
@@ -241,8 +233,8 @@ void look_at_grids(const Dataset& data, Findings& out) {
   if (metres.empty() && coarse.empty() && (mixed(xy, 2) || mixed(z, 3)))
     out.push_back(
         {Finding::note,
-         text("spacings from ", rounded(xy.least), " to ", rounded(xy.most), " mm in plane, ", rounded(z.least), " to ",
-              rounded(z.most), " mm between slices"),
+         text("spacings from ", number(xy.least, 3), " to ", number(xy.most, 3), " mm in plane, ", number(z.least, 3),
+              " to ", number(z.most, 3), " mm between slices"),
          "pieces are cut in voxels, so the same nodule is of different size in them; bring the scans to one spacing"
          " (data/volume/resample.h) or raise --augment.zoom"});
   if (data.pairs && mixed(sides, 2))
@@ -365,11 +357,11 @@ void look_at_nodules(const Dataset& data, const std::vector<Sample>& samples, Fi
         diameters.push_back(d);
         if (d <= 0) no_diameter.push_back(short_id(scan.id));
         const bool is_huge = d > kLargest || (is_hu(samples[i]) && has_mm(scan) && lungs_ml > 0 && ml > lungs_ml);
-        if (is_huge) huge.push_back(text(short_id(scan.id), " (", rounded(d), " mm)"));
+        if (is_huge) huge.push_back(text(short_id(scan.id), " (", number(d, 3), " mm)"));
         if (is_huge || !is_hu(samples[i]) || !has_mm(scan)) continue;
         const Vec3& c = nodule.centre;
         const std::string name =
-            text(short_id(scan.id), " (", rounded(c[0]), ", ", rounded(c[1]), ", ", rounded(c[2]), ")");
+            text(short_id(scan.id), " (", number(c[0], 3), ", ", number(c[1], 3), ", ", number(c[2], 3), ")");
         placed.push_back({&scan, &nodule});
         if (list == &scan.outside)
           outside.push_back(name);
@@ -389,7 +381,7 @@ void look_at_nodules(const Dataset& data, const std::vector<Sample>& samples, Fi
          text(counted(huge.size(), "nodule"), " larger than ", kLargest, " mm or than the lungs: ", some(huge)),
          "diameter_mm is a diameter, in mm"});
   if (const double middle = spread_of(diameters).median; middle > 0 && middle < 1)
-    out.push_back({Finding::error, text("half of the nodules have less than ", rounded(middle), " mm"),
+    out.push_back({Finding::error, text("half of the nodules have less than ", number(middle, 3), " mm"),
                    "the diameters are in cm or m; write them in mm"});
   const bool misplaced = look_at_places(placed, out);
   if (!outside.empty() && !misplaced)

@@ -7,19 +7,15 @@
 #include "apps/checks/misreadings.h"
 #include "data/chest/lungs.h"
 #include "tensor/check.h"
-#include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
 namespace {
 
-std::string rounded(double value) {
-  char out[32];
-  std::snprintf(out, sizeof out, "%.4g", value);
-  return out;
+std::string in_words(const Vec3& v) {
+  return text("(", number(v[0], 4), ", ", number(v[1], 4), ", ", number(v[2], 4), ")");
 }
-std::string percent(double share) { return rounded(100 * share) + " %"; }
-std::string in_words(const Vec3& v) { return text("(", rounded(v[0]), ", ", rounded(v[1]), ", ", rounded(v[2]), ")"); }
 std::string in_words(const Index3& n) { return text(n[0], "x", n[1], "x", n[2]); }
 
 bool near(const Vec3& a, const Vec3& b, double tolerance) {
@@ -76,10 +72,11 @@ Volume<uint8_t> look_at_values(const Image& image, const Grid& grid, bool is_pic
   if (values.empty()) return mask;
   if (!whole && low >= 0 && high <= 1)
     out.push_back({Finding::error,
-                   text("this is a map of probabilities (", rounded(low), " to ", rounded(high), "), not a mask"),
+                   text("this is a map of probabilities (", number(low, 4), " to ", number(high, 4), "), not a mask"),
                    "a mask is where they exceed a threshold: (p > 0.5), as 0 and 1; below it is looked at so"});
   else if (!whole || low < 0 || (values.size() > 2 && high >= double(kMostClasses))) {
-    out.push_back({Finding::error, text("the values ", rounded(low), " to ", rounded(high), " are not those of a mask"),
+    out.push_back({Finding::error,
+                   text("the values ", number(low, 4), " to ", number(high, 4), " are not those of a mask"),
                    "0 is background, 1 nodule; is this the scan, or a picture with grey edges (JPEG, resized with"
                    " interpolation)?"});
     mask.voxels.clear();
@@ -87,7 +84,7 @@ Volume<uint8_t> look_at_values(const Image& image, const Grid& grid, bool is_pic
     out.push_back({is_picture ? Finding::note : Finding::warning, "the mask is of 0 and 255",
                    "programs that expect 0 and 1 count 255-fold, or see nothing: divide by 255"});
   else if (high > 1)
-    out.push_back({Finding::note, text("the mask holds values up to ", rounded(high), ": several classes"),
+    out.push_back({Finding::note, text("the mask holds values up to ", number(high, 4), ": several classes"),
                    "all but 0 are looked at as one here"});
   return mask;
 }
@@ -181,7 +178,7 @@ Findings examine_prediction(const std::string& mask_path, const std::string& sca
         {Finding::warning, "the mask is empty", "right, if the scan holds no nodule; else a lower --threshold"});
   if (share > 0.05)
     out.push_back({share > 0.5 ? Finding::error : Finding::warning,
-                   text(percent(share), " of the voxels are in the mask"),
+                   text(percent(share, 4), " of the voxels are in the mask"),
                    share > 0.5 ? "it is inverted, perhaps: background must be 0"
                                : "nodules are less than 0.1 % of a scan; a higher --threshold, or a network that was "
                                  "trained for longer"});
@@ -195,7 +192,7 @@ Findings examine_prediction(const std::string& mask_path, const std::string& sca
                      "is it a chest CT in Hounsfield units? ./doctor --data says more"});
     else if (outside > 0.3 * voxels)
       out.push_back(
-          {Finding::warning, text(percent(outside / voxels), " of the mask lies outside the lungs"),
+          {Finding::warning, text(percent(outside / voxels, 4), " of the mask lies outside the lungs"),
            "is it flipped, or of another scan? A network trained with --input.lungs true predicts nothing there"});
   }
   if (!annotations.empty()) look_at_places(mask, volume_name(scan_path), annotations, voxels == 0, out);

@@ -18,6 +18,7 @@
 #include "tensor/cuda/device.h"
 #include "tensor/io/file.h"
 #include "tensor/profile.h"
+#include "tensor/text.h"
 
 namespace acinus {
 namespace {

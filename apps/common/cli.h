@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "tensor/tensor.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

@@ -6,10 +6,11 @@
 #include <filesystem>
 #include <set>
 
-#include "data/dataset/statistics.h"
 #include "data/chest/phantom.h"
+#include "data/dataset/statistics.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
@@ -209,7 +210,8 @@ void add_settings(Settings& s, Config& c) {
   s.add("train.patience", c.train.patience, "stop after so many validations without a better one; 0: never")
       .between(0, 1e6);
   s.add("train.validate_every", c.train.validate_every, "epochs").between(1, 1e6);
-  s.add("train.loaders", c.train.loaders, "threads that draw batches; 0: one for each eight cores, beside a GPU one a core, up to eight")
+  s.add("train.loaders", c.train.loaders,
+        "threads that draw batches; 0: one for each eight cores, beside a GPU one a core, up to eight")
       .between(0, 256);
   s.add("classify.width", c.classify.width, "channels of the classifier's first stage").between(1, 1024);
   s.add("classify.stages", c.classify.stages, "the crop is halved between two").between(1, 6);

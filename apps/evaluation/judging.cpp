@@ -7,7 +7,7 @@
 #include "apps/prediction/segment.h"
 #include "data/scoring/surface.h"
 #include "tensor/check.h"
-#include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 namespace {

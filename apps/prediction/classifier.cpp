@@ -5,6 +5,7 @@
 #include "apps/common/input_format.h"
 #include "tensor/ops.h"
 #include "tensor/parallel.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

@@ -7,13 +7,14 @@
 #include "apps/common/cli.h"
 #include "apps/report/curve.h"
 #include "apps/report/page.h"
-#include "data/dataset/cache.h"
-#include "data/formats/csv.h"
 #include "data/chest/lungs.h"
+#include "data/dataset/cache.h"
 #include "data/dataset/overlay.h"
+#include "data/formats/csv.h"
 #include "data/scoring/rle.h"
 #include "data/volume/volume.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

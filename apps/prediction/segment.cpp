@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "data/sampling/augment.h"
+#include "tensor/text.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -97,7 +99,7 @@ bool segment_slices(const std::vector<Segmenter>& networks, const ScanView& imag
       const Device device = net->parameters()[0].second.device();
       Tensor x({n, box.rows, box.cols, net->options().in});
       {
-        const Work work("copy_planes");
+        const ProfileScope profile_scope("copy_planes");
         for (int64_t k = 0; k < n; k++)
           copy_planes(image, looked_at[size_t(k)], format.planes, format.window, box.left, box.top, box.cols, box.rows,
                       x.data<float>() + k * pixels * net->options().in);

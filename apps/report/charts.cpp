@@ -5,6 +5,7 @@
 
 #include "apps/report/plot.h"
 #include "tensor/check.h"
+#include "tensor/text.h"
 
 namespace acinus {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "apps/report/plot.h"
 #include "tensor/check.h"
+#include "tensor/text.h"
 
 namespace acinus {
 namespace {
@@ -50,19 +51,6 @@ std::string escaped(const std::string& plain) {
   return out;
 }
 
-// 1e-05 is what to_chars writes; 1e-5 is what people read, and 81559 rather than 8.1559e4.
-std::string number(double value, int digits) {
-  const double size = std::abs(value);
-  if (size >= 1 && size < 1e9) digits = std::max(digits, int(std::log10(size)) + 1);
-  char out[40];
-  std::string plain(out, std::to_chars(out, out + sizeof out, value, std::chars_format::general, digits).ptr);
-  const size_t e = plain.find('e');
-  if (e == plain.npos) return plain;
-  size_t zeros = e + 2;
-  while (zeros + 1 < plain.size() && plain[zeros] == '0') zeros++;
-  return plain.substr(0, e + 1) + (plain[e + 1] == '-' ? "-" : "") + plain.substr(zeros);
-}
-
 // Halves, so that the difference of the largest numbers is one, too.
 double Axis::at(double value) const {
   if (logarithmic) return (std::log10(value) - std::log10(low)) / (std::log10(high) - std::log10(low));
@@ -94,12 +82,6 @@ Axis logarithmic_axis(double low, double high) {
   for (int power = first, step = (last - first) / 6 + 1; power <= last; power += step)
     axis.ticks.push_back(std::pow(10, power));
   return axis;
-}
-
-std::string fixed(double value, int decimals) {
-  if (!(std::abs(value) < 1e9)) return number(value);
-  char out[40];
-  return {out, std::to_chars(out, out + sizeof out, value, std::chars_format::fixed, decimals).ptr};
 }
 
 std::string svg_curve(const Curve& c) {

@@ -34,8 +34,6 @@ struct Axis {
 Axis linear_axis(double low, double high, int count, double least_step = 0);
 Axis logarithmic_axis(double low, double high);  // 0 < low, ticks at powers of ten
 
-std::string number(double value, int digits = 5);  // 0.81712, 1.8e-8, nan
-std::string fixed(double value, int decimals);     // 0.8000
-std::string escaped(const std::string& plain);     // to stand in HTML and SVG, between tags or in an attribute
+std::string escaped(const std::string& plain);  // to stand in HTML and SVG, between tags or in an attribute
 
 }  // namespace acinus

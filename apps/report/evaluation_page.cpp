@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/evaluation/evaluation.h"
 #include "apps/report/charts.h"
 #include "apps/report/curve.h"
-#include "apps/evaluation/evaluation.h"
 #include "apps/report/page.h"
 #include "tensor/check.h"
-#include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 namespace {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "tensor/check.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

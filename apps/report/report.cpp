@@ -6,7 +6,7 @@
 #include "apps/report/curve.h"
 #include "data/formats/csv.h"
 #include "tensor/check.h"
-#include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 namespace {

@@ -10,6 +10,7 @@
 #include "apps/report/curve.h"
 #include "apps/training/run.h"
 #include "nn/inspect.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

@@ -9,6 +9,8 @@
 #include "data/dataset/statistics.h"
 #include "tensor/io/file.h"
 #include "tensor/memory.h"
+#include "tensor/text.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -151,7 +153,7 @@ void Run::one_step(Loader& loader) {
   Tensor x, t;
   for (int64_t part = 0; part < c_.train.accumulate; part++) {
     {
-      const Work work("wait for a batch");
+      const ProfileScope profile_scope("wait for a batch");
       loader.next(x, t);
     }
     training_->add(x, t);

@@ -10,6 +10,7 @@
 #include "apps/training/validation.h"
 #include "nn/inspect.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

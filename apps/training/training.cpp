@@ -11,6 +11,7 @@
 #include "nn/inspect.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -92,7 +93,7 @@ Training::Training(const Config& config, Module& net, Loss loss, Device device)
       device_(device),
       optimizer_(make_optimizer(config, net)),
       ema_(config.train.ema > 0 ? std::make_unique<Ema>(net.state(), config.train.ema) : nullptr),
-      in_graphs_(device == Device::cuda && config.train.accumulate == 1 && !Observing::anybody()) {}
+      in_graphs_(device == Device::cuda && config.train.accumulate == 1 && !ObserverScope::any()) {}
 
 void Training::forward_backward() {
   if (first_) net_.zero_grad(), losses_.clear();

@@ -10,11 +10,12 @@
 #include <set>
 
 #include "data/chest/lungs.h"
-#include "data/volume/mask.h"
 #include "data/formats/metaimage.h"
 #include "data/formats/nifti.h"
+#include "data/volume/mask.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

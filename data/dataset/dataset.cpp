@@ -10,6 +10,7 @@
 #include "tensor/io/file.h"
 #include "tensor/parallel.h"
 #include "tensor/random.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

@@ -12,7 +12,7 @@
 #include "data/formats/png.h"
 #include "data/volume/volume.h"
 #include "tensor/check.h"
-#include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

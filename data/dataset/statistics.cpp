@@ -8,6 +8,7 @@
 
 #include "tensor/check.h"
 #include "tensor/parallel.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
@@ -66,15 +67,9 @@ Looked look(const SliceOf& slice, bool everywhere, int64_t classes) {
 
 void append(std::vector<double>& to, const std::vector<double>& from) { to.insert(to.end(), from.begin(), from.end()); }
 
-std::string amount(double value) {
-  char out[32];
-  std::snprintf(out, sizeof out, std::abs(value) < 1000 ? "%.4g" : "%.0f", value);
-  return out;
-}
-
 std::string in_words(const Spread& s) {
-  if (s.least == s.most) return amount(s.median);
-  return text(amount(s.least), " to ", amount(s.most), " (median ", amount(s.median), ")");
+  if (s.least == s.most) return number(s.median, 4);
+  return text(number(s.least, 4), " to ", number(s.most, 4), " (median ", number(s.median, 4), ")");
 }
 
 std::string in_words(const std::array<Spread, 3>& axes, const char* unit) {
@@ -84,11 +79,9 @@ std::string in_words(const std::array<Spread, 3>& axes, const char* unit) {
 std::string in_words(const std::vector<double>& values, const double* shares, const char* unit) {
   std::string out;
   for (size_t i = 0; i < values.size(); i++)
-    out += text(i ? ", " : "", amount(100 * shares[i]), " % ", amount(values[i]));
+    out += text(i ? ", " : "", number(100 * shares[i], 4), " % ", number(values[i], 4));
   return text(out, *unit ? " " : "", unit);
 }
-
-std::string percent(double share) { return text(amount(100 * share), " %"); }
 
 std::string bin(size_t i) {
   constexpr size_t n = std::size(kDiameterEdges);
@@ -205,13 +198,13 @@ std::vector<std::pair<std::string, std::string>> rows(const Fingerprint& f) {
   if (f.lungs_known)
     out.emplace_back("lungs", text(in_words(f.lungs_ml), " ml",
                                    f.without_lungs ? text("; none found in ", counted(f.without_lungs, "scan")) : ""));
-  out.emplace_back("foreground", text(percent(double(f.foreground) / double(f.voxels)), " of the voxels; in ",
+  out.emplace_back("foreground", text(percent(double(f.foreground) / double(f.voxels), 4), " of the voxels; in ",
                                       counted(f.foreground_slices, "slice"), " (",
-                                      percent(double(f.foreground_slices) / double(f.slices)), "), ",
+                                      percent(double(f.foreground_slices) / double(f.slices), 4), "), ",
                                       counted(f.foreground_scans, f.pairs ? "picture" : "scan")));
   for (size_t c = 0; f.class_share.size() > 1 && c < f.class_share.size(); c++)
-    out.emplace_back(text("class ", c + 1),
-                     text(percent(f.class_share[c]), " of the foreground, ", amount(f.class_ml[c]), " ml in all"));
+    out.emplace_back(text("class ", c + 1), text(percent(f.class_share[c], 4), " of the foreground, ",
+                                                 number(f.class_ml[c], 4), " ml in all"));
   if (!f.pairs) out.emplace_back("nodules", text(f.nodules, "; ", in_words(f.nodules_a_scan), " a scan"));
   if (!f.diameters.empty()) {
     out.emplace_back("diameters", in_words(f.diameters, kDiameterShares, "mm"));
@@ -237,7 +230,7 @@ std::string to_json(const Fingerprint& f) {
   };
   const auto by_share = [](const std::vector<double>& values, const double* shares) {
     json out = json::object();
-    for (size_t i = 0; i < values.size(); i++) out[amount(100 * shares[i])] = values[i];
+    for (size_t i = 0; i < values.size(); i++) out[number(100 * shares[i], 4)] = values[i];
     return out;
   };
   json histogram = json::object();

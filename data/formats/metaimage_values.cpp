@@ -9,6 +9,7 @@
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/memory.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

@@ -10,6 +10,7 @@
 #include "data/formats/zlib_stream.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

@@ -28,6 +28,7 @@ static unsigned char* compressed(unsigned char* data, int bytes, int* out_bytes,
 
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

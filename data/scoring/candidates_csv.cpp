@@ -2,11 +2,12 @@
 #include <cstdio>
 #include <tuple>
 
-#include "data/scoring/candidates.h"
 #include "data/formats/csv.h"
+#include "data/scoring/candidates.h"
 #include "data/scoring/matching.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

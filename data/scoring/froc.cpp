@@ -7,6 +7,7 @@
 #include "tensor/check.h"
 #include "tensor/parallel.h"
 #include "tensor/random.h"
+#include "tensor/text.h"
 
 namespace acinus {
 namespace {

@@ -1,7 +1,7 @@
 #include "data/scoring/rle.h"
 
 #include "tensor/check.h"
-#include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

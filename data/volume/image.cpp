@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "tensor/check.h"
-#include "tensor/io/file.h"
 #include "tensor/memory.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

@@ -28,6 +28,7 @@
 #include "tensor/io/file.h"
 #include "tensor/memory.h"
 #include "tensor/random.h"
+#include "tensor/text.h"
 
 using namespace acinus;
 namespace fs = std::filesystem;

@@ -12,7 +12,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "tensor/check.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
@@ -147,39 +147,6 @@ void make_folder(const std::string& path) {
   std::filesystem::create_directories(path, error);
   if (!error && !std::filesystem::is_directory(path)) error = std::make_error_code(std::errc::not_a_directory);
   if (error) fail("cannot make the folder ", path, ": ", error.message());
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-std::vector<std::string_view> words(std::string_view text) {
-  std::vector<std::string_view> result;
-  for (text = trimmed(text); !text.empty(); text = trimmed(text)) {
-    result.push_back(text.substr(0, size_t(std::find_if(text.begin(), text.end(), is_blank) - text.begin())));
-    text.remove_prefix(result.back().size());
-  }
-  return result;
-}
-
-std::string_view next_line(std::string_view& rest) {
-  const std::string_view line = rest.substr(0, rest.find('\n'));
-  rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-  return line;
-}
-
-std::string shown(std::string_view text) {
-  std::string result(text.substr(0, 60));
-  for (char& c : result)
-    if (c < ' ' || c > '~') c = '?';
-  return text.size() > 60 ? result + "..." : result;
-}
-
-std::string shortest(double value) {
-  char digits[32];
-  return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
 }
 
 }  // namespace acinus

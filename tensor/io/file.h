@@ -4,12 +4,10 @@
 //   std::string text = read_file("annotations.csv", 64 << 20);      at most 64 MiB
 //   write_file("nodules.csv", text);                                 whole or not at all
 #pragma once
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace acinus {
 
@@ -76,24 +74,5 @@ void write_file(const std::string& path, std::string_view content);
 // that number any more.
 void remove_leftovers(const std::string& folder);
 void make_folder(const std::string& path);  // and those above it; one that is there already is fine
-
-// Lines and words of a text that was read.
-constexpr bool is_blank(char c) { return c == ' ' || ('\t' <= c && c <= '\r'); }
-std::string_view trimmed(std::string_view text);             // without blanks at both ends
-std::vector<std::string_view> words(std::string_view text);  // parted by blanks
-std::string_view next_line(std::string_view& rest);          // takes it off the front of rest
-std::string shown(std::string_view text);                    // short and printable, to stand in a message
-
-// Numbers in text, the same in every locale. True if all of `text` is one number that T can hold.
-//   int64_t n;  parse("12", n) -> true;  parse("12mm", n), parse("", n) -> false
-template <class T>
-bool parse(std::string_view text, T& value) {
-  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
-// The shortest text that parse() reads back as the very same number: 0.7, -195, 1e-05.
-std::string shortest(double value);
 
 }  // namespace acinus

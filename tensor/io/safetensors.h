@@ -7,14 +7,10 @@
 #pragma once
 #include <map>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "tensor/tensor.h"
 
 namespace acinus {
-
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 struct SafeTensors {
   NamedTensors tensors;                                     // in the order of their data in the file

@@ -5,8 +5,9 @@
 //   running = (1 - momentum) * running + momentum * batch's,   with var * m / (m - 1), m = N*H*W
 // (the unbiased estimate, as PyTorch keeps it). At inference the running ones are used. (Ioffe and Szegedy 2015)
 #include "tensor/for_each.h"
-#include "tensor/ops/normalize.h"
+#include "tensor/gradient_checkpoint.h"
 #include "tensor/ops.h"
+#include "tensor/ops/normalize.h"
 
 namespace acinus {
 

@@ -103,7 +103,7 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
   const PoolGeometry g = pool_geometry(x, y.shape(), o);
   return record("max_pool2d", y, {x}, [g, x = x.detach()](const Tensor& dy, Inputs& in) {
     // In a U-Net x also went into the decoder, from where a gradient is here already.
-    Tensor dx = in[0].collected();
+    Tensor dx = in[0].grad_buffer();
     const bool add = bool(dx);
     if (!add) dx = Tensor(x.shape(), x.dtype(), x.device());
     dispatch(x.dtype(), [&](auto zero) {

@@ -1,11 +1,12 @@
 // What ./evaluate measures on masks, and how it shows what it found.
-#include "apps/report/charts.h"
 #include "apps/evaluation/evaluation.h"
 #include "apps/evaluation/judging.h"
+#include "apps/report/charts.h"
 #include "apps/report/plot.h"
 #include "data/scoring/rle.h"
 #include "data/scoring/surface.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 #include "tests/testing.h"
 
 using namespace acinus;

@@ -10,6 +10,7 @@
 #include "apps/report/events.h"
 #include "apps/report/report.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 #include "tests/testing.h"
 
 using namespace acinus;

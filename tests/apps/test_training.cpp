@@ -10,6 +10,7 @@
 #include "optim/ema.h"
 #include "optim/sgd.h"
 #include "tensor/cuda/device.h"
+#include "tensor/trace.h"
 #include "tests/testing.h"
 
 using namespace acinus;
@@ -106,9 +107,9 @@ TEST_CASE("training: logits of every scale, for any image size") {
   }
   // Each head judges the decoder of its own size, and only where it is asked for.
   std::vector<std::string> ran;
-  const Observing observing([&](const Event& e) {
+  const ObserverScope observing([&](const Event& e) {
     if (e.when == When::forward && e.scope.find("conv") == std::string::npos && std::string(e.op) == "conv2d")
-      ran.push_back(e.scope + text(e.result.shape()));
+      ran.push_back(e.scope + text(e.result->shape()));
   });
   const Tensor x = random_tensor({1, 16, 8, 2}, 4, DType::f32);
   net(x);
@@ -260,7 +261,8 @@ TEST_CASE("training: the loss over scales, computed apart") {
 TEST_CASE("training: losses by name, and what is refused") {
   for (LossKind kind : {LossKind::dice, LossKind::bce, LossKind::dice_bce}) CHECK(named<LossKind>(name(kind)) == kind);
   CHECK(std::string(name(LossKind::dice_bce)) == "dice+bce");
-  CHECK_THAT(error_of([] { named<LossKind>("focal"); }), Catch::Contains("loss \"focal\"; known are dice, bce, dice+bce"));
+  CHECK_THAT(error_of([] { named<LossKind>("focal"); }),
+             Catch::Contains("loss \"focal\"; known are dice, bce, dice+bce"));
   const auto loss = [](const std::vector<Tensor>& logits, const Shape& t) {
     return error_of([&] { segmentation_loss(logits, Tensor::zeros(t), LossKind::bce); });
   };

@@ -6,6 +6,7 @@
 #include "data/formats/npy.h"
 #include "data/formats/png.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 #include "tests/testing.h"
 
 using namespace acinus;

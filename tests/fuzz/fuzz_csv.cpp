@@ -1,7 +1,6 @@
 // The reader of tables.
-#include "data/scoring/candidates.h"
 #include "data/formats/csv.h"
-#include "tensor/io/file.h"
+#include "data/scoring/candidates.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace acinus;

@@ -8,6 +8,7 @@
 #include "optim/schedule.h"
 #include "optim/sgd.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 #include "tests/testing.h"
 
 using namespace acinus;

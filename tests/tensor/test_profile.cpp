@@ -6,6 +6,7 @@
 #include "optim/sgd.h"
 #include "tensor/ops.h"
 #include "tensor/profile.h"
+#include "tensor/trace.h"
 #include "tests/testing.h"
 
 using namespace acinus;
@@ -52,7 +53,7 @@ TEST_CASE("profile: an op is given its own time, and all rows together the time 
     sum(y).backward();
   }
   {
-    const Work work("read");
+    const ProfileScope profile_scope("read");
     sleep(0.08);
   }
   sleep(0.02);
@@ -122,7 +123,7 @@ TEST_CASE("profile: goes on while others observe, and sees the optimisers") {
   Profile profile;
   int events = 0;
   {
-    const Observing other([&](const Event&) { events++; });
+    const ObserverScope other([&](const Event&) { events++; });
     Profile within;
     sum(slow("op", x, 0.01, 0.01)).backward();
     CHECK(seconds(within.rows(), "op", "fwd") >= 0.01);

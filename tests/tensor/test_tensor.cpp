@@ -2,8 +2,10 @@
 #include <bit>
 
 #include "optim/optimizer.h"
+#include "tensor/gradient_checkpoint.h"
 #include "tensor/ops.h"
 #include "tensor/parallel.h"
+#include "tensor/trace.h"
 #include "tests/testing.h"
 
 using namespace acinus;
@@ -429,11 +431,11 @@ TEST_CASE("autograd: backward from any shape, by the gradient that is given") {
   CHECK_THAT(error_of([&] { sum(x).backward(Tensor()); }), Catch::Contains("backward: ") && Catch::Contains("empty"));
 }
 
-TEST_CASE("autograd: recompute") {
+TEST_CASE("autograd: gradient checkpointing") {
   Tensor x = Tensor::from({2}, {1, -2}).requires_grad(), w = Tensor::from({2}, {3, 4}).requires_grad();
   int calls = 0, second = 0;
   const auto run = [&] {
-    return recompute({x}, {w}, [&](const std::vector<Tensor>& in) {
+    return gradient_checkpoint({x}, {w}, [&](const std::vector<Tensor>& in) {
       calls++, second += recomputing();
       return mul(mul(in[0], in[0]), w);
     });
@@ -451,32 +453,33 @@ TEST_CASE("autograd: recompute") {
   }
   // No input needs a gradient, a parameter does.
   w.set_grad({});
-  sum(recompute({x.detach()}, {w}, [&](const std::vector<Tensor>& in) { return mul(in[0], w); })).backward();
+  sum(gradient_checkpoint({x.detach()}, {w}, [&](const std::vector<Tensor>& in) { return mul(in[0], w); })).backward();
   CHECK(w.grad().to_vector() == std::vector<double>{1, -2});
   {  // An input that is not used, and a result that depends on nothing.
     Tensor unused = Tensor::from({2}, {5, 6}).requires_grad();
     const auto first = [](const std::vector<Tensor>& in) { return scale(in[0], 2); };
     x.set_grad({});
-    sum(recompute({x, unused}, {}, first)).backward();
+    sum(gradient_checkpoint({x, unused}, {}, first)).backward();
     CHECK(x.grad().to_vector() == std::vector<double>{2, 2});
     CHECK_FALSE(unused.grad());
-    sum(recompute({x}, {}, [](const std::vector<Tensor>&) { return Tensor::zeros({2}); })).backward();
+    sum(gradient_checkpoint({x}, {}, [](const std::vector<Tensor>&) { return Tensor::zeros({2}); })).backward();
   }
   {  // A parameter that an op made would be reached by two backward passes at a time.
     const Tensor made = mul(w, w);
-    CHECK_THAT(
-        error_of([&] { recompute({x}, {made}, [&](const std::vector<Tensor>& in) { return mul(in[0], made); }); }),
-        Catch::Contains("recompute: parameter (2)") && Catch::Contains("make it an input"));
+    CHECK_THAT(error_of([&] {
+                 gradient_checkpoint({x}, {made}, [&](const std::vector<Tensor>& in) { return mul(in[0], made); });
+               }),
+               Catch::Contains("gradient_checkpoint: parameter (2)") && Catch::Contains("make it an input"));
   }
   {  // The second pass runs where the first did.
     std::vector<std::string> where;
-    const Observing observing([&](const Event& e) {
+    const ObserverScope observing([&](const Event& e) {
       if (e.when == When::forward && e.op == std::string("mul")) where.push_back(e.scope);
     });
     Tensor z;
     {
       const Scope scope("block");
-      z = recompute({x}, {w}, [&](const std::vector<Tensor>& in) { return mul(in[0], w); });
+      z = gradient_checkpoint({x}, {w}, [&](const std::vector<Tensor>& in) { return mul(in[0], w); });
     }
     sum(z).backward();
     CHECK(where == std::vector<std::string>{"block", "block"});
@@ -487,7 +490,7 @@ TEST_CASE("autograd: recompute") {
     check(!recomputing(), "no");
     return mul(in[0], w);
   };
-  CHECK(error_of([&] { sum(recompute({x}, {w}, fails)).backward(); }).starts_with("no"));
+  CHECK(error_of([&] { sum(gradient_checkpoint({x}, {w}, fails)).backward(); }).starts_with("no"));
   CHECK_FALSE(recomputing());
   CHECK(scale(x, 2).needs_grad());
 }
@@ -497,10 +500,11 @@ TEST_CASE("autograd: the observer sees every op in its scope, forward and backwa
   std::vector<std::string> seen, seen_within;
   const auto into = [&](std::vector<std::string>& list) {
     return [&](const Event& e) {
-      list.push_back(text(names[int(e.when)], " ", e.op, " in '", e.scope, "' ", e.result.shape()));
+      list.push_back(
+          text(names[int(e.when)], " ", e.op, " in '", e.scope, "' ", e.result ? e.result->shape() : Shape()));
     };
   };
-  auto observing = std::make_unique<Observing>(into(seen));
+  auto observing = std::make_unique<ObserverScope>(into(seen));
   const Tensor x = leaf({1, 2});
   Tensor y;
   {
@@ -519,12 +523,12 @@ TEST_CASE("autograd: the observer sees every op in its scope, forward and backwa
     CHECK(Scope::current() == "encoder.0");
   }
   {
-    const Observing another(into(seen_within));
+    const ObserverScope another(into(seen_within));
     sum(y).backward();
   }
   {
     const NoGrad no_grad;
-    const Work work("step");
+    const ProfileScope profile_scope("step");
     scale(x, 2);
   }
   observing.reset();

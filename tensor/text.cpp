@@ -1,0 +1,62 @@
+#include "tensor/text.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace acinus {
+
+std::string shortest(double value) {
+  char digits[32];
+  return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
+}
+
+// 1e-05 is what to_chars writes; 1e-5 is what people read, and 81559 rather than 8.1559e4.
+std::string number(double value, int digits) {
+  const double size = std::abs(value);
+  if (size >= 1 && size < 1e9) digits = std::max(digits, int(std::log10(size)) + 1);
+  char out[40];
+  std::string plain(out, std::to_chars(out, out + sizeof out, value, std::chars_format::general, digits).ptr);
+  const size_t e = plain.find('e');
+  if (e == plain.npos) return plain;
+  size_t zeros = e + 2;
+  while (zeros + 1 < plain.size() && plain[zeros] == '0') zeros++;
+  return plain.substr(0, e + 1) + (plain[e + 1] == '-' ? "-" : "") + plain.substr(zeros);
+}
+
+std::string fixed(double value, int decimals) {
+  if (!(std::abs(value) < 1e9)) return number(value);
+  char out[40];
+  return {out, std::to_chars(out, out + sizeof out, value, std::chars_format::fixed, decimals).ptr};
+}
+
+std::string percent(double fraction, int digits) { return number(100 * fraction, digits) + " %"; }
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+std::vector<std::string_view> words(std::string_view text) {
+  std::vector<std::string_view> result;
+  for (text = trimmed(text); !text.empty(); text = trimmed(text)) {
+    result.push_back(text.substr(0, std::find_if(text.begin(), text.end(), is_blank) - text.begin()));
+    text.remove_prefix(result.back().size());
+  }
+  return result;
+}
+
+std::string_view next_line(std::string_view& rest) {
+  const std::string_view line = rest.substr(0, rest.find('\n'));
+  rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+  return line;
+}
+
+std::string shown(std::string_view text) {
+  std::string result(text.substr(0, 60));
+  for (char& c : result)
+    if (c < ' ' || c > '~') c = '?';
+  return text.size() > 60 ? result + "..." : result;
+}
+
+}  // namespace acinus

@@ -1,0 +1,64 @@
+// What runs now, and who wants to know: the layer (Scope), what happens in it (Event) and who is told (Observer). The
+// profile (profile.h), the model summary and the search for the first NaN (nn/inspect.h) are observers.
+#pragma once
+#include <functional>
+#include <string>
+
+#include "tensor/scoped_value.h"
+
+namespace acinus {
+
+class Tensor;
+
+// Names the part of the network that runs, for messages and tables: encoder.2.conv1
+class Scope {
+ public:
+  explicit Scope(const std::string& name, const std::string& parent = current());
+  static const std::string& current();
+
+ private:
+  ScopedValue<std::string> name_;
+};
+
+enum class When {
+  begins,    // a Scope or a ProfileScope begins: what ran since the last event was not an op
+  forward,   // an op has computed its output, `result`
+  gradient,  // backward() is about to call an op; `result` is the gradient of its output
+  backward,  // ... and the op has returned
+  work       // a ProfileScope ends
+};
+struct Event {
+  When when;
+  const char* op;            // or the name of the ProfileScope
+  const std::string& scope;  // the part of the network
+  const Tensor* result = nullptr;
+};
+void notify(const Event& event);  // tells every observer of this thread
+
+using Observer = std::function<void(const Event&)>;  // must not throw: it is called from destructors
+
+// The observer is told of everything its thread does during the life of this object, beside the observers that were
+// there before. A local variable, or a member of one: the newest must be destroyed first.
+class ObserverScope {
+ public:
+  explicit ObserverScope(Observer observer);
+  static bool any();  // does this thread have an observer?
+
+ private:
+  friend void notify(const Event& event);
+  Observer observer_;
+  ScopedValue<ObserverScope*> newest_;
+};
+
+// Names a stretch of time without ops, such as an optimiser's step, for the profile.
+class ProfileScope {
+ public:
+  explicit ProfileScope(const char* name);
+  ~ProfileScope();
+  ProfileScope(const ProfileScope&) = delete;
+
+ private:
+  const char* const name_;
+};
+
+}  // namespace acinus
