@@ -50,6 +50,7 @@ void Adam::apply() {
     const Tensor& p = parameters_[k].second;
     const Tensor gradient = p.grad();
     if (!gradient) continue;
+    p.mark_overwritten();
     dispatch_precise(p.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(p.device(), p.elements(),

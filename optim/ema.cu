@@ -49,6 +49,7 @@ void Ema::apply() {
   const ProfileScope profile_scope("ema");
   for (size_t k = 0; k < tensors_.size(); k++) {
     const Tensor &w = tensors_[k].second, &e = averages_[k].second;
+    e.mark_overwritten();
     dispatch_precise(w.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(w.device(), w.elements(), EmaUpdate<T>{rate_.ptr<double>(), w.ptr<T>(), e.ptr<T>()});
@@ -71,6 +72,8 @@ void Ema::load(const SafeTensors& saved) {
 void Ema::swap() {
   for (size_t k = 0; k < tensors_.size(); k++) {
     const Tensor &w = tensors_[k].second, &e = averages_[k].second;
+    w.mark_overwritten();
+    e.mark_overwritten();
     dispatch_precise(w.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(w.device(), w.elements(), Swap<T>{w.ptr<T>(), e.ptr<T>()});

@@ -4,8 +4,7 @@
 #include <cmath>
 
 #include "tensor/autograd.h"
-#include "tensor/elements.h"
-#include "tensor/for_each.h"
+#include "tensor/reduce.h"
 #include "tensor/trace.h"
 
 namespace acinus {
@@ -71,7 +70,7 @@ Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm) {
     if (const Tensor g = p.grad()) {
       const Tensor square = reduce_precisely(Square{}, g);  // in float32, 2e19^2 is infinite
       if (total)
-        add_to(total, square);
+        total.accumulate(square);
       else
         total = square;
     }

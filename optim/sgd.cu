@@ -38,6 +38,7 @@ void Sgd::apply() {
     const Tensor& p = parameters_[k].second;
     const Tensor gradient = p.grad();
     if (!gradient) continue;
+    p.mark_overwritten();
     dispatch_precise(p.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for_each(p.device(), p.elements(),

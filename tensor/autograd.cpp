@@ -1,8 +1,9 @@
 #include "tensor/autograd.h"
 
+#include <atomic>
+#include <limits>
 #include <unordered_set>
 
-#include "tensor/elements.h"
 #include "tensor/trace.h"
 
 namespace acinus {
@@ -11,6 +12,7 @@ namespace acinus {
 struct Node {
   const char* op;
   std::string scope;
+  int64_t recorded;  // when, on the clock of Storage
   Inputs inputs;
   Backward backward;
 };
@@ -27,7 +29,14 @@ struct GradSlot {
 };
 
 namespace {
-thread_local bool recording = true;  // each thread's own, so that two networks may run in two threads
+// Each thread's own, so that two networks may run in two threads.
+thread_local bool recording = true;
+thread_local const Node* running = nullptr;  // the op whose backward is being called
+
+int64_t tick() {
+  static std::atomic<int64_t> clock = 0;
+  return ++clock;
+}
 }  // namespace
 
 // The one place that reaches into the handles.
@@ -35,6 +44,7 @@ struct Autograd {
   static std::shared_ptr<GradSlot>& slot(Tensor& t) { return t.slot_; }
   static const std::shared_ptr<GradSlot>& slot(const Tensor& t) { return t.slot_; }
   static std::shared_ptr<GradSlot>& slot(Input& in) { return in.slot_; }
+  static Storage& storage(const Tensor& t) { return *t.storage_; }
 };
 
 // A graph is as deep as the network has ops. Left to themselves the destructors would call each other that deep and
@@ -61,7 +71,7 @@ Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backw
   bool wanted = false;
   for (const Tensor& x : inputs) wanted |= x.needs_grad();
   if (!recording || !wanted) return y;
-  auto node = std::make_unique<Node>(Node{op, Scope::current(), {}, std::move(backward)});
+  auto node = std::make_unique<Node>(Node{op, Scope::current(), tick(), {}, std::move(backward)});
   for (const Tensor& x : inputs) node->inputs.emplace_back(Autograd::slot(x));
   y = y.detach();
   Autograd::slot(y) = std::make_shared<GradSlot>(y.shape(), /*leaf=*/false);
@@ -72,6 +82,28 @@ Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backw
 NoGrad::NoGrad() : recording_(recording, false) {}
 bool NoGrad::is_on() { return !recording; }
 EnableGrad::EnableGrad() : recording_(recording, true) {}
+
+// ---- what was overwritten -------------------------------------------------------------------------------------
+// Storage has the time when it was created and when it was last overwritten in place. A backward that reads elements
+// which were there when its op was recorded, and have been overwritten since, would compute a wrong gradient.
+
+Storage::Storage(std::shared_ptr<void> memory) : memory(std::move(memory)), created(tick()) {}
+
+void Tensor::mark_overwritten() const { storage_->overwritten = tick(); }
+
+void Tensor::check_not_overwritten() const {
+  if (!running || storage_->created > running->recorded || storage_->overwritten < running->recorded) return;
+  fail("backward of ", running->op, running->scope.empty() ? "" : " in ", running->scope, ": it needs a tensor ",
+       shape_,
+       " that was overwritten after the forward pass; overwrite it (copy_from, an optimiser's step) after backward(), "
+       "or "
+       "give the op a clone()");
+}
+
+// Gradients are added to in place, and scaled by clipping: that overwrites nothing a backward would need.
+static void may_be_overwritten(const Tensor& gradient) {
+  Autograd::storage(gradient).created = std::numeric_limits<int64_t>::max();
+}
 
 // ---- gradients ------------------------------------------------------------------------------------------------
 
@@ -90,7 +122,10 @@ bool Tensor::is_leaf() const { return !slot_ || slot_->leaf; }
 void Tensor::set_grad(const Tensor& grad) {
   check(needs_grad(), "set_grad: this tensor ", shape_, " does not collect a gradient; call requires_grad() first");
   check(!grad || grad.shape() == shape_, "set_grad: gradient ", grad.shape(), " for a tensor ", shape_);
-  if (grad) check_same_kind("set_grad", {this, &grad});
+  if (grad) {
+    check_same_kind("set_grad", {this, &grad});
+    may_be_overwritten(grad);
+  }
   slot_->grad = grad;
 }
 
@@ -102,11 +137,15 @@ void Input::add_grad(Tensor gradient) {
     // The first contribution is taken as it is. An optimiser may scale a leaf's gradient in place, so a leaf
     // gets elements of its own.
     grad = slot_->leaf && !gradient.is_unique() ? gradient.clone() : std::move(gradient);
+    may_be_overwritten(grad);
     return;
   }
   check_same_kind("add_grad", {&grad, &gradient});
-  if (!grad.is_unique()) grad = grad.clone();  // two inputs were given the same gradient: leave the other's alone
-  add_to(grad, gradient);
+  if (!grad.is_unique()) {  // two inputs were given the same gradient: leave the other's alone
+    grad = grad.clone();
+    may_be_overwritten(grad);
+  }
+  grad.accumulate(gradient);
 }
 
 Tensor Input::grad_buffer() const { return slot_ && slot_->grad.is_unique() ? slot_->grad : Tensor(); }
@@ -163,6 +202,7 @@ void Tensor::backward(Tensor gradient) const {
       const Node& node;
       ~Done() { notify({When::backward, node.op, node.scope}); }
     } done{*node};
+    const ScopedValue<const Node*> now(running, node.get());
     node->backward(std::move(dy), node->inputs);
   }
 }

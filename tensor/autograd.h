@@ -14,10 +14,12 @@
 //
 //   z.slot -> Node mul -> { slot of square(x) -> Node square -> { x.slot },  w.slot }
 //
-// A node points at slots and not at tensors, so an activation lives only as long as a closure captured it;
-// a closure captures detached inputs (x.detach()), or the output before record() gives it a slot, never a tensor with a
-// slot of its own node: that would be a cycle of shared pointers and leak. backward() frees each node as soon as it has
-// run.
+// A node points at slots and not at tensors, so an activation is kept only if a closure captured it. A closure captures
+// detached inputs (x.detach()), or the output before record() gives it a slot, never a tensor with the slot of its own
+// node: that would be a cycle of shared pointers, and leak. backward() frees each node as soon as it has run.
+//
+// What a closure captured must not be overwritten (Tensor::copy_from, an optimiser's step) before backward() has run: that
+// is an Error which names the op. As in PyTorch, the storage of a tensor knows when it was overwritten.
 #pragma once
 #include <functional>
 #include <vector>
@@ -44,9 +46,9 @@ class Input {
   std::shared_ptr<GradSlot> slot_;
 };
 using Inputs = std::vector<Input>;
-using Backward = std::function<void(Tensor dy, Inputs& in)>;  // dy is the op's own: if it is_unique(), to write over
+using Backward = std::function<void(Tensor dy, Inputs& in)>;  // dy may be overwritten if it is_unique()
 
-// Attaches the op to y, if any input needs a gradient and recording is on. Returns y.
+// Attaches the op to y, if an input needs a gradient and no NoGrad is alive. Returns y.
 Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward);
 
 // No ops are recorded during the life of a NoGrad object: for validation, prediction, optimiser steps.

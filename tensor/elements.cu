@@ -1,18 +1,19 @@
-#include "tensor/elements.h"
-
+// What Tensor itself does to elements, on any device.
+#include "tensor/cuda/device.h"
 #include "tensor/for_each.h"
 
 namespace acinus {
+namespace {
 
 template <class T>
-struct FillBody {
+struct Fill {
   T value;
   T* x;
   HD void operator()(int64_t i) const { x[i] = value; }
 };
 
 template <class From, class To>
-struct ConvertBody {
+struct Convert {
   const From* from;
   To* to;
   HD void operator()(int64_t i) const { to[i] = To(Compute<To>(Compute<From>(from[i]))); }
@@ -25,23 +26,35 @@ struct Sum {
   }
 };
 
-void fill(Tensor& x, double value) {
-  dispatch(x.dtype(), [&](auto zero) {
+}  // namespace
+
+Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
+  Tensor x(shape, dtype, device);
+  dispatch(dtype, [&](auto zero) {
     using T = decltype(zero);
-    for_each(x.device(), x.elements(), FillBody<T>{T(Compute<T>(value)), x.ptr<T>()});
+    for_each(device, x.elements(), Fill<T>{T(Compute<T>(value)), x.ptr<T>()});
   });
+  return x;
 }
 
-void convert(const Tensor& from, Tensor& to) {
-  dispatch(from.dtype(), [&](auto from_zero) {
-    dispatch(to.dtype(), [&](auto to_zero) {
-      using From = decltype(from_zero);
+void Tensor::copy_from(const Tensor& source) {
+  check(bool(*this) && bool(source), "copy_from: a tensor is empty");
+  check(shape_ == source.shape_, "copy_from: shapes differ: ", shape_, " vs ", source.shape_);
+  mark_overwritten();
+  // Converted on the device it comes from, then moved.
+  const Tensor converted = source.device_ == device_ ? source : source.to(dtype_);
+  dispatch(converted.dtype_, [&](auto from_zero) {
+    using From = decltype(from_zero);
+    const From* from = converted.ptr<From>();
+    if (converted.dtype_ == dtype_)
+      return cuda::copy(ptr<From>(), device_, from, converted.device_, elements() * size_of(dtype_));
+    dispatch(dtype_, [&](auto to_zero) {
       using To = decltype(to_zero);
-      for_each(from.device(), from.elements(), ConvertBody<From, To>{from.ptr<From>(), to.ptr<To>()});
+      for_each(device_, elements(), Convert<From, To>{from, ptr<To>()});
     });
   });
 }
 
-void add_to(Tensor& sum, const Tensor& more) { map_into(sum, Sum{}, sum, more); }
+void Tensor::accumulate(const Tensor& more) { map_into(*this, Sum{}, *this, more); }
 
 }  // namespace acinus

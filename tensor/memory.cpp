@@ -17,25 +17,25 @@ namespace acinus::memory {
 
 // What the caches of one device share. Never destroyed: tensors in static storage may outlive any order of destruction
 // we could choose.
-struct Place {
+struct Shared {
   const Device device;
   std::mutex mutex;
   Stats stats{0, 0, 0};
-  int64_t most = 0;  // bytes ever in use at a time
-  explicit Place(Device device) : device(device) {}
+  int64_t max_in_use = 0;
+  explicit Shared(Device device) : device(device) {}
 };
 
 struct Cache {
-  Place& place;
+  Shared& shared;
   std::multimap<int64_t, void*> free;              // by size
   std::set<std::pair<int64_t, char*>> free_large;  // size and address
-  std::map<char*, int64_t> regions;                // what large blocks are parts of: address and size
+  std::map<char*, int64_t> regions;                // which large blocks are parts of: address and size
 
-  // A pool keeps what it has until it goes: a graph uses it whenever it runs, also what nobody owns just now.
+  // A pool keeps all its blocks until it is destroyed: a graph uses them whenever it runs, even those without an owner.
   const bool is_pool;
 
-  Cache(Place& place, bool is_pool) : place(place), is_pool(is_pool) {}
-  ~Cache();  // of a pool, when its last block has come back
+  Cache(Shared& shared, bool is_pool) : shared(shared), is_pool(is_pool) {}
+  ~Cache();  // of a pool, when its last block has returned
 };
 
 namespace {
@@ -43,29 +43,29 @@ namespace {
 std::atomic<bool> poisoning = false;
 thread_local Pool current_pool;
 
-Place& place_of(Device device) {
-  static Place* cpu = new Place(Device::cpu);
-  static Place* cuda = new Place(Device::cuda);
+Shared& shared_by(Device device) {
+  static Shared* cpu = new Shared(Device::cpu);
+  static Shared* cuda = new Shared(Device::cuda);
   return device == Device::cpu ? *cpu : *cuda;
 }
 
 const Pool& common_cache(Device device) {
-  static Pool* cpu = new Pool(new Cache(place_of(Device::cpu), false));
-  static Pool* cuda = new Pool(new Cache(place_of(Device::cuda), false));
+  static Pool* cpu = new Pool(new Cache(shared_by(Device::cpu), false));
+  static Pool* cuda = new Pool(new Cache(shared_by(Device::cuda), false));
   return device == Device::cpu ? *cpu : *cuda;
 }
 
-void* from_device(Device device, int64_t size) {
+void* system_allocate(Device device, int64_t size) {
   if (device == Device::cuda) return cuda::allocate(size);
   void* block = nullptr;
-  return posix_memalign(&block, 64, size_t(size)) == 0 ? block : nullptr;
+  return posix_memalign(&block, 64, size) == 0 ? block : nullptr;
 }
-void to_device(Device device, void* block) { device == Device::cpu ? std::free(block) : cuda::release(block); }
+void system_free(Device device, void* block) { device == Device::cpu ? std::free(block) : cuda::release(block); }
 
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
-// 1025 -> 1152, ... Large ones to whole powers of two (below); the bytes beyond what was asked for cost address space,
-// and memory only once a later owner writes them: the system gives a page when it is first written.
-// Not those over 1 GB: of 17 GB rounded to 32 a machine with 24 would refuse the address space.
+// 1025 -> 1152, ... Large ones are rounded to whole powers of two (see take_large). The bytes that were not requested cost
+// address space, and memory only once a later owner writes them: the system provides a page when it is first written.
+// Blocks over 1 GB are not: a machine with 24 GB would refuse the address space for 17 GB rounded up to 32.
 bool is_large(int64_t bytes) { return bytes > int64_t(1) << 20 && bytes <= int64_t(1) << 30; }
 int64_t round_up(int64_t bytes) {
   int64_t power = 512;
@@ -74,59 +74,58 @@ int64_t round_up(int64_t bytes) {
   return (std::max<int64_t>(bytes, 1) + step - 1) / step * step;
 }
 
-// A pool counts as a whole: a graph uses all of it, whoever owns its blocks just now.
+// A pool counts as a whole: a graph uses all of it, with or without owners of its blocks.
 void count_in_use(Cache& c, int64_t bytes) {
-  Stats& stats = c.place.stats;
+  Stats& stats = c.shared.stats;
   stats.in_use += bytes;
   stats.peak = std::max(stats.peak, stats.in_use);
 }
 
-bool may_give_back(const Cache& c) { return !(c.place.device == Device::cuda && cuda::recording_graph()); }
+bool may_release(const Cache& c) { return !(c.shared.device == Device::cuda && cuda::recording_graph()); }
 
-void give_back_all(Cache& c) {
+void release_unused(Cache& c) {
   for (auto& [size, block] : c.free) {
-    to_device(c.place.device, block);
-    c.place.stats.reserved -= size;
+    system_free(c.shared.device, block);
+    c.shared.stats.reserved -= size;
     if (c.is_pool) count_in_use(c, -size);
   }
   c.free.clear();
   for (auto region = c.regions.begin(); region != c.regions.end();) {
-    const auto [place, size] = *region;
-    if (c.free_large.erase({size, place}) == 0) {  // some of it is in use
+    const auto [block, size] = *region;
+    if (c.free_large.erase({size, block}) == 0) {  // part of it is in use
       ++region;
       continue;
     }
-    to_device(c.place.device, place);
-    c.place.stats.reserved -= size;
+    system_free(c.shared.device, block);
+    c.shared.stats.reserved -= size;
     if (c.is_pool) count_in_use(c, -size);
     region = c.regions.erase(region);
   }
 }
 
 void* from_system(Cache& c, int64_t size) {
-  const Device device = c.place.device;
-  Stats& stats = c.place.stats;
-  // Where sizes change, as from scan to scan, old blocks pile up that no request fits. Once they are as much as was
-  // ever needed at a time, they go.
-  // (Not while a graph is recorded: then the GPU's memory cannot be given back.)
+  const Device device = c.shared.device;
+  Stats& stats = c.shared.stats;
+  // Where sizes change, as from scan to scan, old blocks that fit no request accumulate. They are released once they
+  // amount to the maximum that was ever in use. (Not while a graph is recorded: the GPU's memory cannot be freed then.)
   Cache& common = *common_cache(device);
-  if (may_give_back(c) && !c.is_pool && stats.reserved + size > 2 * std::max(c.place.most, stats.in_use + size))
-    give_back_all(common);
-  void* block = from_device(device, size);
-  if (!block && may_give_back(c)) {
-    give_back_all(common);
-    block = from_device(device, size);
+  if (may_release(c) && !c.is_pool && stats.reserved + size > 2 * std::max(c.shared.max_in_use, stats.in_use + size))
+    release_unused(common);
+  void* block = system_allocate(device, size);
+  if (!block && may_release(c)) {
+    release_unused(common);
+    block = system_allocate(device, size);
   }
   if (!block)
     fail("out of ", device == Device::cpu ? "" : "GPU ", "memory: cannot get ", size >> 20, " MB more; tensors hold ",
          stats.in_use >> 20, " MB. Use a smaller batch, image or network width, or --recompute");
   stats.reserved += size;
-  c.place.most = std::max(c.place.most, stats.in_use + size);
+  c.shared.max_in_use = std::max(c.shared.max_in_use, stats.in_use + size);
   if (c.is_pool) count_in_use(c, size);
   return block;
 }
 
-// A kept block that is large enough and at most an eighth too large, or a new one; `size` becomes the block's.
+// A free block that is large enough and at most an eighth too large, or a new one; `size` becomes the block's.
 void* take_whole(Cache& c, int64_t& size) {
   const auto it = c.free.lower_bound(size);
   if (it == c.free.end() || it->first > size + size / 8) return from_system(c, size);
@@ -136,9 +135,9 @@ void* take_whole(Cache& c, int64_t& size) {
   return block;
 }
 
-// Large blocks are a buddy system (Knowlton 1965): a block may be cut in halves, its halves again, and two free halves
-// are one block again. A network's activations halve from level to level, and different levels need memory at different
-// times: so they share it, and a training step takes little more than it has in use at its worst.
+// Large blocks are a buddy system (Knowlton 1965): a block may be split in halves, its halves again, and two free halves
+// merge again. A network's activations halve from level to level, and different levels need memory at different times: so
+// they share it, and a training step reserves little more than its peak use.
 void* take_large(Cache& c, int64_t size) {
   const auto it = c.free_large.lower_bound({size, nullptr});  // the smallest that is large enough
   if (it == c.free_large.end()) {
@@ -146,29 +145,29 @@ void* take_large(Cache& c, int64_t size) {
     c.regions[static_cast<char*>(region)] = size;
     return region;
   }
-  auto [its_size, place] = *it;
+  auto [its_size, block] = *it;
   c.free_large.erase(it);
   while (its_size > size) {
     its_size /= 2;
-    c.free_large.insert({its_size, place + its_size});
+    c.free_large.insert({its_size, block + its_size});
   }
-  return place;
+  return block;
 }
 
-void keep_large(Cache& c, char* place, int64_t size) {
-  const auto [region, whole] = *std::prev(c.regions.upper_bound(place));
+void keep_large(Cache& c, char* block, int64_t size) {
+  const auto [region, whole] = *std::prev(c.regions.upper_bound(block));
   while (size < whole) {
-    char* other = region + ((place - region) ^ size);  // halves of one block differ in this bit of their offset
-    if (c.free_large.erase({size, other}) == 0) break;
-    place = std::min(place, other);
+    char* buddy = region + ((block - region) ^ size);  // halves of one block differ in this bit of their offset
+    if (c.free_large.erase({size, buddy}) == 0) break;
+    block = std::min(block, buddy);
     size *= 2;
   }
-  c.free_large.insert({size, place});
+  c.free_large.insert({size, block});
 }
 
-// A tool that looks for accesses beyond a block's end, or after its end of life, sees them only if blocks are exactly
-// as large as was asked for, and go back to the system. So it is under the address sanitizer, and for compute-sanitizer
-// with ACINUS_EXACT_MEMORY=1 in the environment.
+// A tool that looks for accesses beyond a block's end, or after its release, sees them only if blocks are exactly as large
+// as requested, and return to the system. So they do under the address sanitizer, and for compute-sanitizer with
+// ACINUS_EXACT_MEMORY=1 in the environment.
 bool is_exact(const Cache& c) {
   static const char* const value = std::getenv("ACINUS_EXACT_MEMORY");
   static const bool wanted = under_address_sanitizer || (value && std::string(value) == "1");
@@ -176,18 +175,18 @@ bool is_exact(const Cache& c) {
 }
 
 void* take(Cache& c, int64_t& size) {
-  std::lock_guard lock(c.place.mutex);
+  std::lock_guard lock(c.shared.mutex);
   void* block = is_exact(c) ? from_system(c, size) : is_large(size) ? take_large(c, size) : take_whole(c, size);
   if (!c.is_pool) count_in_use(c, size);
   return block;
 }
 
 void keep(Cache& c, void* block, int64_t size) {
-  std::lock_guard lock(c.place.mutex);
+  std::lock_guard lock(c.shared.mutex);
   if (!c.is_pool) count_in_use(c, -size);
-  if (is_exact(c) && may_give_back(c)) {
-    to_device(c.place.device, block);
-    c.place.stats.reserved -= size;
+  if (is_exact(c) && may_release(c)) {
+    system_free(c.shared.device, block);
+    c.shared.stats.reserved -= size;
   } else if (is_large(size))
     keep_large(c, static_cast<char*>(block), size);
   else
@@ -197,47 +196,45 @@ void keep(Cache& c, void* block, int64_t size) {
 }  // namespace
 
 Cache::~Cache() {
-  std::lock_guard lock(place.mutex);
-  give_back_all(*this);
+  std::lock_guard lock(shared.mutex);
+  release_unused(*this);
 }
 
 std::shared_ptr<void> allocate(int64_t bytes, Device device) {
-  check(bytes >= 0 && bytes < (int64_t(1) << 46), "allocate: ", bytes, " bytes is no sensible size for a tensor");
-  const Pool cache = current_pool && current_pool->place.device == device ? current_pool : common_cache(device);
+  check(bytes >= 0 && bytes < (int64_t(1) << 46), "allocate: ", bytes, " bytes is not a sensible size for a tensor");
+  const Pool cache = current_pool && current_pool->shared.device == device ? current_pool : common_cache(device);
   int64_t size = is_exact(*cache) ? std::max<int64_t>(bytes, 1) : round_up(bytes);
   void* block = take(*cache, size);
   std::shared_ptr<void> owner(block, [size, cache](void* block) { keep(*cache, block, size); });
   // All bits set is a NaN in every type of float.
-  if (poisoning)
-    device == Device::cpu ? void(std::memset(block, 0xFF, size_t(size))) : cuda::fill_bytes(block, 0xFF, size);
+  if (poisoning) device == Device::cpu ? void(std::memset(block, 0xFF, size)) : cuda::fill_bytes(block, 0xFF, size);
   return owner;
 }
 
 Stats stats(Device device) {
-  std::lock_guard lock(place_of(device).mutex);
-  return place_of(device).stats;
+  std::lock_guard lock(shared_by(device).mutex);
+  return shared_by(device).stats;
 }
 
 void reset_peak(Device device) {
-  std::lock_guard lock(place_of(device).mutex);
-  place_of(device).stats.peak = place_of(device).stats.in_use;
+  std::lock_guard lock(shared_by(device).mutex);
+  shared_by(device).stats.peak = shared_by(device).stats.in_use;
 }
 
 void release_cache(Device device) {
-  std::lock_guard lock(place_of(device).mutex);
-  give_back_all(*common_cache(device));
-  place_of(device).most = place_of(device).stats.in_use;
+  std::lock_guard lock(shared_by(device).mutex);
+  release_unused(*common_cache(device));
+  shared_by(device).max_in_use = shared_by(device).stats.in_use;
 }
 
-Pool make_pool(Device device) { return std::make_shared<Cache>(place_of(device), /*is_pool=*/true); }
-UsingPool::UsingPool(Pool pool) : before_(std::exchange(current_pool, std::move(pool))) {}
-UsingPool::~UsingPool() { current_pool = std::move(before_); }
+Pool make_pool(Device device) { return std::make_shared<Cache>(shared_by(device), /*is_pool=*/true); }
+PoolScope::PoolScope(Pool pool) : pool_(current_pool, std::move(pool)) {}
 
 void expect_large_pages([[maybe_unused]] void* block, [[maybe_unused]] int64_t bytes) {
 #ifdef MADV_HUGEPAGE
   const uintptr_t page = 4096, begin = (uintptr_t(block) + page - 1) / page * page,
                   end = uintptr_t(block) + uintptr_t(bytes);
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // if it is refused, so be it
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // only a hint
 #endif
 }
 

@@ -1,8 +1,8 @@
-// The menu: every op, its formula and shapes. Each is one file, ops/<name>.cu, with its gradient beside it.
+// All ops: formulas and shapes. Each is one file, ops/<name>.cu, with its gradient beside the forward pass.
 //
-// Letters, the same everywhere: N images, H rows, W columns, C channels in, O channels out, K kernel side;
-// OH, OW rows and columns out. dx is the gradient of the loss with respect to x, of x's shape.
-// Ops take float32 or float64, not mixed, on one device. Those that a network is made of also take bfloat16, with
+// Letters, the same everywhere: N images, H rows, W columns, C input channels, O output channels, K kernel size;
+// OH, OW output rows and columns. dx is the gradient of the loss with respect to x, of x's shape.
+// Ops take float32 or float64, not mixed, on one device. Those that a network consists of also take bfloat16, with
 // weights in float32 (sums, losses and softmax do not). Every op throws Error on shapes that do not fit.
 #pragma once
 #include "tensor/autograd.h"
@@ -19,10 +19,10 @@ Tensor scale(const Tensor& x, double factor);             // y = factor * x
 Tensor relu(const Tensor& x);                             // y = max(x, 0)
 Tensor leaky_relu(const Tensor& x, double slope = 0.01);  // y = x > 0 ? x : slope * x
 Tensor sigmoid(const Tensor& x);                          // y = 1 / (1 + exp(-x))
-// y = x / (1-p) with probability 1-p, else 0: the expected value stays. Which elements fall is a function of seed.
+// y = x / (1-p) with probability 1-p, else 0: the expected value stays. Which elements are dropped depends on seed alone.
 Tensor dropout(const Tensor& x, double p, uint64_t seed);
 
-Tensor cast(const Tensor& x, DType dtype);  // y = x in another type; the gradient goes back in x's
+Tensor cast(const Tensor& x, DType dtype);  // y = x in another type; the gradient has x's type
 
 // ---- reductions -----------------------------------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ Tensor concat(const Tensor& a, const Tensor& b);      // (N,H,W,C1), (N,H,W,C2) 
 // (N,H,W,C) -> (N, top+H+bottom, left+W+right, C).   pad2d(x, 0,-1, 0,-1) drops the last row and column.
 Tensor pad2d(const Tensor& x, int64_t top, int64_t bottom, int64_t left, int64_t right);
 
-// ---- convolution and products ---------------------------------------------------------------------------------
+// ---- convolutions and products ---------------------------------------------------------------------------------
 
 struct Conv2dOptions {
   int stride = 1, padding = 0, dilation = 1;
@@ -77,8 +77,8 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& b);
 struct Pool2dOptions {
   int kernel = 2, stride = 2, padding = 0;
 };
-// The largest, or the mean, of each window. (N,H,W,C) -> (N,OH,OW,C),  OH = (H + 2p - k) / s + 1
-// What lies outside the image counts as -infinity for the largest and as 0 for the mean (PyTorch's defaults).
+// The maximum, or the mean, of each window. (N,H,W,C) -> (N,OH,OW,C),  OH = (H + 2p - k) / s + 1
+// Pixels outside the image count as -infinity for the maximum and as 0 for the mean (PyTorch's defaults).
 Tensor max_pool2d(const Tensor& x, Pool2dOptions options = {});
 Tensor avg_pool2d(const Tensor& x, Pool2dOptions options = {});
 

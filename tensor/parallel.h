@@ -1,8 +1,8 @@
-// Work shared out among the CPU's threads, in pieces that are cut by the shapes alone: so results do not depend on how
-// many threads there are.
+// Loops over the CPU's threads. What one iteration does must not depend on the number of threads, so that results do not
+// depend on it.
 //
 //   parallel(slices, /* pays */ true, [&](int64_t z) { ... });
-//   parallel<float>(bands, pays, 4096, [&](int64_t i, float* scratch) { ... });   4096 floats of the thread's own
+//   parallel<float>(bands, pays, 4096, [&](int64_t i, float* scratch) { ... });   4096 floats for each thread
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -23,12 +23,12 @@ inline int max_threads() { return 1; }
 inline int this_thread() { return 0; }
 #endif
 
-// f(i, scratch) for i = 0 .. n-1, each by the next thread that is free; by one alone if it does not pay to wake the
-// others. scratch: `elements` T's, not initialised, taken before the loop begins. No exception may leave an OpenMP
-// loop, or the program ends at once; the first one is kept, and thrown when the loop is over.
+// f(i, scratch) for i = 0 .. n-1, each on the next free thread; all on one thread unless waking the others pays.
+// scratch: `elements` T's, not initialised, allocated before the loop. An exception that leaves an OpenMP loop terminates
+// the program; so the first one is kept, and thrown after the loop.
 template <class T, class F>
 void parallel(int64_t n, bool pays, int64_t elements, F f) {
-  // All or one: teams of other sizes would end and start threads each time.
+  // All threads or one: OpenMP would end and start threads for teams of other sizes.
   const int threads = pays && n > 1 ? max_threads() : 1;
   const int64_t line = 64 / int64_t(sizeof(T)), each = (elements + line - 1) / line * line;  // whole cache lines
   const std::shared_ptr<void> memory = memory::allocate(threads * each * int64_t(sizeof(T)));
@@ -51,17 +51,18 @@ void parallel(int64_t n, bool pays, F f) {
   parallel<char>(n, pays, 0, [&](int64_t i, char*) { f(i); });
 }
 
-// The same with at most `most` threads at once, for work that takes memory. What f does in parallel it does alone.
+// The same with at most `max_count` threads at once, for work that needs much memory. Parallel loops within f run on one
+// thread.
 template <class F>
-void parallel_few(int64_t n, int64_t most, F f) {
-  [[maybe_unused]] const int threads = int(std::clamp<int64_t>(most, 1, max_threads()));
+void parallel_few(int64_t n, int64_t max_count, F f) {
+  [[maybe_unused]] const int threads = int(std::clamp<int64_t>(max_count, 1, max_threads()));
   std::exception_ptr error;
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (int64_t i = 0; i < n; i++) {
-    bool go_on = true;
+    bool failed = false;
 #pragma omp critical(acinus_parallel)
-    go_on = !error;
-    if (!go_on) continue;
+    failed = bool(error);
+    if (failed) continue;
     try {
       f(i);
     } catch (...) {

@@ -1,5 +1,5 @@
-// Random numbers by *counter*: number i of stream `seed` is a hash of (seed, i). So any element can be drawn
-// by any thread, in any order, and is the same on every machine, device and number of threads.
+// Counter-based random numbers: number i of stream `seed` is a hash of (seed, i). So any thread can draw any element, in
+// any order, and it is the same on every machine, on every device, and with any number of threads.
 // The hash is SplitMix64's output function (Steele, Lea and Flood, OOPSLA 2014).
 #pragma once
 #include <cmath>
@@ -11,7 +11,7 @@ namespace acinus {
 
 HD inline uint64_t random_bits(uint64_t seed, uint64_t i) {
   uint64_t z = seed * 0xD1342543DE82EF95ull + (i + 1) * 0x9E3779B97F4A7C15ull;
-  for (int round = 0; round < 2; round++) {  // twice: the seeds people choose are 0, 1, 2, ...
+  for (int round = 0; round < 2; round++) {  // twice, since typical seeds are small: 0, 1, 2, ...
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
     z ^= z >> 31;
@@ -22,7 +22,7 @@ HD inline uint64_t random_bits(uint64_t seed, uint64_t i) {
 // In [0, 1), from the upper 53 bits.
 HD inline double random_uniform(uint64_t seed, uint64_t i) { return double(random_bits(seed, i) >> 11) * 0x1p-53; }
 
-// A stream read one number after the other.
+// A stream, read one number after the other.
 class Random {
  public:
   explicit Random(uint64_t seed) : seed_(seed) {}

@@ -5,15 +5,9 @@
 #include <iomanip>
 #include <ostream>
 
-#include "tensor/cuda/device.h"
-#include "tensor/elements.h"
 #include "tensor/memory.h"
 
 namespace acinus {
-
-int64_t size_of(DType dtype) { return dtype == DType::f32 ? 4 : dtype == DType::f64 ? 8 : 2; }
-const char* name(DType dtype) { return dtype == DType::f32 ? "float32" : dtype == DType::f64 ? "float64" : "bfloat16"; }
-const char* name(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
 
 // ---- Shape ----------------------------------------------------------------------------------------------------
 
@@ -48,13 +42,7 @@ Tensor::Tensor(const Shape& shape, DType dtype, Device device)
     : shape_(shape),
       dtype_(dtype),
       device_(device),
-      storage_(memory::allocate(shape.elements() * size_of(dtype), device)) {}
-
-Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
-  Tensor t(shape, dtype, device);
-  fill(t, value);
-  return t;
-}
+      storage_(std::make_shared<Storage>(memory::allocate(shape.elements() * size_of(dtype), device))) {}
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
 
@@ -62,7 +50,7 @@ template <class T>
 Tensor Tensor::from(const Shape& shape, const std::vector<T>& values) {
   check(int64_t(values.size()) == shape.elements(), "from: shape ", shape, " needs ", shape.elements(), " values, got ",
         values.size());
-  Tensor t(shape, DTypeOf<T>::value);
+  Tensor t(shape, dtype_of<T>());
   std::copy(values.begin(), values.end(), t.data<T>());
   return t;
 }
@@ -83,7 +71,7 @@ double Tensor::item() const {
 template <class T>
 std::vector<T> Tensor::to_vector() const {
   if (device_ != Device::cpu) return to(Device::cpu).to_vector<T>();
-  std::vector<T> values(static_cast<size_t>(elements()));
+  std::vector<T> values(elements());
   dispatch(dtype_, [&](auto zero) {
     const auto* from = data<decltype(zero)>();
     std::transform(from, from + elements(), values.begin(), [](auto v) { return T(v); });
@@ -92,17 +80,6 @@ std::vector<T> Tensor::to_vector() const {
 }
 template std::vector<float> Tensor::to_vector() const;
 template std::vector<double> Tensor::to_vector() const;
-
-void Tensor::copy_from(const Tensor& source) {
-  check(bool(*this) && bool(source), "copy_from: a tensor is empty");
-  check(shape_ == source.shape_, "copy_from: shapes differ: ", shape_, " vs ", source.shape_);
-  // Converted where it comes from, then moved.
-  const Tensor converted = source.device_ == device_ ? source : source.to(dtype_);
-  if (converted.dtype_ == dtype_)
-    cuda::copy(storage_.get(), device_, converted.storage_.get(), converted.device_, elements() * size_of(dtype_));
-  else
-    convert(converted, *this);
-}
 
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
@@ -149,7 +126,7 @@ Tensor Tensor::permuted(const std::vector<int>& axes) const {
     product *= shape_[i];
   }
   for (int i = 0; i < rank; i++) {
-    const int axis = axes[size_t(i)];
+    const int axis = axes[i];
     check(axis >= 0 && axis < rank && std::count(axes.begin(), axes.end(), axis) == 1, "permuted: each axis of shape ",
           shape_, " must be named once");
     dims[i] = shape_[axis];
@@ -207,7 +184,7 @@ void check_parameters(const char* op, const Tensor& x, std::initializer_list<con
 namespace {
 void print_axis(std::ostream& out, const std::vector<double>& values, const Shape& shape, int axis, int64_t start) {
   if (axis == shape.rank()) {
-    out << values[size_t(start)];
+    out << values[start];
     return;
   }
   int64_t stride = 1;
@@ -216,7 +193,7 @@ void print_axis(std::ostream& out, const std::vector<double>& values, const Shap
   const int64_t edge = 3;  // elements shown at each end of a long axis
   out << '[';
   for (int64_t i = 0; i < shape[axis]; i++) {
-    if (i > 0) out << (last ? ", " : ",\n" + std::string(size_t(axis) + 1, ' '));
+    if (i > 0) out << (last ? ", " : ",\n" + std::string(axis + 1, ' '));
     if (shape[axis] > 2 * edge + 1 && i == edge) {
       out << "...";
       i = shape[axis] - edge - 1;

@@ -6,10 +6,10 @@
 //   y.backward();                                          // w.grad() is (2,3): 1 2 3 4 5 6
 //
 // A Tensor is a handle: copies share the same elements and the same gradient (clone() copies elements).
-// Elements lie row by row, the last axis fastest. Images are (N,H,W,C): batch, rows, columns, channels, so
-// the channels of a pixel lie together. Convolution weights are (KH,KW,C,O).
+// Elements are stored in row-major order, the last axis fastest. Images are (N,H,W,C): batch, rows, columns, channels, so
+// the channels of a pixel are adjacent. Convolution weights are (KH,KW,C,O).
 //
-// This header and everything in ops/ keeps to C++17, which is what the oldest nvcc we support understands.
+// This header and everything in ops/ is C++17, which is what the oldest supported nvcc understands.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -19,46 +19,12 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/bf16.h"
 #include "tensor/check.h"
+#include "tensor/dtype.h"
 
 namespace acinus {
 
-enum class DType { f32, f64, bf16 };
-enum class Device { cpu, cuda };  // cuda: the one GPU this process uses, see device.h
-
-int64_t size_of(DType dtype);  // bytes of one element
-const char* name(DType dtype);
-const char* name(Device device);
-template <class T>
-struct DTypeOf;
-template <>
-struct DTypeOf<float> {
-  static constexpr DType value = DType::f32;
-};
-template <>
-struct DTypeOf<double> {
-  static constexpr DType value = DType::f64;
-};
-template <>
-struct DTypeOf<bf16> {
-  static constexpr DType value = DType::bf16;
-};
-
-// Calls f(T()) with the C++ type that holds dtype:
-//   dispatch(x.dtype(), [&](auto zero) { using T = decltype(zero); ... });
-template <class F>
-auto dispatch(DType dtype, F f) {
-  return dtype == DType::f32 ? f(float()) : dtype == DType::f64 ? f(double()) : f(bf16());
-}
-// The same for what must not lose digits: sums, losses, parameters. bfloat16 is an Error.
-template <class F>
-auto dispatch_precise(DType dtype, F f) {
-  check(dtype != DType::bf16, "bfloat16 has too few digits for this");
-  return dtype == DType::f32 ? f(float()) : f(double());
-}
-
-// The lengths of the axes, at most six of them. Shape{} is a scalar's: no axes, one element.
+// The lengths of at most six axes. Shape{} is that of a scalar: no axes, one element.
 class Shape {
  public:
   static constexpr int max_rank = 6;
@@ -79,6 +45,13 @@ class Shape {
 };
 std::ostream& operator<<(std::ostream& out, const Shape& shape);  // (2,16,64,64)
 
+// The elements, and when they were last overwritten in place: a backward() that needs the old ones is an Error.
+struct Storage {
+  explicit Storage(std::shared_ptr<void> memory);
+  std::shared_ptr<void> memory;
+  int64_t created, overwritten = 0;  // on a clock that counts such events
+};
+
 struct GradSlot;  // where the gradient of a tensor is collected, see autograd.h
 
 class Tensor {
@@ -98,60 +71,64 @@ class Tensor {
   Device device() const { return device_; }
 
   template <class T>
-  T* data() const {  // the elements themselves, of a tensor on the CPU; T must be the tensor's type
+  T* data() const {  // the elements of a tensor on the CPU; T must be the tensor's type
     check(device_ == Device::cpu, "data: the tensor ", shape_, " is on the GPU; get it with .to(Device::cpu)");
     return ptr<T>();
   }
   template <class T>
-  T* ptr() const {  // the same on any device: for kernels, not to be followed here
+  T* ptr() const {  // the same on any device: for kernels; the CPU must not dereference it on a GPU
     check(bool(*this), "data: this tensor is empty");
-    check(DTypeOf<T>::value == dtype_, "data: the tensor holds ", name(dtype_), ", not ", name(DTypeOf<T>::value));
-    return static_cast<T*>(storage_.get());
+    check(dtype_of<T>() == dtype_, "data: the tensor holds ", name(dtype_), ", not ", name(dtype_of<T>()));
+    if (storage_->overwritten > 0) check_not_overwritten();
+    return static_cast<T*>(storage_->memory.get());
   }
   double item() const;  // the value of a tensor with one element
   template <class T = double>
   std::vector<T> to_vector() const;  // all elements, converted to T
 
-  Tensor to(DType dtype) const;                // a converted copy; the tensor itself if there is nothing to convert
-  Tensor to(Device device) const;              // a copy over there; the tensor itself if it is there
-  Tensor clone() const;                        // own elements, no gradient
-  Tensor detach() const;                       // same elements, no gradient: what an op's closure should capture
-  Tensor viewed_as(const Shape& shape) const;  // same elements under another shape, no gradient (see reshape in ops.h)
+  Tensor to(DType dtype) const;                // a converted copy; the tensor itself if it has that type
+  Tensor to(Device device) const;              // a copy on that device; the tensor itself if it is there
+  Tensor clone() const;                        // a copy, no gradient
+  Tensor detach() const;                       // the same elements, no gradient: what an op's closure should capture
+  Tensor viewed_as(const Shape& shape) const;  // the same elements, no gradient (see reshape in ops.h)
   Tensor permuted(const std::vector<int>& axes) const;  // a copy whose axis i is this tensor's axes[i], no gradient
-  // Overwrites the elements in place; same shape, any dtype and device. A backward() that still needs the old ones
-  // would compute wrong gradients without a word: change parameters between a backward() and the next forward pass.
-  void copy_from(const Tensor& source);
-  bool is_unique() const { return storage_.use_count() == 1; }  // does no other tensor share the elements?
+  // These two overwrite the elements in place; backward() of an op that still needs the old ones is an Error.
+  void copy_from(const Tensor& source);  // of the same shape, any dtype and device
+  void accumulate(const Tensor& more);   // adds it, element by element: same shape, dtype and device
+  void mark_overwritten() const;         // for others that do the same
+  bool is_unique() const { return storage_.use_count() == 1; }  // no other tensor shares the elements
 
-  // ---- the gradient (autograd.h tells how it works)
-  Tensor& requires_grad(bool on = true);  // makes this a leaf whose gradient is wanted (a parameter)
+  // ---- the gradient (autograd.h explains how it works)
+  Tensor& requires_grad(bool on = true);  // makes this a leaf with a gradient (a parameter)
   bool needs_grad() const { return slot_ != nullptr; }
-  bool is_leaf() const;               // is it not the result of a recorded op?
+  bool is_leaf() const;               // not the result of a recorded op
   Tensor grad() const;                // of a leaf; empty before the first backward()
-  void set_grad(const Tensor& grad);  // Tensor() forgets it
+  void set_grad(const Tensor& grad);  // Tensor() clears it
   void backward() const;              // of a scalar: adds d(this)/d(leaf) to every leaf's gradient
   void backward(Tensor dy) const;     // of any shape: adds d(sum(dy * this))/d(leaf)
 
  private:
   friend struct Autograd;
+  void check_not_overwritten() const;
+
   Shape shape_;
   DType dtype_ = DType::f32;
   Device device_ = Device::cpu;
-  std::shared_ptr<void> storage_;
+  std::shared_ptr<Storage> storage_;
   std::shared_ptr<GradSlot> slot_;
 };
 
 // What a network's parameters and a file hold: tensors with names, in an order.
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
-// Shape, type and the values, the middle of long axes left out, as NumPy does.
+// Shape, type and values, without the middle of long axes, as in NumPy.
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 
-// Throws unless all tensors are of one type and on one device; `op` opens the message.
+// Error unless all tensors have one type and device; `op` begins the message.
 void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensors);
-// ... and precise: not bfloat16.
+// ... other than bfloat16.
 void check_precise(const char* op, std::initializer_list<const Tensor*> tensors);
-// Throws unless the parameters are on x's device and of the type that x is calculated in: float32 for bfloat16.
+// Error unless the parameters are on x's device and have the type of its arithmetic: float32 for bfloat16.
 void check_parameters(const char* op, const Tensor& x, std::initializer_list<const Tensor*> parameters);
 
 }  // namespace acinus

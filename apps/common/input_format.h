@@ -7,7 +7,7 @@
 
 #include "data/dataset/scan.h"
 #include "tensor/check.h"
-#include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

@@ -10,7 +10,7 @@
 #include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
-#include "tensor/cuda/device.h"
+#include "tensor/cuda/graph.h"
 
 namespace acinus {
 

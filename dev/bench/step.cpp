@@ -11,6 +11,7 @@
 #include "optim/adam.h"
 #include "optim/ema.h"
 #include "tensor/cuda/device.h"
+#include "tensor/cuda/graph.h"
 #include "tensor/memory.h"
 
 using namespace acinus;

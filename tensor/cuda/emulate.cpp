@@ -12,7 +12,6 @@
 
 #include "tensor/check.h"
 #include "tensor/cuda/device.h"
-#include "tensor/memory.h"
 #include "tensor/parallel.h"
 #include "tensor/random.h"
 
@@ -32,14 +31,14 @@ struct Fiber;
 struct Thread {  // of the block
   Where where = Where::not_begun;
   int line = 0;             // of the barrier
-  int64_t collectives = 0;  // steps taken together with its warp
+  int64_t collectives = 0;  // operations executed together with its warp
   Fiber* fiber = nullptr;   // on which it waits
 };
 
 constexpr size_t stack_bytes = 128 << 10;
 
-// A stack, and where on it things stand. A thread that ends without having waited leaves its fiber to the next one: a
-// kernel without barriers runs on a single fiber, as a plain loop.
+// A stack and its state. A thread that ends without having waited leaves its fiber to the next one: a kernel without
+// barriers runs on a single fiber, as a plain loop.
 struct Fiber {
   std::unique_ptr<char[]> stack{new char[stack_bytes]};
   ucontext_t context;
@@ -47,14 +46,14 @@ struct Fiber {
   void* fake_stack = nullptr;  // the address sanitizer's
 };
 
-struct Machine {  // runs one block at a time, on one thread of the CPU
+struct BlockRunner {  // runs one block at a time, on one thread of the CPU
   const Launch* launch = nullptr;
   std::vector<Thread> threads;
   std::vector<int> order;
-  size_t next = 0;  // in `order`: the first that has not begun
+  size_t next = 0;  // index in `order` of the first that has not begun
   int running = 0;
   std::vector<std::unique_ptr<Fiber>> fibers, spare;
-  Fiber* fiber = nullptr;  // the one that runs
+  Fiber* fiber = nullptr;  // the running one
   ucontext_t scheduler;
   void* scheduler_fake_stack = nullptr;
   const void* scheduler_stack = nullptr;
@@ -66,7 +65,7 @@ struct Machine {  // runs one block at a time, on one thread of the CPU
 
   void run_block(const Launch& launch, int64_t block);
   void shuffle() {
-    for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[size_t(random_bits(seed, draws++) % i)]);
+    for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random_bits(seed, draws++) % i]);
   }
   void set_thread(int t) {
     running = t;
@@ -74,33 +73,33 @@ struct Machine {  // runs one block at a time, on one thread of the CPU
   }
   void enter(Fiber* f);
   void leave(bool for_good);
-  void threads_from_here();
+  void run_remaining_threads();
   std::string check_barriers();
 };
 
-thread_local Machine machine;
+thread_local BlockRunner runner;
 
 void fiber_main() {
   ACINUS_TELL_SANITIZER(
-      __sanitizer_finish_switch_fiber(nullptr, &machine.scheduler_stack, &machine.scheduler_stack_bytes));
-  machine.threads_from_here();
-  machine.leave(/*for_good=*/true);
+      __sanitizer_finish_switch_fiber(nullptr, &runner.scheduler_stack, &runner.scheduler_stack_bytes));
+  runner.run_remaining_threads();
+  runner.leave(/*for_good=*/true);
 }
 
-// Runs threads that have not begun, one after the other, each to its end.
-void Machine::threads_from_here() {
+// Runs the threads that have not begun, one after the other, each to its end.
+void BlockRunner::run_remaining_threads() {
   try {
     while (next < order.size()) {
       set_thread(order[next++]);
       launch->thread();
-      threads[size_t(running)].where = Where::ended;
+      threads[running].where = Where::ended;
     }
   } catch (...) {
     error = std::current_exception();
   }
 }
 
-void Machine::enter(Fiber* f) {
+void BlockRunner::enter(Fiber* f) {
   fiber = f;
   if (!f->begun) {
     f->begun = true;
@@ -115,7 +114,7 @@ void Machine::enter(Fiber* f) {
   ACINUS_TELL_SANITIZER(__sanitizer_finish_switch_fiber(scheduler_fake_stack, nullptr, nullptr));
 }
 
-void Machine::leave(bool for_good) {
+void BlockRunner::leave(bool for_good) {
   Fiber* f = fiber;
   if (for_good) f->begun = false;
   ACINUS_TELL_SANITIZER(
@@ -124,23 +123,23 @@ void Machine::leave(bool for_good) {
   ACINUS_TELL_SANITIZER(__sanitizer_finish_switch_fiber(f->fake_stack, &scheduler_stack, &scheduler_stack_bytes));
 }
 
-// All threads wait or have ended. Lets those go on whose barrier is complete; says what is wrong if there are none.
-std::string Machine::check_barriers() {
+// All threads wait or have ended. Releases those whose barrier is complete; returns what is wrong if there are none.
+std::string BlockRunner::check_barriers() {
   const auto count = [&](size_t begin, size_t end, Where where) {
     return std::count_if(threads.begin() + int64_t(begin), threads.begin() + int64_t(end),
                          [&](const Thread& t) { return t.where == where; });
   };
-  const auto release = [&](size_t begin, size_t end, Where where, const char* whom) -> std::string {
+  const auto release = [&](size_t begin, size_t end, Where where, const char* group) -> std::string {
     const auto waiting = count(begin, end, where);
     if (waiting == 0) return "";
     const auto first = std::find_if(threads.begin() + int64_t(begin), threads.end(),
                                     [&](const Thread& t) { return t.where == where; });
     if (waiting != int64_t(end - begin))
-      return text(waiting, " of ", end - begin, " threads of a ", whom, " wait at the barrier in line ", first->line,
-                  "; the others do not come");
+      return text(waiting, " of ", end - begin, " threads of a ", group, " wait at the barrier in line ", first->line,
+                  "; the others do not reach it");
     for (size_t t = begin; t < end; t++)
       if (threads[t].line != first->line)
-        return text("threads of one ", whom, " wait at barriers in lines ", first->line, " and ", threads[t].line);
+        return text("threads of one ", group, " wait at barriers in lines ", first->line, " and ", threads[t].line);
     for (size_t t = begin; t < end; t++) order.push_back(int(t));
     return "";
   };
@@ -154,13 +153,13 @@ std::string Machine::check_barriers() {
   return order.empty() ? wrong : "";
 }
 
-void Machine::run_block(const Launch& l, int64_t block) {
+void BlockRunner::run_block(const Launch& l, int64_t block) {
   launch = &l;
   gridDim.x = unsigned(l.blocks);
   blockDim.x = unsigned(l.threads);
   blockIdx.x = unsigned(block);
-  threads.assign(size_t(l.threads), Thread());
-  slots.assign(size_t(l.threads), 0);
+  threads.assign(l.threads, Thread());
+  slots.assign(l.threads, 0);
   shared.assign(l.shared_bytes + 128, 0xFF);
   shared_bytes = shared.data() + (128 - uintptr_t(shared.data()) % 128);
   seed = uint64_t(block);
@@ -188,11 +187,11 @@ void Machine::run_block(const Launch& l, int64_t block) {
     next = order.size();  // they have begun
     for (int t : order) {
       set_thread(t);
-      enter(threads[size_t(t)].fiber);
+      enter(threads[t].fiber);
       if (error) break;
     }
   }
-  // With an error, what other threads had on their stacks is dropped: kernels own nothing.
+  // After an error the stacks of the other threads are dropped: kernels own nothing.
   for (auto& f : fibers) {
     f->begun = false;
     spare.push_back(std::move(f));
@@ -201,33 +200,32 @@ void Machine::run_block(const Launch& l, int64_t block) {
   if (error) std::rethrow_exception(error);
   for (size_t t = 0; t < threads.size(); t++)
     if (threads[t].collectives != threads[t / 32 * 32].collectives)
-      fail("kernel ", cuda::readable(l.name), ": thread ", t, " took ", threads[t].collectives,
-           " steps together with its warp, but thread ", t / 32 * 32, " ", threads[t / 32 * 32].collectives);
+      fail("kernel ", cuda::readable(l.name), ": thread ", t, " took part in ", threads[t].collectives,
+           " collective operations of its warp, but thread ", t / 32 * 32, " ", threads[t / 32 * 32].collectives);
 }
 
 }  // namespace
 
 void wait(bool whole_block, int line) {
-  Machine& m = machine;
+  BlockRunner& m = runner;
   const int t = m.running;
-  Thread& thread = m.threads[size_t(t)];
+  Thread& thread = m.threads[t];
   thread = {whole_block ? Where::at_block_barrier : Where::at_warp_barrier, line, thread.collectives, m.fiber};
   m.leave(/*for_good=*/false);
 }
 
-void collective() { machine.threads[size_t(machine.running)].collectives++; }
+void collective() { runner.threads[runner.running].collectives++; }
 
-void* exchange_slot(int lane) { return &machine.slots[size_t(machine.running / 32 * 32 + lane)]; }
+void* exchange_slot(int lane) { return &runner.slots[runner.running / 32 * 32 + lane]; }
 
-void check_aligned(const void* place, size_t bytes) {
-  if (uintptr_t(place) % bytes == 0) return;
-  fail("kernel ", cuda::readable(machine.launch->name), ": a place in memory that should be a multiple of ", bytes,
-       " is not");
+void check_aligned(const void* address, size_t bytes) {
+  if (uintptr_t(address) % bytes == 0) return;
+  fail("kernel ", cuda::readable(runner.launch->name), ": an address that should be a multiple of ", bytes, " is not");
 }
 
 void run(const Launch& launch) {
   parallel(launch.blocks, launch.blocks * launch.threads > 1 << 12,
-           [&](int64_t block) { machine.run_block(launch, block); });
+           [&](int64_t block) { runner.run_block(launch, block); });
 }
 
 }  // namespace acinus::emulate

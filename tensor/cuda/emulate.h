@@ -1,19 +1,18 @@
-// CUDA without a GPU: what a kernel is written with, given a meaning on the CPU. So the same source runs in the tests
-// of any machine, under the address sanitizer, and step by step in a debugger (break in the kernel, print threadIdx).
+// CUDA without a GPU: the words that kernels are written with, defined for the CPU. So the same source runs in the tests on
+// any machine, under the address sanitizer, and step by step in a debugger (break in the kernel, print threadIdx).
 //
-// The blocks of a grid are shared out among the CPU's threads. The threads of a block run one at a time, each until it
-// comes to a barrier, in an order drawn anew after each: a kernel that needs a barrier and has none reads what is not
-// yet written, or has been written over, and its result is wrong. Each has a stack of its own (a *fiber*), from which
-// the emulation switches to the next one's at a barrier. What the emulation refuses, with an Error that names the
-// kernel, and of a barrier the line:
+// The blocks of a grid are distributed over the CPU's threads. The threads of a block run one at a time, each until it
+// reaches a barrier, in an order drawn anew after each barrier: a kernel without a barrier that it needs reads values that
+// are not yet written, or already overwritten, and its result is wrong. Each thread has a stack of its own (a *fiber*); at
+// a barrier the emulation switches to the next one's. The emulation refuses, with an Error that names the kernel, and the
+// line of a barrier:
 //
-//   - a barrier that some threads of the block do not come to, or at which they wait in different places
-//   - a warp's collective step (a shuffle, a matrix product) that only some of its 32 threads take
-//   - sixteen bytes, or a fragment of a matrix, that do not lie as a GPU demands
+//   - a barrier that some threads of the block do not reach, or threads of a block that wait at different barriers
+//   - a collective operation of a warp (a shuffle, a matrix product) that only some of its 32 threads execute
+//   - sixteen bytes, or a fragment of a matrix, that are not aligned as a GPU demands
 //
-// What it does not know: how fast anything is, and that a GPU's blocks run at the same time. Two blocks that write to
-// one place are found by nothing but a result that changes from run to run, on a real GPU; so a thread alone writes
-// what it computes.
+// It says nothing about speed, and does not notice two blocks that write to the same address: only on a real GPU, where
+// blocks run at the same time, would the result change from run to run. So each element is written by one thread alone.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -33,7 +32,7 @@ namespace acinus {
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
 };
-// Of the thread that runs at this moment. One axis is enough for us.
+// Of the thread that is running. We need one axis only.
 inline thread_local dim3 gridDim, blockDim, blockIdx, threadIdx;
 
 namespace emulate {
@@ -47,11 +46,11 @@ struct Launch {
 };
 void run(const Launch& launch);
 
-inline thread_local unsigned char* shared_bytes;      // the block's, full of NaN when it begins
-void wait(bool whole_block, int line);                // for the threads of the block, or of the warp
-void collective();                                    // a step that a warp takes together
-void* exchange_slot(int lane);                        // eight bytes of each lane of the warp, for shuffles
-void check_aligned(const void* place, size_t bytes);  // is it a multiple of so many?
+inline thread_local unsigned char* shared_bytes;        // of the block, filled with NaN when it begins
+void wait(bool whole_block, int line);                  // a barrier for the block, or for the warp
+void collective();                                      // an operation that a warp executes together
+void* exchange_slot(int lane);                          // eight bytes for each lane of the warp, for shuffles
+void check_aligned(const void* address, size_t bytes);  // Error unless it is a multiple of `bytes`
 
 }  // namespace emulate
 
@@ -63,7 +62,7 @@ T& shared_memory() {
 inline void __syncthreads(int line = __builtin_LINE()) { emulate::wait(true, line); }
 inline void __syncwarp(int line = __builtin_LINE()) { emulate::wait(false, line); }
 
-// The value of the lane `offset` further on, or one's own at the end of the warp.
+// The value of the lane `offset` further on, or the lane's own at the end of the warp.
 template <class T>
 T __shfl_down_sync(unsigned, T value, int offset, int line = __builtin_LINE()) {
   static_assert(sizeof(T) <= 8);
@@ -81,8 +80,8 @@ struct __nv_bfloat16 {
   bf16 value;
 };
 
-// A fragment is a piece of a matrix that the 32 threads of a warp hold together; which thread holds what is the GPU's
-// own business. Here lane 0 holds and does all. (Other lanes see what it stored after a __syncwarp, as on a GPU.)
+// A fragment is a tile of a matrix that the 32 threads of a warp hold together; which thread holds which element is not
+// specified. Here lane 0 holds and computes everything. (Other lanes see what it stored after a __syncwarp, as on a GPU.)
 namespace nvcuda::wmma {
 
 struct matrix_a;
@@ -111,7 +110,7 @@ struct fragment {
   typename Held<T>::type x[num_elements];
 };
 
-// 10 bits after the point instead of 23: to the nearest, of two equally near the larger (PTX's cvt.rna).
+// 10 fraction bits instead of 23: rounded to nearest, ties away from zero (PTX's cvt.rna).
 inline float __float_to_tf32(float v) {
   uint32_t u;
   std::memcpy(&u, &v, 4);

@@ -1,5 +1,5 @@
 // What kernels are written with. A kernel is a function that the GPU runs in many threads at once, a grid of blocks of
-// threads; it finds out by threadIdx and blockIdx which of them it is. for_each.h has the simplest one.
+// threads; threadIdx and blockIdx say which thread it is. for_each.h has the simplest one.
 //
 //   template <class T>
 //   __global__ void add_one(int64_t n, T* x) {
@@ -8,26 +8,29 @@
 //   }
 //   launch("add_one", add_one<float>, /*blocks*/ (n + 255) / 256, /*threads of each*/ 256, /*shared bytes*/ 0, n, x);
 //
-// The threads of a block may share memory, which is on the processor itself and fast:
+// The threads of a block may share memory, which is on the chip and fast:
 //
 //   struct Tiles { float a[16][16]; };
 //   auto& tiles = shared_memory<Tiles>();     // launched with sizeof(Tiles) shared bytes; not initialised
 //   tiles.a[..][..] = ...;
-//   __syncthreads();                          // no thread goes on before all of the block have come here
+//   __syncthreads();                          // no thread continues before all of its block have arrived here
 //
-// Without CUDA's compiler the same words mean what emulate.h says.
+// Without CUDA's compiler, emulate.h defines the same words.
 #pragma once
-#include "tensor/cuda/device.h"
+#include "tensor/check.h"
+#include "tensor/cuda/queue.h"
+#include "tensor/hd.h"
 
 namespace acinus {
 
-// Division by a number that all threads share: a GPU has no instruction for it, and takes some twenty others. Worked
-// out once on the CPU, it is a multiplication and a shift (T. Granlund, P. Montgomery, Division by Invariant Integers
-// using Multiplication, 1994, figure 4.1):   n / d = (n + floor(n * factor / 2^32)) >> shift   for all n below 2^31.
+// Division by a number that all threads share. A GPU has no instruction for integer division, and needs about twenty
+// others; with constants computed once on the CPU it is a multiplication and a shift (T. Granlund, P. Montgomery, Division
+// by Invariant Integers using Multiplication, 1994, figure 4.1):
+//   n / d = (n + floor(n * factor / 2^32)) >> shift   for all n below 2^31
 class Divisor {
  public:
   Divisor() = default;
-  Divisor(int64_t d) : d_(d > 0 ? unsigned(d) : 1) {  // 0: where there is nothing to divide
+  Divisor(int64_t d) : d_(d > 0 ? unsigned(d) : 1) {  // 0 only where nothing is divided
     while ((uint64_t(1) << shift_) < d_) shift_++;
     factor_ = unsigned(((uint64_t(1) << 32) * ((uint64_t(1) << shift_) - d_)) / d_ + 1);
   }
@@ -44,14 +47,14 @@ class Divisor {
 }  // namespace acinus
 
 #if defined(__CUDACC__) || defined(ACINUS_EMULATE)
-#define ACINUS_KERNELS  // there can be kernels in this file: not where a C++ compiler takes it in a build for the GPU
+#define ACINUS_KERNELS  // kernels can be compiled here: not by a C++ compiler in a build for the GPU
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 #include <mma.h>
 #else
 #include "tensor/cuda/emulate.h"
 #endif
-#ifdef __CUDA_ARCH__  // nvcc compiling for the GPU: the C++ compiler knows no such pragma
+#ifdef __CUDA_ARCH__  // nvcc compiling for the GPU; a C++ compiler does not know this pragma
 #define ACINUS_UNROLL _Pragma("unroll")
 #define ACINUS_UNROLL_16 _Pragma("unroll 16")
 #else
@@ -61,7 +64,7 @@ class Divisor {
 
 namespace acinus {
 
-// Sixteen bytes, the most that one instruction moves, from or to a place that is a multiple of 16.
+// Sixteen bytes, the maximum that one instruction moves, at an address that is a multiple of 16.
 struct alignas(16) Sixteen {
   uint32_t word[4];
 };
@@ -86,22 +89,12 @@ __device__ T& shared_memory() {
 }
 #endif
 
-namespace cuda {
-#ifdef __CUDACC__
-cudaStream_t stream();
-void check_result(cudaError_t result, const char* what);  // Error unless it is a success
-void check_launch(const char* kernel);                    // the same after the launch of a kernel
-#else
-void launch(emulate::Launch launch);  // runs it, or keeps it for the Graph that is recorded
-#endif
-}  // namespace cuda
-
-// Asks the GPU to run a kernel; `name` is for messages.
+// Launches a kernel; `name` is for messages.
 template <class... P, class... A>
 void launch(const char* name, void (*kernel)(P...), int64_t blocks, int threads, size_t shared_bytes,
             const A&... args) {
   if (blocks == 0) return;
-  check(blocks < (int64_t(1) << 31), name, ": ", blocks, " blocks are more than a GPU takes; use a smaller batch");
+  check(blocks < (int64_t(1) << 31), name, ": ", blocks, " blocks are more than a GPU can launch; use a smaller batch");
 #ifdef __CUDACC__
   if (shared_bytes > 48 << 10)
     cuda::check_result(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)),
@@ -109,7 +102,7 @@ void launch(const char* name, void (*kernel)(P...), int64_t blocks, int threads,
   kernel<<<unsigned(blocks), unsigned(threads), shared_bytes, cuda::stream()>>>(P(args)...);
   cuda::check_launch(name);
 #else
-  cuda::launch({name, blocks, threads, shared_bytes, [=] { kernel(args...); }});
+  cuda::enqueue([=] { emulate::run({name, blocks, threads, shared_bytes, [=] { kernel(args...); }}); });
 #endif
 }
 

@@ -19,7 +19,7 @@ namespace acinus {
 namespace {
 
 // One system call moves at most 2 GiB on Linux and macOS.
-constexpr int64_t kPiece = int64_t(1) << 30;
+constexpr int64_t kMaxBytes = int64_t(1) << 30;
 
 const char* reason() { return std::strerror(errno); }
 
@@ -47,7 +47,7 @@ void InputFile::read(int64_t offset, void* to, int64_t bytes) const {
     fail(path_, ": ends after ", size_, " bytes; ", bytes, " are wanted from byte ", offset, " on");
   char* next = static_cast<char*>(to);
   while (bytes > 0) {
-    const ssize_t got = pread(descriptor_, next, size_t(std::min(bytes, kPiece)), offset);
+    const ssize_t got = pread(descriptor_, next, std::min(bytes, kMaxBytes), offset);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail("cannot read ", path_, ": ", reason());
     if (got == 0) fail("cannot read ", path_, ": it became shorter while being read");
@@ -56,12 +56,12 @@ void InputFile::read(int64_t offset, void* to, int64_t bytes) const {
 }
 
 MappedFile::MappedFile(const std::string& path) {
-  const InputFile file(path);  // refuses what is none
+  const InputFile file(path);  // refuses what is not a file
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat status;
   if (descriptor < 0 || fstat(descriptor, &status) != 0) fail("cannot read ", path, ": ", reason());
   size_ = status.st_size;  // of what was opened: another program may just have replaced the file
-  void* const mapped = size_ > 0 ? mmap(nullptr, size_t(size_), PROT_READ, MAP_SHARED, descriptor, 0) : nullptr;
+  void* const mapped = size_ > 0 ? mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor, 0) : nullptr;
   const int error = errno;
   close(descriptor);  // the mapping stays
   if (mapped == MAP_FAILED) fail("cannot read ", path, ": ", std::strerror(error));
@@ -69,13 +69,13 @@ MappedFile::MappedFile(const std::string& path) {
 }
 
 MappedFile::~MappedFile() {
-  if (size_ > 0) munmap(const_cast<char*>(data_), size_t(size_));
+  if (size_ > 0) munmap(const_cast<char*>(data_), size_);
 }
 
 std::string read_file(const std::string& path, int64_t limit) {
   const InputFile file(path);
   if (file.size() > limit) fail("cannot read ", path, ": ", file.size(), " bytes, more than the limit of ", limit);
-  std::string content(size_t(file.size()), '\0');
+  std::string content(file.size(), '\0');
   file.read(0, content.data(), file.size());
   return content;
 }
@@ -106,7 +106,7 @@ void AtomicFile::fail_to_write() { fail("cannot write ", path_, ": ", reason());
 void AtomicFile::write(const void* from, int64_t bytes) {
   const char* next = static_cast<const char*>(from);
   while (bytes > 0) {
-    const ssize_t put = ::write(descriptor_, next, size_t(std::min(bytes, kPiece)));
+    const ssize_t put = ::write(descriptor_, next, std::min(bytes, kMaxBytes));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) fail_to_write();
     next += put, bytes -= put;

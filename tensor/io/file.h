@@ -1,5 +1,4 @@
-// Files, read and written so that what goes wrong is said: every function throws an Error that names the path and
-// the system's reason.
+// Reading and writing files. Every function throws an Error that names the path and the system's reason.
 //
 //   std::string text = read_file("annotations.csv", 64 << 20);      at most 64 MiB
 //   write_file("nodules.csv", text);                                 whole or not at all
@@ -11,8 +10,8 @@
 
 namespace acinus {
 
-// An open regular file. Folders, devices and pipes are refused before they are opened: a header may name any path,
-// and reading from a pipe waits for ever.
+// An open regular file. Folders, devices and pipes are refused before they are opened: a header of another file may name
+// any path, and reading from a pipe could wait forever.
 class InputFile {
  public:
   explicit InputFile(const std::string& path);
@@ -21,7 +20,7 @@ class InputFile {
   InputFile& operator=(const InputFile&) = delete;
   const std::string& path() const { return path_; }
   int64_t size() const { return size_; }  // bytes, when it was opened
-  // Exactly `bytes` bytes from `offset` on; a file that ends before is an Error.
+  // Exactly `bytes` bytes, starting at `offset`; Error if the file ends before.
   void read(int64_t offset, void* to, int64_t bytes) const;
 
  private:
@@ -30,8 +29,8 @@ class InputFile {
   int64_t size_ = 0;
 };
 
-// A file as memory: pages are read when they are looked at, kept as long as there is room, and shared by all programs
-// that map it. Whoever cuts the file off meanwhile ends this program (SIGBUS); a file that is replaced stays as it was.
+// A file mapped into memory: its pages are read when they are first accessed, kept while memory suffices, and shared by all
+// programs that map it. Truncating the file meanwhile kills this program (SIGBUS); replacing it does not affect the mapping.
 class MappedFile {
  public:
   explicit MappedFile(const std::string& path);
@@ -46,12 +45,12 @@ class MappedFile {
   int64_t size_ = 0;
 };
 
-// The whole file; one of more than `limit` bytes is an Error, and no memory is taken for it.
+// The whole file. Error, before any memory is allocated, if it has more than `limit` bytes.
 std::string read_file(const std::string& path, int64_t limit);
 
-// A file that appears whole or not at all: written beside as <path>.tmp-<pid>, renamed over `path` by commit(),
-// removed if commit() is never reached. A symbolic link keeps pointing where it did: its target is replaced. What
-// is no regular file, and whatever /dev/stdout and its like stand for, is written straight into.
+// A file that appears completely or not at all: written as <path>.tmp-<pid>, renamed to `path` by commit(), removed if
+// commit() is never reached. The target of a symbolic link is replaced, not the link. Devices and pipes, and whatever
+// /dev/stdout and the like stand for, are written to directly.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);
@@ -65,14 +64,14 @@ class AtomicFile {
  private:
   [[noreturn]] void fail_to_write();
 
-  std::string path_, target_, temporary_;  // as given; what is replaced; what is written until then ("" for a device)
+  std::string path_, target_,
+      temporary_;  // as given; the file to replace; the file written until then ("" for a device)
   int descriptor_ = -1;
 };
 
 void write_file(const std::string& path, std::string_view content);
-// Removes what programs that were killed have left in a folder: files and folders <name>.tmp-<pid> where no process has
-// that number any more.
+// Removes from a folder what killed programs have left there: files and folders <name>.tmp-<pid> without a process <pid>.
 void remove_leftovers(const std::string& folder);
-void make_folder(const std::string& path);  // and those above it; one that is there already is fine
+void make_folder(const std::string& path);  // and its parents; it may exist
 
 }  // namespace acinus

@@ -78,10 +78,10 @@ json parse_header(const std::string& path, const std::string& header) {
   try {
     json parsed = json::parse(header, watch);
     if (!twice.empty()) fail(path, ": the name \"", twice, "\" comes twice in the header");
-    if (!parsed.is_object()) fail(path, ": the header is not a JSON object; this is no safetensors file");
+    if (!parsed.is_object()) fail(path, ": the header is not a JSON object; not a safetensors file");
     return parsed;
   } catch (const json::exception& e) {
-    fail(path, ": the header is not valid JSON (", e.what(), "); this is no safetensors file, or it is damaged");
+    fail(path, ": the header is not valid JSON (", e.what(), "); not a safetensors file, or it is damaged");
   }
 }
 
@@ -114,8 +114,8 @@ SafeTensors read_safetensors(const std::string& path) {
   file.read(0, &length, 8);
   if (length > 100'000'000 || int64_t(length) > file.size() - 8)
     fail(path, ": says its header has ", length, " bytes, but the file has ", file.size(),
-         " (limit 100000000); this is no safetensors file, or it is cut off");
-  std::string header(size_t(length), '\0');
+         " (limit 100000000); not a safetensors file, or it is cut off");
+  std::string header(length, '\0');
   file.read(8, header.data(), int64_t(length));
   const json parsed = parse_header(path, header);
 
@@ -165,7 +165,7 @@ SafeTensors read_safetensors(const std::string& path) {
 
   std::string bytes;
   for (const Entry& e : entries) {
-    bytes.resize(size_t(e.end - e.begin));
+    bytes.resize(e.end - e.begin);
     file.read(data_start + e.begin, bytes.data(), e.end - e.begin);
     Tensor t(e.shape, e.reader->dtype);
     e.reader->convert(bytes.data(), e.shape.elements(), t);

@@ -3,6 +3,7 @@
 #include "tensor/ops.h"
 
 namespace acinus {
+namespace {
 
 struct AddForward {
   template <class T>
@@ -10,6 +11,8 @@ struct AddForward {
     return a + b;
   }
 };
+
+}  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
   check_same_kind("add", {&a, &b});

@@ -6,6 +6,7 @@
 #include "tensor/ops/shared.h"
 
 namespace acinus {
+namespace {
 
 template <class T>
 struct AvgPool2dForward {  // channels begin .. end-1 of one output pixel
@@ -27,13 +28,13 @@ struct AvgPool2dForward {  // channels begin .. end-1 of one output pixel
 };
 
 template <class T>
-struct AvgPool2dBackward {  // the same of one input pixel
+struct AvgPool2dBackward {  // channels begin .. end-1 of one input pixel
   int64_t h, w, c, oh, ow, k, s, p;
   const T* dy;
   T* dx;
   HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (h * w), r = pixel / w % h, q = pixel % w;
-    // The windows with i*s-p <= r <= i*s-p+k-1, the same for j.
+    // The windows that hold (r,q) are those with i*s-p <= r <= i*s-p+k-1, and the same for j.
     const int64_t i0 = r + p < k ? 0 : (r + p - k) / s + 1, j0 = q + p < k ? 0 : (q + p - k) / s + 1;
     for (int64_t ch = begin; ch < end; ch++) {
       Compute<T> gradient = 0;
@@ -43,6 +44,8 @@ struct AvgPool2dBackward {  // the same of one input pixel
     }
   }
 };
+
+}  // namespace
 
 Tensor avg_pool2d(const Tensor& x, Pool2dOptions o) {
   const Shape sx = x.shape(), sy = pooled_shape("avg_pool2d", x, o);

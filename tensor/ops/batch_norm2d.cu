@@ -2,28 +2,32 @@
 //                x, y (N,H,W,C); weight, bias, running_mean, running_var (C)
 //
 // In training mean and var are those of the batch, over (N,H,W), and the running ones follow them:
-//   running = (1 - momentum) * running + momentum * batch's,   with var * m / (m - 1), m = N*H*W
-// (the unbiased estimate, as PyTorch keeps it). At inference the running ones are used. (Ioffe and Szegedy 2015)
+//   running_mean = (1 - momentum) * running_mean + momentum * mean
+//   running_var  = (1 - momentum) * running_var  + momentum * var * m / (m - 1),   m = N*H*W
+// (the unbiased estimate of the variance, as in PyTorch). At inference the running ones are used. (Ioffe and Szegedy 2015)
 #include "tensor/for_each.h"
 #include "tensor/gradient_checkpoint.h"
 #include "tensor/ops.h"
 #include "tensor/ops/normalize.h"
 
 namespace acinus {
+namespace {
 
 struct MovingAverage {
-  double momentum, factor;
+  double momentum, factor;  // factor: of the batch's value
   template <class T>
   HD T operator()(T running, T batch) const {
     return T(1 - momentum) * running + T(momentum * factor) * batch;
   }
 };
 
+}  // namespace
+
 Tensor batch_norm2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor running_mean, Tensor running_var,
                     BatchNormOptions options) {
   check_parameters("batch_norm2d", x, {&weight, &bias});
   const Shape s = x.shape();
-  check(s.rank() == 4 && x.elements() > 0, "batch_norm2d: needs (N,H,W,C), none of them 0, got ", s);
+  check(s.rank() == 4 && x.elements() > 0, "batch_norm2d: needs (N,H,W,C) without a 0, got ", s);
   const NormGeometry g{1, s[0] * s[1] * s[2], s[3], 1};
   if (!options.training) {
     check(running_mean && running_var, "batch_norm2d: inference needs the running mean and variance");

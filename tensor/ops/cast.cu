@@ -1,6 +1,6 @@
 // cast   y = x, rounded to another type        dx += dy, rounded to x's type        x, y: any shape
 //
-// How a network calculates in bfloat16 between an image and a loss that are float32.
+// So a network computes in bfloat16 between an image and a loss that are float32.
 #include "tensor/ops.h"
 
 namespace acinus {

@@ -5,8 +5,9 @@
 #include "tensor/ops.h"
 
 namespace acinus {
+namespace {
 
-// Of a pixel with `from_c` channels in one image and to_c in the other: channel from_at + c becomes channel to_at + c.
+// One pixel, which has from_c channels in one image and to_c in the other: channel from_at + c becomes channel to_at + c.
 template <class T>
 struct CopyChannels {
   const T* from;
@@ -20,13 +21,15 @@ struct CopyChannels {
   }
 };
 
-static void copy_channels(const Tensor& from, int64_t from_at, Tensor& to, int64_t to_at, int64_t channels) {
+void copy_channels(const Tensor& from, int64_t from_at, Tensor& to, int64_t to_at, int64_t channels) {
   dispatch(from.dtype(), [&](auto zero) {
     using T = decltype(zero);
     for_each_row(from.device(), from.elements() / std::max<int64_t>(from.shape()[-1], 1), channels,
                  CopyChannels<T>{from.ptr<T>(), from.shape()[-1], from_at, to.ptr<T>(), to.shape()[-1], to_at});
   });
 }
+
+}  // namespace
 
 Tensor concat(const Tensor& a, const Tensor& b) {
   check_same_kind("concat", {&a, &b});

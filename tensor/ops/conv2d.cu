@@ -6,8 +6,8 @@
 //          Example: x (2,64,64,16), w (3,3,16,32), padding 1 -> (2,64,64,32)
 //
 // How the three sums are computed is told in tensor/conv/conv.h.
-#include "tensor/for_each.h"
 #include "tensor/ops/shared.h"
+#include "tensor/reduce.h"
 
 namespace acinus {
 
@@ -16,8 +16,8 @@ Tensor bias_gradient(const Tensor& dy, const Tensor& y) {
     using T = decltype(zero);
     const int64_t o = dy.shape()[-1], pixels = dy.elements() / std::max<int64_t>(o, 1);
     using C = Compute<T>;
-    const Tensor db = y ? reduce_columns<C>(dy.device(), 1, pixels, o, StopAndSum<T>{y.ptr<T>(), dy.ptr<T>()})
-                        : reduce_columns<C>(dy.device(), 1, pixels, o, Element<T>{dy.ptr<T>()});
+    const Tensor db = y ? reduce_columns<C>(dy.device(), 1, pixels, o, ReluGradientAt<T>{y.ptr<T>(), dy.ptr<T>()})
+                        : reduce_columns<C>(dy.device(), 1, pixels, o, ValueAt<T>{dy.ptr<T>()});
     return db.viewed_as({o});
   });
 }

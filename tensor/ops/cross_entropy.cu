@@ -2,14 +2,15 @@
 //                 dx[r,c] += dy / R * (softmax(x)[r,c] - 1[c = t[r]])
 //                 x (...,C) logits in R rows of C classes; t (...) class numbers stored as floats; y scalar
 //
-// Each row's maximum m is taken out first, log(sum exp(x)) = m + log(sum exp(x - m)), so that exp cannot overflow.
-#include "tensor/for_each.h"
+// With m the row's maximum, log(sum exp(x)) = m + log(sum exp(x - m)): so exp cannot overflow.
 #include "tensor/ops.h"
+#include "tensor/reduce.h"
 
 namespace acinus {
+namespace {
 
 template <class T>
-struct LogSumExp {  // of one row
+struct LogSumExp {
   int64_t c;
   const T* x;
   HD T of(int64_t row) const {
@@ -43,7 +44,7 @@ struct CrossEntropyBackward {  // one row
   }
 };
 
-struct IsNoClass {
+struct NotAClass {
   double classes;
   template <class T>
   HD T operator()(T t) const {
@@ -51,13 +52,15 @@ struct IsNoClass {
   }
 };
 
+}  // namespace
+
 Tensor cross_entropy(const Tensor& x, const Tensor& t) {
   check_precise("cross_entropy", {&x, &t});
   const Shape s = x.shape();
   check(s.rank() >= 1 && x.elements() > 0 && t.shape() == Shape(s.begin(), s.rank() - 1), "cross_entropy: x ", s,
         " needs targets of its shape without the last axis, got ", t.shape());
   const int64_t c = s[-1], rows = t.elements();
-  const double wrong = reduce(IsNoClass{double(c)}, t).item();
+  const double wrong = reduce(NotAClass{double(c)}, t).item();
   check(wrong == 0, "cross_entropy: ", wrong, " targets are not whole numbers from 0 to ", c - 1);
   const Tensor total = dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);

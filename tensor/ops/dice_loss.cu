@@ -2,12 +2,13 @@
 //             dp[i] += dy * (-2 t[i] D + (2 I + smooth)) / D^2,   D = P + T + smooth
 //             p, t: one shape, seen as one flat vector; y scalar. -1 is perfect, 0 the worst.
 //
-// I, P and T are three numbers, but they live in tensors: on a GPU nothing has to come back to the CPU.
+// I, P and T are scalars, but they stay in tensors: on a GPU nothing has to be copied to the CPU.
 // Quotient rule: d/dp[i] of N/D with dN/dp[i] = 2 t[i] and dD/dp[i] = 1. (Milletari et al. 2016)
-#include "tensor/for_each.h"
 #include "tensor/ops.h"
+#include "tensor/reduce.h"
 
 namespace acinus {
+namespace {
 
 struct DiceOverlap {
   template <class T>
@@ -37,6 +38,8 @@ struct DiceBackward {
     return *dy * (2 * *overlap + T(smooth) - 2 * t * d) / (d * d);
   }
 };
+
+}  // namespace
 
 Tensor dice_loss(const Tensor& p, const Tensor& t, double smooth) {
   check_precise("dice_loss", {&p, &t});

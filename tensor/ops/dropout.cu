@@ -1,13 +1,14 @@
 // dropout   y = keep[i] * x / (1 - p)        dx += keep[i] * dy / (1 - p)        x, y: any shape
 //
-// keep[i] is 1 with probability 1 - p. Dividing by 1 - p keeps the expected value, so that nothing has to be
-// done at inference ("inverted" dropout; Srivastava et al. 2014). keep[i] is a hash of (seed, i): the backward
-// pass computes it again instead of remembering it.
+// keep[i] is 1 with probability 1 - p. Dividing by 1 - p preserves the expected value, so that nothing has to be done at
+// inference ("inverted" dropout; Srivastava et al. 2014). keep[i] is a hash of (seed, i): the backward pass computes it
+// again instead of storing it.
 #include "tensor/for_each.h"
 #include "tensor/ops.h"
 #include "tensor/random.h"
 
 namespace acinus {
+namespace {
 
 template <class T>
 struct DropoutBody {
@@ -20,7 +21,7 @@ struct DropoutBody {
   }
 };
 
-static Tensor apply_dropout(const Tensor& x, double p, uint64_t seed) {
+Tensor apply_dropout(const Tensor& x, double p, uint64_t seed) {
   Tensor y(x.shape(), x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -28,6 +29,8 @@ static Tensor apply_dropout(const Tensor& x, double p, uint64_t seed) {
   });
   return y;
 }
+
+}  // namespace
 
 Tensor dropout(const Tensor& x, double p, uint64_t seed) {
   check_same_kind("dropout", {&x});

@@ -1,7 +1,7 @@
 // instance_norm   y = (x - mean[n,c]) / sqrt(var[n,c] + eps) * weight[c] + bias[c]
 //                 x, y (N,H,W,C); weight, bias (C)
 //
-// Each image and channel by itself: group_norm with one channel a group. (Ulyanov et al. 2016)
+// Each image and channel on its own: group_norm with one channel per group. (Ulyanov et al. 2016)
 #include "tensor/ops.h"
 
 namespace acinus {

@@ -3,6 +3,7 @@
 #include "tensor/ops.h"
 
 namespace acinus {
+namespace {
 
 struct LeakyReluForward {
   double slope;
@@ -18,6 +19,8 @@ struct LeakyReluBackward {
     return x > 0 ? dy : T(slope) * dy;
   }
 };
+
+}  // namespace
 
 Tensor leaky_relu(const Tensor& x, double slope) {
   check_same_kind("leaky_relu", {&x});

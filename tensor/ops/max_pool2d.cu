@@ -3,15 +3,15 @@
 //              x (N,H,W,C) -> y (N,OH,OW,C),  OH = (H + 2p - k) / s + 1;  outside the image counts as -infinity
 //              Example: x (2,64,64,16), k = s = 2 -> (2,32,32,16)
 //
-// Of equal values the first in reading order is the maximum, as in PyTorch. A NaN is the maximum of its windows; they
-// pass no gradient on. The backward pass does not remember where the maxima were: each input pixel looks again whether
-// it is the maximum of the windows it lies in. So every element of dx is computed alone (no atomics), and nothing but x
-// is kept. Both bodies take one pixel with all its channels, which lie together, and their innermost loops run over the
-// channels.
+// Of equal values the first in reading order is the maximum, as in PyTorch. A NaN is the maximum of its windows, which then
+// pass no gradient on. The positions of the maxima are not saved: in the backward pass each input pixel compares itself
+// with the others in its windows. So every element of dx is computed alone (no atomics), and only x is kept. Both bodies
+// process the channels of one pixel, which are adjacent in memory, in their innermost loops.
 #include "tensor/for_each.h"
 #include "tensor/ops/shared.h"
 
 namespace acinus {
+namespace {
 
 struct PoolGeometry {
   int64_t h, w, c, oh, ow, k, s, p;
@@ -40,14 +40,14 @@ struct MaxPool2dForward {  // channels begin .. end-1 of one output pixel
 };
 
 template <class T>
-struct MaxPool2dBackward {  // the same of one input pixel
+struct MaxPool2dBackward {  // channels begin .. end-1 of one input pixel
   PoolGeometry g;
   const T *x, *dy;
   T* dx;
-  bool add;  // to what is in dx, instead of 0
+  bool add;  // to the gradient in dx, instead of 0
   HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
-    // The windows that hold (r,q): those with i*s-p <= r <= i*s-p+k-1, the same for j.
+    // The windows that hold (r,q) are those with i*s-p <= r <= i*s-p+k-1, and the same for j.
     const int64_t i0 = r + g.p < g.k ? 0 : (r + g.p - g.k) / g.s + 1;
     const int64_t j0 = q + g.p < g.k ? 0 : (q + g.p - g.k) / g.s + 1;
     if (!add)
@@ -58,8 +58,8 @@ struct MaxPool2dBackward {  // the same of one input pixel
           add_window(pixel, n, r, q, i, j, first, end - first < columns_at_once ? end - first : columns_at_once);
   }
 
-  // dx += dy of window (i,j) in those of some channels where pixel (r,q) is its maximum: larger than all before
-  // it, and not smaller than any after it.
+  // dx += dy of window (i,j) in those channels where pixel (r,q) is its maximum: larger than all pixels before it, and not
+  // smaller than any after it.
   HD void add_window(int64_t pixel, int64_t n, int64_t r, int64_t q, int64_t i, int64_t j, int64_t first,
                      int64_t channels) const {
     const T *own = x + pixel * g.c + first, *upstream = dy + ((n * g.oh + i) * g.ow + j) * g.c + first;
@@ -82,6 +82,8 @@ struct MaxPool2dBackward {  // the same of one input pixel
   }
 };
 
+}  // namespace
+
 Shape pooled_shape(const char* op, const Tensor& x, Pool2dOptions o) {
   check_same_kind(op, {&x});
   const Shape s = x.shape();
@@ -102,7 +104,7 @@ static PoolGeometry pool_geometry(const Tensor& x, const Shape& sy, Pool2dOption
 Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
   const PoolGeometry g = pool_geometry(x, y.shape(), o);
   return record("max_pool2d", y, {x}, [g, x = x.detach()](const Tensor& dy, Inputs& in) {
-    // In a U-Net x also went into the decoder, from where a gradient is here already.
+    // In a U-Net x is also a skip connection, and the decoder's gradient is there already: added to in place.
     Tensor dx = in[0].grad_buffer();
     const bool add = bool(dx);
     if (!add) dx = Tensor(x.shape(), x.dtype(), x.device());

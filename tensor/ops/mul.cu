@@ -3,6 +3,7 @@
 #include "tensor/ops.h"
 
 namespace acinus {
+namespace {
 
 struct Product {
   template <class T>
@@ -10,6 +11,8 @@ struct Product {
     return a * b;
   }
 };
+
+}  // namespace
 
 Tensor mul(const Tensor& a, const Tensor& b) {
   check_same_kind("mul", {&a, &b});

@@ -1,7 +1,8 @@
 // The formulas are in normalize.h.
 #include "tensor/ops/normalize.h"
 
-#include "tensor/for_each.h"
+#include "tensor/ops/shared.h"
+#include "tensor/reduce.h"
 
 namespace acinus {
 namespace {
@@ -29,7 +30,7 @@ Tensor group_mean(const NormGeometry& g, const Tensor& sums) {
   return means;
 }
 
-// x may be bfloat16; statistics, weight and bias are what it is calculated in, C.
+// x may be bfloat16; statistics, weight and bias are of the type of its arithmetic, C.
 template <class T, class C = Compute<T>>
 struct SquaredDeviation {
   const T* x;
@@ -60,7 +61,7 @@ struct NormalizeForward {  // channels begin .. end-1 of one row
   int64_t rows, channels;
   Xhat<T> xhat;
   const C *weight, *bias;
-  C low;  // 0 for ReLU, minus infinity for none
+  C low;  // 0 with ReLU, minus infinity without
   T* y;
   HD void operator()(int64_t row, int64_t begin, int64_t end) const {
     const int64_t i = row * channels, s = row / rows * channels;
@@ -78,7 +79,7 @@ struct GradientTimesXhat {
   HD C operator()(int64_t i, int64_t s) const { return dy[i] * xhat(i, s); }
 };
 
-// per-channel sums times the channel's weight: sum(dy) -> sum(g)
+// Per-channel sums times the channel's weight: sum(dy) -> sum(g)
 template <class T>
 struct TimesWeight {
   int64_t channels;
@@ -105,6 +106,41 @@ struct NormalizeBackward {  // channels begin .. end-1 of one row
   }
 };
 
+// What the gradient needs of the forward pass; y is empty without ReLU.
+struct Saved {
+  Tensor x, mean, istd, weight, y;
+  bool fixed;
+};
+
+template <class T>
+void normalize_backward(const NormGeometry& g, const Saved& saved, const Tensor& dy, Inputs& in) {
+  using C = Compute<T>;
+  const auto sum_rows = [&](auto f) { return reduce_columns<C>(dy.device(), g.images, g.rows, g.channels, f); };
+  const auto sum_images = [&](const Tensor& sums) {
+    return reduce_columns<C>(dy.device(), 1, g.images, g.channels, ValueAt<C>{sums.ptr<C>()}).viewed_as({g.channels});
+  };
+  const auto mean_times_weight = [&](const Tensor& sums) {
+    Tensor weighted(sums.shape(), sums.dtype(), sums.device());
+    for_each(dy.device(), sums.elements(),
+             TimesWeight<C>{g.channels, sums.ptr<C>(), saved.weight.ptr<C>(), weighted.ptr<C>()});
+    return group_mean<C>(g, weighted);
+  };
+
+  const Xhat<T> xhat{saved.x.ptr<T>(), saved.mean.ptr<C>(), saved.istd.ptr<C>()};
+  const Tensor sum_dy =
+      saved.y ? sum_rows(ReluGradientAt<T>{saved.y.ptr<T>(), dy.ptr<T>()}) : sum_rows(ValueAt<T>{dy.ptr<T>()});
+  const Tensor sum_dy_xhat = sum_rows(GradientTimesXhat<T>{xhat, dy.ptr<T>()});
+  if (in[1].needs_grad()) in[1].add_grad(sum_images(sum_dy_xhat));
+  if (in[2].needs_grad()) in[2].add_grad(sum_images(sum_dy));
+  if (!in[0].needs_grad()) return;
+  const Tensor mean_g = mean_times_weight(sum_dy), mean_g_xhat = mean_times_weight(sum_dy_xhat);
+  Tensor dx(dy.shape(), dy.dtype(), dy.device());
+  for_each_row(dy.device(), g.images * g.rows, g.channels,
+               NormalizeBackward<T>{g.rows, g.channels, xhat, dy.ptr<T>(), saved.weight.ptr<C>(),
+                                    saved.fixed ? nullptr : mean_g.ptr<C>(), mean_g_xhat.ptr<C>(), dx.ptr<T>()});
+  in[0].add_grad(dx);
+}
+
 }  // namespace
 
 NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
@@ -112,7 +148,7 @@ NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
     using T = decltype(zero);
     using C = Compute<T>;
     // Two passes: the mean first, then deviations from it. sum(x^2) - mean^2 would cancel in float32.
-    Tensor sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, Element<T>{x.ptr<T>()});
+    Tensor sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, ValueAt<T>{x.ptr<T>()});
     Tensor mean = group_mean<C>(g, sums);
     sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, SquaredDeviation<T>{x.ptr<T>(), mean.ptr<C>()});
     return NormStatistics{mean, group_mean<C>(g, sums)};
@@ -134,42 +170,13 @@ Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const N
                  NormalizeForward<T>{g.rows, g.channels, xhat, weight.ptr<C>(), bias.ptr<C>(),
                                      relu ? C(0) : C(-INFINITY), y.ptr<T>()});
   });
-  return record(
-      op, y, {x, weight, bias},
-      [g, fixed, mean, istd, y = relu ? y : Tensor(), x = x.detach(), weight = weight.detach()](const Tensor& upstream,
-                                                                                                Inputs& in) {
-        // Where ReLU stopped y the gradient ends: written over, unless somebody else holds it too.
-        const Tensor dy = !y || upstream.is_unique() ? upstream : upstream.clone();
-        dispatch(dy.dtype(), [&](auto zero) {
-          using T = decltype(zero);
-          using C = Compute<T>;
-          const Xhat<T> xhat{x.ptr<T>(), mean.ptr<C>(), istd.ptr<C>()};
-          const Tensor sum_dy =
-              y ? reduce_columns<C>(x.device(), g.images, g.rows, g.channels, StopAndSum<T>{y.ptr<T>(), dy.ptr<T>()})
-                : reduce_columns<C>(x.device(), g.images, g.rows, g.channels, Element<T>{dy.ptr<T>()});
-          const Tensor sum_dy_xhat =
-              reduce_columns<C>(x.device(), g.images, g.rows, g.channels, GradientTimesXhat<T>{xhat, dy.ptr<T>()});
-          const auto over_images = [&](const Tensor& sums) {
-            return reduce_columns<C>(x.device(), 1, g.images, g.channels, Element<C>{sums.ptr<C>()})
-                .viewed_as({g.channels});
-          };
-          if (in[1].needs_grad()) in[1].add_grad(over_images(sum_dy_xhat));
-          if (in[2].needs_grad()) in[2].add_grad(over_images(sum_dy));
-          if (!in[0].needs_grad()) return;
-          const auto mean_of_g = [&](const Tensor& sums) {
-            Tensor weighted(sums.shape(), sums.dtype(), sums.device());
-            for_each(x.device(), sums.elements(),
-                     TimesWeight<C>{g.channels, sums.ptr<C>(), weight.ptr<C>(), weighted.ptr<C>()});
-            return group_mean<C>(g, weighted);
-          };
-          const Tensor mean_g = mean_of_g(sum_dy), mean_g_xhat = mean_of_g(sum_dy_xhat);
-          Tensor dx(x.shape(), x.dtype(), x.device());
-          for_each_row(x.device(), g.images * g.rows, g.channels,
-                       NormalizeBackward<T>{g.rows, g.channels, xhat, dy.ptr<T>(), weight.ptr<C>(),
-                                            fixed ? nullptr : mean_g.ptr<C>(), mean_g_xhat.ptr<C>(), dx.ptr<T>()});
-          in[0].add_grad(dx);
-        });
-      });
+  return record(op, y, {x, weight, bias},
+                [g, saved = Saved{x.detach(), mean, istd, weight.detach(), relu ? y : Tensor(), fixed}](
+                    const Tensor& upstream, Inputs& in) {
+                  // With ReLU, its gradient is written over dy, unless another tensor shares that.
+                  const Tensor dy = !saved.y || upstream.is_unique() ? upstream : upstream.clone();
+                  dispatch(dy.dtype(), [&](auto zero) { normalize_backward<decltype(zero)>(g, saved, dy, in); });
+                });
 }
 
 }  // namespace acinus

@@ -1,4 +1,4 @@
-// What batch, group and instance normalisation share. With x seen as (images, rows, channels):
+// What batch, group and instance normalisation share. With x as (images, rows, channels):
 //
 //   xhat = (x - mean) * istd,   istd = 1 / sqrt(var + eps),   y = xhat * weight + bias
 //
@@ -28,8 +28,8 @@ struct NormStatistics {  // (images, channels); channels of one group hold equal
 
 NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x);
 
-// y and its gradient, recorded under the name `op`. `fixed` statistics do not depend on x. With `relu`, y = max(y, 0)
-// on the way, which spares two passes over memory.
+// y and its gradient, recorded under the name `op`. `fixed` statistics do not depend on x. With `relu`, y = max(y, 0) in
+// the same pass, which saves two passes over memory.
 Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const NormStatistics& statistics, bool fixed,
                  const Tensor& weight, const Tensor& bias, double eps, bool relu);
 

@@ -1,11 +1,12 @@
 // pad2d   y[n,i,j,c] = x[n, i-top, j-left, c], or 0 outside x        dx[n,i,j,c] += dy[n, i+top, j+left, c], or 0
 //         x (N,H,W,C) -> y (N, top+H+bottom, left+W+right, C); negative numbers crop
 //
-// Cropping is padding by a negative amount, so the gradient is the op itself with all signs turned.
+// Cropping is padding by a negative amount, so the gradient is the op itself with opposite signs.
 #include "tensor/for_each.h"
 #include "tensor/ops.h"
 
 namespace acinus {
+namespace {
 
 template <class T>
 struct Pad2dBody {  // channels begin .. end-1 of one output pixel
@@ -20,7 +21,7 @@ struct Pad2dBody {  // channels begin .. end-1 of one output pixel
   }
 };
 
-static Tensor padded(const Tensor& x, int64_t top, int64_t bottom, int64_t left, int64_t right) {
+Tensor padded(const Tensor& x, int64_t top, int64_t bottom, int64_t left, int64_t right) {
   const Shape s = x.shape();
   Tensor y({s[0], top + s[1] + bottom, left + s[2] + right, s[3]}, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
@@ -31,11 +32,14 @@ static Tensor padded(const Tensor& x, int64_t top, int64_t bottom, int64_t left,
   return y;
 }
 
+}  // namespace
+
 Tensor pad2d(const Tensor& x, int64_t top, int64_t bottom, int64_t left, int64_t right) {
   check_same_kind("pad2d", {&x});
   check(x.shape().rank() == 4, "pad2d: needs (N,H,W,C), got ", x.shape());
   check(top + x.shape()[1] + bottom >= 0 && left + x.shape()[2] + right >= 0, "pad2d: cannot crop ", x.shape(),
-        " by top ", top, ", bottom ", bottom, ", left ", left, ", right ", right, ": less than nothing would be left");
+        " by top ", top, ", bottom ", bottom, ", left ", left, ", right ", right,
+        ": fewer than 0 rows or columns would remain");
   return record("pad2d", padded(x, top, bottom, left, right), {x},
                 [=](const Tensor& dy, Inputs& in) { in[0].add_grad(padded(dy, -top, -bottom, -left, -right)); });
 }

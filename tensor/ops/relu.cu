@@ -1,10 +1,11 @@
 // relu   y = max(x, 0)        dx += y > 0 ? dy : 0        x, y: any shape
 //
-// The gradient looks at y, not x: where y > 0, x was. So x need not be kept. NaN stays NaN.
+// The gradient needs y, not x, since y > 0 where x > 0. So x need not be kept. NaN stays NaN.
 #include "tensor/for_each.h"
 #include "tensor/ops.h"
 
 namespace acinus {
+namespace {
 
 struct ReluForward {
   template <class T>
@@ -18,6 +19,8 @@ struct ReluBackward {
     return y > 0 ? dy : T(0);
   }
 };
+
+}  // namespace
 
 Tensor relu(const Tensor& x) {
   check_same_kind("relu", {&x});

@@ -1,4 +1,4 @@
-// reshape   y = x, seen under another shape        dx += dy, seen under x's shape        nothing is copied
+// reshape   y = x with another shape        dx += dy with x's shape        nothing is copied
 #include "tensor/ops.h"
 
 namespace acinus {

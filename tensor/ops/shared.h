@@ -1,8 +1,28 @@
-// What the files of some ops use of each other, and nobody else.
+// What some ops share, and nobody else uses.
 #pragma once
+#include "tensor/hd.h"
 #include "tensor/ops.h"
 
 namespace acinus {
+
+// For reduce_columns: a plain sum of x.
+template <class T>
+struct ValueAt {
+  const T* x;
+  HD T operator()(int64_t i, int64_t) const { return x[i]; }
+};
+
+// ... and a sum of the gradient in front of a ReLU, which is written on the way. forward: y = relu(x), hence
+// dx = y > 0 ? dy : 0, in place of dy.
+template <class T>
+struct ReluGradientAt {
+  const T* y;
+  T* dy;
+  HD T operator()(int64_t i, int64_t) const {
+    const T gradient = dy[i];
+    return dy[i] = y[i] > T(0) ? gradient : T(0);
+  }
+};
 
 // conv2d.cu: checks the arguments. sx is the shape of the image, which is more than x in conv2d_fused.
 ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, const Tensor& w, const Tensor& b,

@@ -6,6 +6,7 @@
 #include "tensor/ops.h"
 
 namespace acinus {
+namespace {
 
 struct SigmoidForward {
   template <class T>
@@ -19,6 +20,8 @@ struct SigmoidBackward {
     return dy * y * (1 - y);
   }
 };
+
+}  // namespace
 
 Tensor sigmoid(const Tensor& x) {
   check_same_kind("sigmoid", {&x});

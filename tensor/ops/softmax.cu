@@ -1,12 +1,13 @@
 // softmax   y[r,c] = exp(x[r,c] - m[r]) / sum over k of exp(x[r,k] - m[r]),  m[r] = max over k of x[r,k]
 //           dx[r,c] += y[r,c] * (dy[r,c] - sum over k of dy[r,k] y[r,k])        x, y: (...,C), row r, channel c
 //
-// Subtracting the row's maximum changes nothing in the quotient and keeps exp from overflowing.
+// Subtracting the row's maximum does not change the quotient, and keeps exp from overflowing.
 // Gradient: dy[k]/dx[c] = y[k] (1[k=c] - y[c]); summed over k against dy[k].
 #include "tensor/for_each.h"
 #include "tensor/ops.h"
 
 namespace acinus {
+namespace {
 
 template <class T>
 struct SoftmaxForward {  // one row
@@ -34,6 +35,8 @@ struct SoftmaxBackward {  // one row
     for (int64_t k = row * c; k < (row + 1) * c; k++) dx[k] = y[k] * (dy[k] - dot);
   }
 };
+
+}  // namespace
 
 Tensor softmax(const Tensor& x) {
   check_precise("softmax", {&x});

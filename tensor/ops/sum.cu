@@ -1,8 +1,9 @@
 // sum   y = sum over i of x[i]        dx[i] += dy        x: any shape, y: scalar
-#include "tensor/for_each.h"
 #include "tensor/ops.h"
+#include "tensor/reduce.h"
 
 namespace acinus {
+namespace {
 
 struct Identity {
   template <class T>
@@ -18,6 +19,8 @@ struct FillWith {
   T* x;
   HD void operator()(int64_t i) const { x[i] = *scalar; }
 };
+
+}  // namespace
 
 Tensor sum(const Tensor& x) {
   check_precise("sum", {&x});

@@ -3,14 +3,15 @@
 //              dx[n,r,q,c] += sum over i,j of w(i,r,H) w(j,q,W) dy[n,i,j,c]
 //              x (N,H,W,C) -> y (N,2H,2W,C)
 //
-// w(i, r, H) is how much input row r counts in output row i. Output row i has its centre at (i + 0.5) / 2 - 0.5
-// of the input: a quarter pixel from the near row i/2, three quarters from the far one (above for an even i,
-// below for an odd; at the edge the near row again). So w is 3/4 for the near row and 1/4 for the far one;
+// w(i, r, H) is the weight of input row r in output row i. The centre of output row i is at (i + 0.5) / 2 - 0.5 in the
+// input: a quarter of a pixel from the near row i/2, three quarters from the far one (the row before it for an even i, the
+// row after it for an odd i; at the edge the near row again). So w is 3/4 for the near row and 1/4 for the far one;
 // for nearest, 1 and 0. (PyTorch's interpolate with align_corners=False.)
 #include "tensor/for_each.h"
 #include "tensor/ops.h"
 
 namespace acinus {
+namespace {
 
 HD inline int64_t far_row(int64_t i, int64_t size) {
   const int64_t far = i % 2 ? i / 2 + 1 : i / 2 - 1;
@@ -27,7 +28,7 @@ struct Upsample2xForward {  // channels begin .. end-1 of one output pixel
     const int64_t n = pixel / (4 * h * w), i = pixel / (2 * w) % (2 * h), j = pixel % (2 * w);
     const int64_t r0 = i / 2, r1 = far_row(i, h), q0 = j / 2, q1 = far_row(j, w);
     const Compute<T> a = near_weight, b = 1 - near_weight;
-    if (b == 0) {  // nearest: one pixel, and no NaN of another times 0
+    if (b == 0) {  // nearest: a single pixel, as 0 times the NaN of another would be NaN
       const T* near = x + ((n * h + r0) * w + q0) * c;
       for (int64_t ch = begin; ch < end; ch++) y[pixel * c + ch] = near[ch];
       return;
@@ -41,7 +42,7 @@ struct Upsample2xForward {  // channels begin .. end-1 of one output pixel
 };
 
 template <class T>
-struct Upsample2xBackward {  // the same of one input pixel
+struct Upsample2xBackward {  // channels begin .. end-1 of one input pixel
   int64_t h, w, c;
   Compute<T> near_weight;
   const T* dy;
@@ -52,9 +53,9 @@ struct Upsample2xBackward {  // the same of one input pixel
   HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (h * w), r = pixel / w % h, q = pixel % w;
     for (int64_t first = begin; first < end; first += columns_at_once)
-      sum_up(pixel, n, r, q, first, end - first < columns_at_once ? end - first : columns_at_once);
+      add_block(pixel, n, r, q, first, end - first < columns_at_once ? end - first : columns_at_once);
   }
-  HD void sum_up(int64_t pixel, int64_t n, int64_t r, int64_t q, int64_t first, int64_t channels) const {
+  HD void add_block(int64_t pixel, int64_t n, int64_t r, int64_t q, int64_t first, int64_t channels) const {
     Compute<T> sum[columns_at_once];
     for (int64_t ch = 0; ch < channels; ch++) sum[ch] = 0;
     for (int64_t i = 2 * r - 1; i <= 2 * r + 2; i++)
@@ -68,6 +69,8 @@ struct Upsample2xBackward {  // the same of one input pixel
     for (int64_t ch = 0; ch < channels; ch++) dx[pixel * c + first + ch] = T(sum[ch]);
   }
 };
+
+}  // namespace
 
 Tensor upsample2x(const Tensor& x, Upsample mode) {
   check_same_kind("upsample2x", {&x});

@@ -10,6 +10,7 @@
 #include "optim/ema.h"
 #include "optim/sgd.h"
 #include "tensor/cuda/device.h"
+#include "tensor/cuda/graph.h"
 #include "tensor/trace.h"
 #include "tests/testing.h"
 

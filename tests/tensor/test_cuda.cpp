@@ -8,6 +8,7 @@
 #include "optim/adam.h"
 #include "optim/sgd.h"
 #include "tensor/cuda/device.h"
+#include "tensor/cuda/graph.h"
 #include "tensor/cuda/kernel.h"
 #include "tensor/ops.h"
 #include "tests/testing.h"

@@ -1,7 +1,10 @@
 // Tensors, their memory, and the tape of gradients.
 #include <bit>
 
+#include "optim/adam.h"
+#include "optim/ema.h"
 #include "optim/optimizer.h"
+#include "optim/sgd.h"
 #include "tensor/gradient_checkpoint.h"
 #include "tensor/ops.h"
 #include "tensor/parallel.h"
@@ -121,7 +124,7 @@ TEST_CASE("memory: bytes are counted, and blocks used again") {
   memory::release_cache();
   CHECK(memory::stats().reserved == before.reserved);
   CHECK_THAT(error_of([] { memory::allocate(-1); }), Catch::Contains("-1 bytes"));
-  CHECK_THAT(error_of([] { memory::allocate(int64_t(1) << 50); }), Catch::Contains("no sensible size"));
+  CHECK_THAT(error_of([] { memory::allocate(int64_t(1) << 50); }), Catch::Contains("not a sensible size"));
   CHECK(memory::stats().in_use == before.in_use);
 }
 
@@ -429,6 +432,59 @@ TEST_CASE("autograd: backward from any shape, by the gradient that is given") {
   CHECK_THAT(error_of([&] { scale(x, 2).backward(Tensor::zeros({2})); }),
              Catch::Contains("(2)") && Catch::Contains("(3)"));
   CHECK_THAT(error_of([&] { sum(x).backward(Tensor()); }), Catch::Contains("backward: ") && Catch::Contains("empty"));
+}
+
+TEST_CASE("autograd: overwriting what a backward pass needs is an error that names the op") {
+  Tensor x = leaf({1, 2, 3}), w = leaf({4, 5, 6});
+  const auto overwritten = [](const Tensor& y) { return error_of([&] { sum(y).backward(); }); };
+  {
+    const Scope scope("block.conv1");
+    const Tensor y = mul(x, w);
+    w.copy_from(Tensor::zeros({3}));
+    CHECK_THAT(overwritten(y), Catch::Contains("backward of mul in block.conv1") && Catch::Contains("(3)"));
+  }
+  {  // an op's output
+    Tensor y = sigmoid(x);
+    y.copy_from(x);
+    CHECK_THAT(overwritten(y), Catch::Contains("backward of sigmoid"));
+  }
+  {  // weights, by an optimiser or an average
+    const Tensor y = mul(x, w);
+    w.set_grad(Tensor::full({3}, 1, w.dtype()));
+    Sgd({{"w", w}}).step(0.1);
+    CHECK_THAT(overwritten(y), Catch::Contains("backward of mul"));
+    const Tensor z = mul(x, w);
+    Adam({{"w", w}}).step(0.1);
+    CHECK_THAT(overwritten(z), Catch::Contains("backward of mul"));
+    Ema ema({{"w", w}}, 0.9);
+    const Tensor v = mul(x, w);
+    { const UsingAverage average(ema); }
+    CHECK_THAT(overwritten(v), Catch::Contains("backward of mul"));
+  }
+  {  // what a gradient checkpoint computes again
+    const Tensor y = gradient_checkpoint({x}, {w}, [&](const std::vector<Tensor>& in) { return mul(in[0], w); });
+    w.copy_from(Tensor::zeros({3}));
+    CHECK_THAT(overwritten(y), Catch::Contains("backward of gradient_checkpoint"));
+  }
+}
+
+TEST_CASE("autograd: what a backward pass does not need may be overwritten") {
+  Tensor x = leaf({1, 2, 3}), w = leaf({4, 5, 6}), seed = Tensor::zeros({3}, DType::f64);
+  w.copy_from(x);  // before the op
+  const Tensor y = mul(x, w), z = mul(x, w);
+  Tensor total = add(y, z);
+  total.copy_from(x);          // add needs neither its inputs nor its output
+  seed.copy_from(w.detach());  // the gradient that backward() starts from
+  total.backward(seed);
+  CHECK(x.grad().to_vector() == std::vector<double>{2, 8, 18});
+  // Gradients are scaled in place between two backward passes.
+  const Tensor first = max_pool2d(reshape(x, {1, 1, 3, 1}), {1, 1, 0}), second = mul(x, w);
+  sum(first).backward();
+  clip_grad_norm({{"x", x}}, 1e-3);
+  sum(second).backward();
+  CHECK(x.grad().to_vector()[2] > 3);
+  Sgd({{"x", x}, {"w", w}}).step(0.1);  // after the backward pass, and before the next forward pass
+  sum(mul(x, w)).backward();
 }
 
 TEST_CASE("autograd: gradient checkpointing") {

@@ -1,40 +1,21 @@
-#include "tensor/cuda/device.h"
-
-#include <cxxabi.h>
-
-#include <cstdlib>
+// A real GPU, by CUDA's runtime.
+#ifdef __CUDACC__
+#include <algorithm>
 #include <cstring>
-#include <string>
 #include <thread>
-#include <vector>
 
-#include "tensor/autograd.h"
-#include "tensor/cuda/kernel.h"
-#include "tensor/memory.h"
+#include "tensor/cuda/device.h"
+#include "tensor/cuda/queue.h"
+#include "tensor/scoped_value.h"
+#include "tensor/trace.h"
 
 namespace acinus::cuda {
-
-static bool wanted_by_environment() {
-  const char* value = std::getenv("ACINUS_SYNC");
-  return value && std::string(value) == "1";
-}
-static bool sync_each = wanted_by_environment();
-void synchronize_each(bool on) { sync_each = on; }
-
-std::string readable(const char* kernel) {
-  int status = 0;
-  char* text = abi::__cxa_demangle(kernel, nullptr, nullptr, &status);
-  const std::string name = status == 0 ? text : kernel;
-  std::free(text);
-  return name;
-}
-
-#ifdef __CUDACC__
-// ---- a real GPU -------------------------------------------------------------------------------------------------
 
 static int chosen = 0;
 static cudaStream_t the_stream = nullptr;
 static std::thread::id the_thread;
+
+__global__ static void probe() {}
 
 void check_result(cudaError_t result, const char* what) {
   if (result == cudaSuccess) return;
@@ -42,9 +23,7 @@ void check_result(cudaError_t result, const char* what) {
   fail("GPU: ", what, ": ", cudaGetErrorString(result));
 }
 
-__global__ void probe() {}
-
-// What code for the chosen GPU this program holds: an error if none.
+// The code in this program that GPU `index` would run; an error if there is none.
 static cudaError_t code_for(int index, cudaFuncAttributes& code) {
   cudaError_t result = cudaSetDevice(index);
   if (result == cudaSuccess) result = cudaFuncGetAttributes(&code, probe);
@@ -85,7 +64,7 @@ static const std::string& no_gpu() {
   return reason;
 }
 
-// Why the chosen one cannot be used, "" if it can. (Another may be chosen where the first cannot.)
+// Why the chosen one cannot be used, "" if it can. (Not cached: use() may choose another where the first cannot.)
 static std::string why_not() { return no_gpu().empty() ? problem_of(chosen) : no_gpu(); }
 
 bool available() { return why_not().empty(); }
@@ -121,7 +100,7 @@ void use(int index) {
 cudaStream_t stream() {
   if (the_stream) {
     check(std::this_thread::get_id() == the_thread,
-          "the GPU is asked for work by a second thread of the CPU; see device.h");
+          "a second thread of the CPU uses the GPU; only one may, see device.h");
     return the_stream;
   }
   need_gpu();
@@ -131,7 +110,8 @@ cudaStream_t stream() {
   return the_stream;
 }
 
-// The code counts, not the GPU: what was compiled for older ones runs here too, without the kernels (product.h).
+// What the code was compiled for counts, not the GPU: code for older ones runs here too, but without the kernels for
+// tensor cores (conv/cuda).
 bool has_tensor_cores() {
   static int asked = -1;
   static bool has;
@@ -143,9 +123,6 @@ bool has_tensor_cores() {
   }
   return has;
 }
-
-static bool in_recording = false;
-bool recording_graph() { return in_recording; }
 
 static void not_while_recording(const char* what) {
   check(!in_recording, what, " while a Graph is recorded: a result is only there when the graph runs");
@@ -222,159 +199,54 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
   not_while_recording("a copy between CPU and GPU");
   static Staging staging;
   for (int64_t at = 0; at < bytes; at += Staging::bytes) {
-    const auto piece = size_t(bytes - at < Staging::bytes ? bytes - at : Staging::bytes);
+    const size_t part = size_t(std::min(bytes - at, Staging::bytes));
     char *buffer = staging.next(), *target = static_cast<char*>(to) + at;
     const char* source = static_cast<const char*>(from) + at;
     if (to_device == Device::cuda) {
-      std::memcpy(buffer, source, piece);
-      check_result(cudaMemcpyAsync(target, buffer, piece, cudaMemcpyHostToDevice, stream()), "a copy to the GPU");
+      std::memcpy(buffer, source, part);
+      check_result(cudaMemcpyAsync(target, buffer, part, cudaMemcpyHostToDevice, stream()), "a copy to the GPU");
       check_result(cudaEventRecord(staging.read[staging.turn], stream()), "cudaEventRecord");
     } else {
-      check_result(cudaMemcpyAsync(buffer, source, piece, cudaMemcpyDeviceToHost, stream()), "a copy from the GPU");
+      check_result(cudaMemcpyAsync(buffer, source, part, cudaMemcpyDeviceToHost, stream()), "a copy from the GPU");
       check_result(cudaEventRecord(staging.read[staging.turn], stream()), "cudaEventRecord");
       synchronize();
-      std::memcpy(target, buffer, piece);
+      std::memcpy(target, buffer, part);
     }
   }
 }
 
-struct Graph::State {
-  memory::Pool pool = memory::make_pool(Device::cuda);
-  int runs = 0;
-  cudaGraphExec_t recorded = nullptr;
-
-  ~State() {
-    if (!recorded) return;
+namespace {
+struct CapturedGraph : Recording {
+  cudaGraphExec_t graph = nullptr;
+  ~CapturedGraph() override {
+    if (!graph) return;
     cudaStreamSynchronize(the_stream);
-    cudaGraphExecDestroy(recorded);
+    cudaGraphExecDestroy(graph);
   }
-  void record(const std::function<void()>& work);
-  void replay() { check_result(cudaGraphLaunch(recorded, stream()), "cudaGraphLaunch"); }
+  void replay() override { check_result(cudaGraphLaunch(graph, stream()), "cudaGraphLaunch"); }
 };
+}  // namespace
 
-void Graph::State::record(const std::function<void()>& work) {
+std::unique_ptr<Recording> record(const std::function<void()>& work) {
+  auto recording = std::make_unique<CapturedGraph>();
   cudaGraph_t graph = nullptr;
   // "relaxed", since the pool may still have to grow meanwhile.
   check_result(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
-  in_recording = true;
+  const ScopedValue<bool> flag(in_recording, true);
   try {
     work();
   } catch (...) {
-    in_recording = false;
     cudaStreamEndCapture(the_stream, &graph);
     if (graph) cudaGraphDestroy(graph);
     cudaGetLastError();
     throw;
   }
-  in_recording = false;
   check_result(cudaStreamEndCapture(the_stream, &graph), "cudaStreamEndCapture");
-  const cudaError_t result = cudaGraphInstantiateWithFlags(&recorded, graph, 0);
+  const cudaError_t result = cudaGraphInstantiateWithFlags(&recording->graph, graph, 0);
   cudaGraphDestroy(graph);
   check_result(result, "cudaGraphInstantiate");
-}
-
-#else
-// ---- emulated, or none ------------------------------------------------------------------------------------------
-
-#ifdef ACINUS_EMULATE
-bool available() { return true; }
-bool emulated() { return true; }
-bool has_tensor_cores() { return true; }
-std::string description() { return "emulated on the CPU, which is slow and for tests"; }
-static void need_gpu() {}
-#else
-bool available() { return false; }
-bool emulated() { return false; }
-bool has_tensor_cores() { return false; }
-std::string description() { return "built without CUDA"; }
-static void need_gpu() {
-  fail(
-      "there is no GPU to use: this program was built without CUDA. Install NVIDIA's CUDA Toolkit (nvcc) and run make "
-      "again, or use --device cpu");
-}
-#endif
-
-void use(int index) {
-  need_gpu();
-  if (index != 0) fail("there is no GPU cuda:", index, "; there is one, --device cuda:0");
-}
-void synchronize() {}
-
-static std::vector<std::function<void()>>* recording = nullptr;
-bool recording_graph() { return recording != nullptr; }
-
-// At once, or when the graph that is being recorded runs.
-static void do_or_record(std::function<void()> work) {
-  if (recording)
-    recording->push_back(std::move(work));
-  else
-    work();
-}
-
-#ifdef ACINUS_EMULATE
-void launch(emulate::Launch launch) {
-  do_or_record([launch = std::move(launch)] { emulate::run(launch); });
-}
-#endif
-
-void* allocate(int64_t bytes) {
-  need_gpu();
-  void* block = nullptr;
-  return posix_memalign(&block, 256, size_t(bytes)) == 0 ? block : nullptr;  // as cudaMalloc aligns
-}
-void release(void* block) { std::free(block); }
-void fill_bytes(void* block, int value, int64_t bytes) {
-  do_or_record([=] { std::memset(block, value, size_t(bytes)); });
-}
-void copy(void* to, Device to_device, const void* from, Device from_device, int64_t bytes) {
-  if (bytes == 0) return;
-  check(to_device == from_device || !recording,
-        "a copy between CPU and GPU while a Graph is recorded: a result is only there when the graph runs");
-  const auto work = [=] { std::memcpy(to, from, size_t(bytes)); };
-  if (to_device == Device::cuda)
-    do_or_record(work);
-  else
-    work();
-}
-
-struct Graph::State {
-  memory::Pool pool = memory::make_pool(Device::cuda);
-  int runs = 0;
-  std::vector<std::function<void()>> recorded;
-
-  void record(const std::function<void()>& work) {
-    recorded.clear();
-    recording = &recorded;
-    try {
-      work();
-    } catch (...) {
-      recording = nullptr;
-      throw;
-    }
-    recording = nullptr;
-  }
-  void replay() {
-    for (const auto& work : recorded) work();
-  }
-};
-#endif
-
-// ---- the same in every build --------------------------------------------------------------------------------------
-
-Graph::Graph() : state_(new State) {}
-Graph::~Graph() = default;
-
-void Graph::run(const std::function<void()>& work) {
-  if (sync_each) return work();  // a failure within a replay would have no name
-  if (state_->runs < 2) {
-    const memory::UsingPool using_pool(state_->pool);
-    if (state_->runs == 0)
-      work();
-    else
-      state_->record(work);
-  }
-  if (state_->runs > 0) state_->replay();
-  state_->runs++;
+  return recording;
 }
 
 }  // namespace acinus::cuda
+#endif
