@@ -63,7 +63,7 @@ Findings look_at_network(const std::string& run, Config c, Device device) {
              "put them back, or start in the folder where the run was started"}};
   std::string folder;
   const Dataset data = load_data(c, folder);
-  const Split split = split_patients(data, split_options(c));
+  const Split split = split_patients(data, c.split);
   Findings findings = examine_split(data, split);
 
   const LoadedUNet loaded = load_unet(path);
@@ -115,13 +115,13 @@ int main(int argc, char** argv) {
     settings.add("annotations", annotations, "for --prediction: annotations.csv, to see whether the mask meets them");
     settings.add("json", json, "for --data: a file for the fingerprint's numbers, such as fingerprint.json");
     add_data_settings(settings, config);
-    settings.add("input.lungs", config.input.lungs, "of a CT: find the lungs");
+    settings.add("input.lungs", config.input_lungs, "of a CT: find the lungs");
     config.machine.add_settings(settings);
-    if (!settings.parse(argc, argv)) return;
+    if (!settings.parse(argc, argv)) return 0;
     if (int(!config.data.empty()) + int(!run.empty()) + int(!prediction.empty()) != 1)
-      throw UsageError{"one of --data, --run and --prediction is needed"};
+      throw UsageError("one of --data, --run and --prediction is needed");
     if (!prediction.empty() && scan.empty())
-      throw UsageError{"--prediction needs --scan, the scan that the mask is of"};
+      throw UsageError("--prediction needs --scan, the scan that the mask is of");
     const Device device = config.machine.use();
     note_signals();
 
@@ -142,6 +142,6 @@ int main(int argc, char** argv) {
     for (const Finding& finding : findings) std::printf("%s", shown(finding).c_str());
     std::printf("%s%s\n", findings.empty() ? "" : "\n", tally(findings).c_str());
     std::fflush(stdout);
-    if (has_errors(findings)) throw Quit{1};
+    return has_errors(findings) ? 1 : 0;
   });
 }

@@ -31,7 +31,7 @@ struct Common {
     s.add("resamples", resamples, "sets of scans drawn for the intervals; 0: none").between(0, 1e5);
     s.add("confidence", confidence, "share of them that an interval holds").between(0.01, 0.9999);
     s.add("seed", seed, "of what is drawn");
-    s.add("threads", threads, "0: all cores").between(0, 1024);
+    add_threads_setting(s, threads);
   }
   FrocOptions froc() const { return {resamples, confidence, uint64_t(seed)}; }
 };
@@ -97,13 +97,13 @@ void judge_tables(int argc, char** argv, const std::string& command) {
   Settings settings("evaluate froc",
                     "FROC curve and CPM of submissions (seriesuid,coordX,coordY,coordZ,probability), as LUNA16's\n"
                     "evaluation computes them. Several are compared.");
-  settings.add_arguments("SUBMISSION", submissions, "one or more csv files of marks");
+  settings.add_argument("SUBMISSION", submissions, "one or more csv files of marks");
   settings.add("annotations", annotations, "the nodules: annotations.csv");
   settings.add("excluded", excluded, "findings that count neither way: annotations_excluded.csv");
   settings.add("seriesuids", seriesuids, "the scans, those without nodules, too: seriesuids.csv");
   common.add_settings(settings);
   if (!settings.parse(argc, argv)) return;
-  if (annotations.empty()) throw UsageError{"--annotations is missing: the table of nodules, annotations.csv"};
+  if (annotations.empty()) throw UsageError("--annotations is missing: the table of nodules, annotations.csv");
   use_threads(common.threads);
 
   Evaluation e;
@@ -147,10 +147,10 @@ void judge_predictions(int argc, char** argv, const std::string& command) {
   settings.add_argument("PREDICTIONS", predictions, "the folder that ./predict wrote");
   settings.add("data", config.data, "the scans in LUNA16 form, with annotations.csv");
   add_cache_settings(settings, config);
-  settings.add("input.lungs", config.input.lungs, "as in ./train, whose cache is then used again");
+  settings.add("input.lungs", config.input_lungs, "as in ./train, whose cache is then used again");
   common.add_settings(settings);
   if (!settings.parse(argc, argv)) return;
-  if (config.data.empty()) throw UsageError{"--data is missing: the scans in LUNA16 form, with annotations.csv"};
+  if (config.data.empty()) throw UsageError("--data is missing: the scans in LUNA16 form, with annotations.csv");
   use_threads(common.threads);
   note_signals();
   if (!fs::is_directory(predictions)) fail(predictions, ": no such folder; ./predict makes one");
@@ -225,5 +225,6 @@ int main(int argc, char** argv) {
       judge_tables(argc - 1, argv + 1, command);
     else
       judge_predictions(argc, argv, command);
+    return 0;
   });
 }

@@ -30,36 +30,35 @@ int main(int argc, char** argv) {
   return run_program(argv, [&] {
     std::string out;
     PhantomSetOptions set;
-    int64_t scans = set.scans, seed = int64_t(set.seed), size = 160, slices = 48, pictures = 3;
-    double pixel_mm = 2.2, slice_mm = 3;
+    Index3& size = set.scan.size;
+    Vec3& spacing = set.scan.spacing;
+    int64_t seed = int64_t(set.seed), pictures = 3;
     Settings settings("phantom",
                       "Writes synthetic chest CT scans with nodules, as a data set in LUNA16 form:\n"
                       "DIR/subset0/*.mhd, annotations.csv. Train on it with ./train --data DIR.");
     settings.add_argument("DIR", out, "the folder to write; must not hold a data set yet");
-    settings.add("scans", scans, "how many").between(1, 100000);
-    settings.add("seed", seed, "the same seed gives the same scans");
-    settings.add("size", size, "voxels along x and y").between(1, 2048);
-    settings.add("slices", slices, "voxels along z").between(1, 2048);
-    settings.add("pixel_mm", pixel_mm, "mm between voxels along x and y (each scan varies it a little)")
+    settings.add("scans", set.scans, "number of scans").between(1, 100000);
+    settings.add("seed", seed, "of all random numbers: the same seed gives the same scans");
+    settings.add("size", size[0], "voxels along x and along y").between(1, 2048);
+    settings.add("slices", size[2], "voxels along z").between(1, 2048);
+    settings.add("pixel_mm", spacing[0], "mm between voxels within a slice; varied a little from scan to scan")
         .between(0.05, 100);
-    settings.add("slice_mm", slice_mm, "mm between slices").between(0.05, 100);
-    settings.add("min_diameter_mm", set.scan.min_diameter_mm, "no nodule smaller than this").between(0, 32);
-    settings.add("flipped", set.flipped, "share of scans stored with x and y reversed").between(0, 1);
-    settings.add("pictures", pictures, "how many slices to write as DIR/preview.png, nodules outlined; 0: none")
-        .between(0, 100);
-    if (!settings.parse(argc, argv)) return;
-    set.scans = int(scans);
+    settings.add("slice_mm", spacing[2], "mm between slices").between(0.05, 100);
+    settings.add("min_diameter_mm", set.scan.min_diameter_mm, "diameter of the smallest nodules").between(0, 32);
+    settings.add("flipped", set.flipped, "fraction of scans stored with x and y reversed").between(0, 1);
+    settings.add("pictures", pictures, "slices to write as DIR/preview.png, nodules outlined; 0: none").between(0, 100);
+    if (!settings.parse(argc, argv)) return 0;
     set.seed = uint64_t(seed);
-    set.scan.size = {size, size, slices};
-    set.scan.spacing = {pixel_mm, pixel_mm, slice_mm};
+    size[1] = size[0], spacing[1] = spacing[0];
     {
-      Progress progress("writing scans", scans);
+      Progress progress("writing scans", set.scans);
       write_phantom_set(out, set, [&](int done, int) { progress.update(done); });
     }
-    std::printf("%lld scans in %s\n", static_cast<long long>(scans), out.c_str());
+    std::printf("%d scans in %s\n", set.scans, out.c_str());
     if (pictures > 0) {
       write_png(out + "/preview.png", preview(out, size_t(pictures)));
       std::printf("%s/preview.png\n", out.c_str());
     }
+    return 0;
   });
 }

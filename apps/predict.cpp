@@ -12,6 +12,7 @@
 #include <set>
 
 #include "apps/common/cli.h"
+#include "apps/common/machine.h"
 #include "apps/prediction/classifier.h"
 #include "apps/prediction/prediction.h"
 #include "data/dataset/source.h"
@@ -168,7 +169,7 @@ int main(int argc, char** argv) {
                       "grid, pictures of the candidates, and a page <uid>.html. Or, with a network trained on images/ "
                       "and masks/, the\n"
                       "classes in other images.");
-    settings.add_arguments(
+    settings.add_argument(
         "SCAN", scans,
         text("a scan in Hounsfield units: ", kVolumeEndingsText,
              "; or an image; a folder of them; or a .txt file with a path a line; or several of these"));
@@ -193,9 +194,9 @@ int main(int argc, char** argv) {
     settings.add("probability", options.probability, "write <uid>_prob.mhd");
     settings.add("rle", options.rle, "write <uid>_rle.csv: slice,class,rle (Kaggle's run-length encoding)");
     machine.add_settings(settings);
-    if (!settings.parse(argc, argv)) return;
+    if (!settings.parse(argc, argv)) return 0;
     if (model.empty())
-      throw UsageError{"--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors"};
+      throw UsageError("--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors");
 
     const Device device = machine.use();
     Networks networks(model, machine, device);
@@ -203,7 +204,7 @@ int main(int argc, char** argv) {
     std::function<void(const ScanView&, std::vector<Candidate>&)> score;
     if (!classifier.empty()) {
       if (!networks.segmenters[0].format.of_scans())
-        throw UsageError{"--classifier looks at nodules in scans; --model was trained on images and masks"};
+        throw UsageError("--classifier looks at nodules in scans; --model was trained on images and masks");
       second = load_classifier(classifier);
       second.net->to(device);
       score = [&](const ScanView& image, std::vector<Candidate>& candidates) { classify(second, image, candidates); };
@@ -215,7 +216,7 @@ int main(int argc, char** argv) {
     const bool is_new = !fs::exists(out);
     for (const std::string& input : inputs)
       if (!is_new && fs::exists(input) && fs::equivalent(fs::absolute(input).parent_path(), out))
-        throw UsageError{"--out " + out + " is where " + input + " lies; results need another folder"};
+        throw UsageError("--out " + out + " is where " + input + " lies; results need another folder");
     make_folder(out);
     if (access(out.c_str(), W_OK) != 0) fail("cannot write into the folder ", out, ": ", std::strerror(errno));
     options.about = {{"network", model}, {"threshold of the mask", text(options.threshold)}};
@@ -295,6 +296,6 @@ int main(int argc, char** argv) {
     }
     if (failed > 0) std::printf("%lld of %zu scans failed\n", static_cast<long long>(failed), inputs.size());
     std::fflush(stdout);
-    if (failed > 0) throw Quit{1};
+    return failed > 0 ? 1 : 0;
   });
 }

@@ -54,13 +54,13 @@ int main(int argc, char** argv) {
         "all of it where ./train looks for it. Writes a picture of each of the first scans.");
     settings.add_argument("DIR", config.data, "scans in LUNA16 form, or images/ and masks/");
     add_data_settings(settings, config);
-    settings.add("input.hu_low", config.input.hu.low, "with --cache_bits 8: HU that become 0").between(-1e9, 1e9);
-    settings.add("input.hu_high", config.input.hu.high, "with --cache_bits 8: HU that become 255").between(-1e9, 1e9);
-    settings.add("input.lungs", config.input.lungs, "of a CT: find the lungs");
+    settings.add("input.hu_low", config.input.window.low, "with --cache_bits 8: HU that become 0").between(-1e9, 1e9);
+    settings.add("input.hu_high", config.input.window.high, "with --cache_bits 8: HU that become 255").between(-1e9, 1e9);
+    settings.add("input.lungs", config.input_lungs, "of a CT: find the lungs");
     settings.add("pictures", shown, "how many scans to draw").between(0, 1e6);
     settings.add("out", pictures, "folder for the pictures; empty: pictures/ in the cache");
-    settings.add("threads", config.machine.threads, "0: all cores").between(0, 1024);
-    if (!settings.parse(argc, argv)) return;
+    add_threads_setting(settings, config.machine.threads);
+    if (!settings.parse(argc, argv)) return 0;
     check_config(config);
     use_threads(config.machine.threads);
     note_signals();
@@ -86,9 +86,10 @@ int main(int argc, char** argv) {
       const Scan& scan = data.scans[size_t(i)];
       std::string name = scan.id;
       std::replace(name.begin(), name.end(), '/', '+');
-      write_png(pictures + "/" + name + ".png", picture_of(scan, config.input.hu));
+      write_png(pictures + "/" + name + ".png", picture_of(scan, config.input.window));
       progress.update(i + 1);
     }
     if (shown > 0) std::printf("%s/*.png (lungs in green, nodules in red)\n", pictures.c_str());
+    return 0;
   });
 }

@@ -12,12 +12,13 @@ int main(int argc, char** argv) {
     Settings settings("train",
                       "Trains a U-Net to find lung nodules. Without arguments on synthetic scans, which it makes.");
     add_settings(settings, config);
-    if (!settings.parse(argc, argv)) return;
+    if (!settings.parse(argc, argv)) return 0;
     check_config(config);
     check_task(config.task, settings.given());
     std::string command;
     for (int i = 0; i < argc; i++) command += std::string(i ? " " : "") + argv[i];
     note_signals();
     (config.task == "classify" ? train_classifier : train_segmenter)(config, settings, command);
+    return 0;
   });
 }

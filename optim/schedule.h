@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "tensor/names.h"
+
 namespace acinus {
 
 struct Schedule {
@@ -30,5 +32,10 @@ struct Schedule {
     return lr;
   }
 };
+
+inline EnumNames<Schedule::Decay> enum_names(Schedule::Decay) {
+  using Decay = Schedule::Decay;
+  return {"decay", {{"constant", Decay::constant}, {"cosine", Decay::cosine}, {"polynomial", Decay::polynomial}}};
+}
 
 }  // namespace acinus

@@ -57,7 +57,7 @@ Findings examine_batch(const Tensor& x, const Tensor& t, const Config& c) {
   const std::vector<float> image = x.to_vector<float>(), truth = t.to_vector<float>();
   const auto pieces = size_t(x.shape()[0]), each = image.size() / std::max<size_t>(pieces, 1);
   const std::string window =
-      text("--input.hu_low ", shortest(c.input.hu.low), " --input.hu_high ", shortest(c.input.hu.high));
+      text("--input.hu_low ", shortest(c.input.window.low), " --input.hu_high ", shortest(c.input.window.high));
   size_t not_finite = 0, outside = 0, constant = 0, black = 0;
   for (size_t n = 0; n < pieces; n++) {
     const auto begin = image.begin() + int64_t(n * each), end = begin + int64_t(each);
@@ -87,7 +87,7 @@ Findings examine_batch(const Tensor& x, const Tensor& t, const Config& c) {
   if (other > 0)
     out.push_back({Finding::error, text(other, " pixels of the true masks are neither 0 nor 1"),
                    "masks must not be interpolated or scaled"});
-  else if (foreground == 0 && c.train.foreground > 0)
+  else if (foreground == 0 && c.sampling.foreground > 0)
     out.push_back({Finding::error, text("none of the first ", pieces, " pieces holds a nodule"),
                    "does the split leave any to learn from? ./doctor --data looks at the masks"});
   else if (foreground == truth.size())
@@ -108,7 +108,7 @@ Findings examine_outputs(const Validation& v, const Config& c) {
   }
   if (voxels == 0) return out;
   const double share = c.input.lungs ? possible / voxels : 1;  // of all voxels
-  const bool alone = c.train.loss == "dice";
+  const bool alone = c.train.loss == LossKind::dice;
   const std::string loss =
       alone ? "; the Dice loss alone has hardly a gradient where little is foreground: --train.loss dice+bce" : "";
   if (!std::isfinite(v.mean_probability)) {
@@ -124,7 +124,7 @@ Findings examine_outputs(const Validation& v, const Config& c) {
          text("its layers are dead, or see nothing: a lower --train.lr, --net.norm batch, --net.init he; is "
               "the window right"
               " (--input.hu_low ",
-              shortest(c.input.hu.low), " --input.hu_high ", shortest(c.input.hu.high), ")?", loss)});
+              shortest(c.input.window.low), " --input.hu_high ", shortest(c.input.window.high), ")?", loss)});
   else if (v.predicted_share == 0)
     out.push_back(
         {Finding::warning,
@@ -141,7 +141,7 @@ Findings examine_outputs(const Validation& v, const Config& c) {
     out.push_back(
         {Finding::warning,
          text("the sigmoid is saturated: ", percent(extreme), " of the probabilities are within 1e-6 of 0 or 1"),
-         text("nothing flows back through it: start again with a lower --train.lr (now ", shortest(c.train.lr), ")",
+         text("nothing flows back through it: start again with a lower --train.lr (now ", shortest(c.schedule.lr), ")",
               loss)});
   return out;
 }
@@ -174,13 +174,13 @@ Findings examine_rows(const std::vector<EpochRow>& rows, const Config& c) {
     out.push_back({Finding::error,
                    text("the loss has not fallen: ", number(first.loss, 3), " in the first epoch, ",
                         number(last.loss, 3), " in epoch ", last.epoch),
-                   c.train.lr > 3e-3 ? text("a lower --train.lr (now ", shortest(c.train.lr), ")")
-                                     : text("a higher --train.lr (now ", shortest(c.train.lr),
+                   c.schedule.lr > 3e-3 ? text("a lower --train.lr (now ", shortest(c.schedule.lr), ")")
+                                     : text("a higher --train.lr (now ", shortest(c.schedule.lr),
                                             ", 1e-2 with batch norm), or --train.clip 1")});
   }
   if (judged.size() >= 3 && best->val_dice <= 0)
     out.push_back({Finding::error, text("the validation Dice is 0 after each of ", judged.size(), " epochs"),
-                   c.train.loss == "dice"
+                   c.train.loss == LossKind::dice
                        ? "--train.loss dice+bce: the Dice loss alone has hardly a gradient where little is foreground"
                        : "./doctor --data on the data; if they are right, more epochs, or more pieces around nodules "
                          "(--train.foreground)"});
@@ -221,7 +221,7 @@ Findings read_config(const std::string& folder, Config& c) {
   try {
     settings.set(read_file(path, 1 << 20), path);
   } catch (const UsageError& e) {
-    return {{Finding::error, e.message,
+    return {{Finding::error, e.what(),
              "the run is of another version of ./train; remove or rename the setting as ./train --help has it"}};
   }
   if (c.task == "classify")

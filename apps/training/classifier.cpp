@@ -59,13 +59,13 @@ class ClassifierRun : public Run {
 };
 
 ClassifierRun::ClassifierRun(Config& config, Settings& settings, const std::string& command)
-    : Run(config, settings, command, &EpochRow::val_auc), sampling_(crop_sampling_options(config)) {
+    : Run(config, settings, command, &EpochRow::val_auc), sampling_(config.crops) {
   if (data_.pairs)
     fail(folder_, ": holds images and masks; --task classify is for scans with annotations.csv, which says where each",
          " nodule is");
   check_segmenter();
   excluded_ = read_excluded(folder_);
-  auto net = std::make_unique<ResNet>(classifier_options(c_), uint64_t(c_.seed));
+  auto net = std::make_unique<ResNet>(c_.classifier, uint64_t(c_.seed));
   net_ = net.get();
   const auto loss = [this](const Tensor& x, const Tensor& t) { return bce_with_logits((*net_)(x), t); };
   begin(std::move(net), loss, c_.train.steps);
@@ -91,8 +91,8 @@ void ClassifierRun::check_segmenter() const {
 }
 
 void ClassifierRun::check_resumed(const Config& before) const {
-  const CropOptions &was = crop_sampling_options(before).crop, &is = sampling_.crop;
-  if (before.segmenter != c_.segmenter || before.classify.threshold != c_.classify.threshold ||
+  const CropOptions &was = before.crops.crop, &is = sampling_.crop;
+  if (before.segmenter != c_.segmenter || before.candidates.threshold != c_.candidates.threshold ||
       to_metadata(was) != to_metadata(is))
     fail("--resume ", c_.resume, ": its candidates and their crops would be others; leave --segmenter, --classify and",
          " --input.hu as they were, or start another run");
@@ -109,11 +109,9 @@ void ClassifierRun::find_candidates_of_all() {
   LoadedUNet loaded = load_unet(c_.segmenter);
   loaded.net->to(device_);
   const InputFormat format = input_format(loaded.metadata, c_.segmenter);
-  if (format.lungs && !c_.input.lungs)
+  if (format.lungs && !c_.input_lungs)
     fail(c_.segmenter, ": looks for nodules in the lungs alone; leave --input.lungs true");
   const int64_t classes = loaded.net->options().out;
-  CandidateOptions options;
-  options.threshold = c_.classify.threshold;
   int64_t slices = 0, done = 0;
   for (const Scan& scan : data_.scans) slices += scan.image.grid.size[2];
   Progress progress("candidates", slices);
@@ -127,7 +125,7 @@ void ClassifierRun::find_candidates_of_all() {
       if (!why_stop().empty()) stop(why_stop());
       return true;
     });
-    for (Candidate& found : find_candidates(probability, scan.id, options)) candidates_.push_back(std::move(found));
+    for (Candidate& found : find_candidates(probability, scan.id, c_.candidates)) candidates_.push_back(std::move(found));
   }
   write_candidates(path, candidates_);
   candidates_ = read_candidates(path);  // as a resumed run does: the file rounds

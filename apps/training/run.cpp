@@ -31,14 +31,14 @@ std::string first_word(const std::string& command) { return command.substr(0, co
 Run::Run(Config& config, Settings& settings, const std::string& command, Score score)
     : c_(config), all_settings_(settings), command_(command), device_(config.machine.use()), score_(score) {
   data_ = load_data(c_, folder_);
-  split_ = split_patients(data_, split_options(c_));
+  split_ = split_patients(data_, c_.split);
   fingerprint_ = rows(fingerprint(data_));
 }
 
 void Run::begin(std::unique_ptr<Module> module, Training::Loss loss, int64_t steps) {
   module_ = std::move(module), steps_ = steps;
   Module& net = *module_;
-  schedule_ = make_schedule(c_, c_.train.epochs * steps_);
+  schedule_ = c_.schedule, schedule_.steps = c_.train.epochs * steps_;
   SafeTensors saved;
   if (!c_.resume.empty()) {
     const std::string path = c_.resume + "/last.safetensors";
@@ -56,7 +56,7 @@ void Run::begin(std::unique_ptr<Module> module, Training::Loss loss, int64_t ste
     Settings of_before("train", "");
     add_settings(of_before, before);
     of_before.set(saved.metadata.at("train.config"), path);
-    if (split_patients(data_, split_options(before)).validation != split_.validation)
+    if (split_patients(data_, before.split).validation != split_.validation)
       fail("--resume ", c_.resume, ": it would be judged on patients that it was trained on; leave --seed,",
            " --validation, --held_out, --fold and --folds as they were");
     check_resumed(before);

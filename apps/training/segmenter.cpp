@@ -50,15 +50,15 @@ class SegmenterRun : public Run {
 };
 
 SegmenterRun::SegmenterRun(Config& config, Settings& settings, const std::string& command)
-    : Run(config, settings, command, &EpochRow::val_dice), format_(input_format(c_, data_)) {
-  auto net = std::make_unique<UNet>(net_options(c_, data_), uint64_t(c_.seed));
+    : Run(config, settings, command, &EpochRow::val_dice), format_(c_.input) {
+  auto net = std::make_unique<UNet>(c_.net, uint64_t(c_.seed));
   net_ = net.get();
   net_->set_recompute(c_.recompute);
   net_->set_activations(c_.machine.activations());
-  sampler_ = std::make_unique<Sampler>(data_, split_.train, sampling_options(c_), uint64_t(c_.seed));
+  sampler_ = std::make_unique<Sampler>(data_, split_.train, c_.sampling, uint64_t(c_.seed));
   look_at_data();
   const auto loss = [this](const Tensor& x, const Tensor& t) {
-    return segmentation_loss(net_->all_scales(x), t, named<LossKind>(c_.train.loss), c_.train.smooth);
+    return segmentation_loss(net_->all_scales(x), t, c_.train.loss, c_.train.smooth);
   };
   const int64_t pieces = c_.train.batch * c_.train.accumulate;
   begin(std::move(net), loss, c_.train.steps > 0 ? c_.train.steps : (sampler_->nodule_slices() + pieces - 1) / pieces);

@@ -23,8 +23,8 @@ std::unique_ptr<Optimizer> make_optimizer(const Config& c, const Module& net) {
   const auto& t = c.train;
   AdamOptions adam;
   adam.weight_decay = t.weight_decay;
-  adam.decoupled = t.optimizer == "adamw";
-  if (t.optimizer != "sgd") return std::make_unique<Adam>(net.parameters(), adam);
+  adam.decoupled = t.optimizer == OptimizerKind::adamw;
+  if (t.optimizer != OptimizerKind::sgd) return std::make_unique<Adam>(net.parameters(), adam);
   return std::make_unique<Sgd>(net.parameters(), SgdOptions{t.momentum, /*nesterov=*/t.momentum > 0, t.weight_decay});
 }
 
@@ -59,16 +59,6 @@ Progression progression_from_json(const std::string& text, const std::string& so
   } catch (const nlohmann::json::exception& e) {
     fail(source, ": its \"train.state\" is damaged, or of another version of ./train: ", e.what());
   }
-}
-
-Schedule make_schedule(const Config& c, int64_t steps) {
-  Schedule s;
-  s.lr = c.train.lr;
-  s.warmup = c.train.warmup;
-  s.steps = steps;
-  if (c.train.decay == "cosine") s.decay = Schedule::Decay::cosine;
-  if (c.train.decay == "polynomial") s.decay = Schedule::Decay::polynomial;
-  return s;
 }
 
 std::string why_stop(const Config& c, double start, int64_t step) {

@@ -26,7 +26,6 @@ struct Progression {
 std::string to_json(const Progression& progression);
 Progression progression_from_json(const std::string& text, const std::string& source);
 
-Schedule make_schedule(const Config& config, int64_t steps);
 // Why a run that began at `start` (seconds_now()) and has made `step` steps is to stop here, or "".
 std::string why_stop(const Config& config, double start, int64_t step);
 

@@ -300,13 +300,6 @@ bool map_cache(const std::string& path, const std::string& key, CachedScan& cach
 
 }  // namespace
 
-MaskSource mask_source_named(const std::string& name) {
-  if (name == "auto") return MaskSource::automatic;
-  if (name == "spheres") return MaskSource::spheres;
-  if (name == "readers") return MaskSource::readers;
-  fail("unknown kind of masks \"", name, "\"; known are auto, spheres, readers");
-}
-
 Volume<uint8_t> read_mask(const std::string& path, const std::vector<int64_t>& classes) {
   check(int64_t(classes.size()) <= kMostClasses, "read_mask: ", classes.size(), " classes; ", kMostClasses, " at most");
   for (int64_t value : classes)

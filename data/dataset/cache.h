@@ -18,11 +18,15 @@
 
 #include "data/dataset/scan.h"
 #include "data/dataset/source.h"
+#include "tensor/names.h"
 
 namespace acinus {
 
 enum class MaskSource { automatic, spheres, readers };  // automatic: the readers' outlines where there are any
-MaskSource mask_source_named(const std::string& name);
+inline EnumNames<MaskSource> enum_names(MaskSource) {
+  return {"kind of masks",
+          {{"auto", MaskSource::automatic}, {"spheres", MaskSource::spheres}, {"readers", MaskSource::readers}}};
+}
 
 struct CacheOptions {
   std::string folder;  // of the cache

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/common/cli.h"
+#include "apps/common/machine.h"
 #include "dev/bench/bench.h"
 #include "tensor/conv/conv.h"
 #include "tensor/parallel.h"
@@ -105,8 +106,8 @@ int main(int argc, char** argv) {
     settings.add("size", size, "rows and columns of the network's image, a multiple of 16").between(16, 4096);
     settings.add("batch", batch, "images a step").between(1, 256);
     settings.add("repeat", repeat, "timed repetitions, after one that is not").between(1, 1000);
-    settings.add("threads", threads, "0: all cores").between(0, 1024);
-    if (!settings.parse(argc, argv)) return;
+    add_threads_setting(settings, threads);
+    if (!settings.parse(argc, argv)) return 0;
     const int used = use_threads(threads);
     const int64_t width = 32, depth = 4;
     std::vector<Layer> layers;  // the second convolution of a decoder's block has the shape of its encoder's
@@ -134,5 +135,6 @@ int main(int argc, char** argv) {
       const auto share = [&, &rate = rate](size_t sum) { return std::lround(100 * rate[sum] / peak); };
       std::printf("%s %ld %% / %ld %% / %ld %% |\n", begin.c_str(), share(0), share(1), share(2));
     }
+    return 0;
   });
 }

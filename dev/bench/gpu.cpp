@@ -241,7 +241,7 @@ int main(int argc, char** argv) {
     settings.on_defaults([&] {
       if (quick) size = 16, batch = 1, width = 8, repeat = 1, group_seconds = 0;
     });
-    if (!settings.parse(argc, argv)) return;
+    if (!settings.parse(argc, argv)) return 0;
     check(size % (int64_t(1) << depth) == 0, "--size ", size, " is no multiple of ", 1 << depth);
     Tensor::zeros({1}, DType::f32, Device::cuda);  // an Error if there is no GPU
     if (!cuda::has_tensor_cores()) fail("bench_gpu needs tensor cores for bfloat16; this is ", cuda::description());
@@ -269,5 +269,6 @@ int main(int argc, char** argv) {
         "cannot pass two thirds; so has Dice loss, which makes two sums and cannot pass half. Adam reads four numbers "
         "and writes three for each parameter.\n\n");
     print_memory_bound(size, batch, width);
+    return 0;
   });
 }

@@ -99,7 +99,7 @@ int main(int argc, char** argv) {
     Settings settings("read", "Times reading a scan, uncompressed and compressed.");
     settings.add("slices", slices, "of 512x512 voxels");
     settings.add("rounds", rounds, "timed repetitions of each, after one that is not");
-    if (!settings.parse(argc, argv)) return;
+    if (!settings.parse(argc, argv)) return 0;
     check(slices > 0 && rounds > 0, "slices ", slices, ", rounds ", rounds, ": both must be above 0");
 
     const struct Folder {
@@ -170,5 +170,6 @@ int main(int argc, char** argv) {
     row("uncompressed", 0, "read(2) into 1 MB", 3);
     row("uncompressed", 0, "read(2) into memory that is there", 4);
     row("compressed", 5, "inflate", 6);
+    return 0;
   });
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "apps/common/cli.h"
+#include "apps/common/machine.h"
 #include "nn/loss.h"
 #include "nn/unet.h"
 #include "optim/adam.h"
@@ -29,16 +30,15 @@ static double peak_mb() {
 int main(int argc, char** argv) {
   return run_program(argv, [&] {
     UNetOptions net_options{.width = 32, .depth = 4};
-    int64_t size = 512, batch = 2, repeat = 3, norm_groups = 8;
+    int64_t size = 512, batch = 2, repeat = 3;
     bool train = true, recompute = false, ema = false, graph = true;
-    std::string norm = "none";
     Machine machine;
     machine.device = "cpu";
     Settings settings("step", "Times training steps or forward passes of a U-Net on random data.");
     settings.add("in", net_options.in, "channels of the image");
     settings.add("width", net_options.width, "");
     settings.add("depth", net_options.depth, "");
-    settings.add("norm", norm, "none, batch, group, instance");
+    settings.add("norm", net_options.norm, "normalisation after each convolution");
     settings.add("deep_supervision", net_options.deep_supervision, "heads at coarser scales");
     settings.add("size", size, "rows and columns of the image");
     settings.add("batch", batch, "images a step");
@@ -51,11 +51,9 @@ int main(int argc, char** argv) {
     settings.on_defaults([&] {
       if (machine.device == "cuda") repeat = 20;
     });
-    if (!settings.parse(argc, argv)) return;
+    if (!settings.parse(argc, argv)) return 0;
     const Device device = machine.use();
     const bool gpu = device == Device::cuda;
-    net_options.norm = named<NormKind>(norm);
-    net_options.norm_groups = int(norm_groups);
     const double before = peak_mb();
     UNet net(net_options, /*seed=*/1);
     net.set_recompute(recompute);
@@ -94,5 +92,6 @@ int main(int argc, char** argv) {
     }
     const double gpu_mb = double(memory::stats(Device::cuda).reserved) / (1 << 20);
     std::printf("mb %.0f\n", gpu ? gpu_mb : peak_mb() - before);
+    return 0;
   });
 }

@@ -345,7 +345,7 @@ TEST_CASE("doctor: batches") {
              "");
   check_only(examine_batch(x, Tensor::zeros(t.shape()), c), Finding::error, "none of the first 8 pieces", "--data");
   check_only(examine_batch(x, Tensor::full(t.shape(), 1), c), Finding::error, "all pixels", "--data");
-  c.train.foreground = 0;
+  c.sampling.foreground = 0;
   CHECK(all_of(examine_batch(x, Tensor::zeros(t.shape()), c)) == "");
 }
 
@@ -367,7 +367,7 @@ TEST_CASE("doctor: what a network puts out") {
              "of the lungs nodule", "--train.lr");
   const Validation saturated = judged(scan, 1e-3, 0.001, 1, 0, 1, 0.01);
   check_only(examine_outputs(saturated, c), Finding::warning, "saturated", "now 0.01");
-  c.train.loss = "dice";
+  c.train.loss = LossKind::dice;
   check_only(examine_outputs(saturated, c), Finding::warning, "saturated", "dice+bce");
 }
 
@@ -382,7 +382,7 @@ TEST_CASE("doctor: the numbers of a run") {
              "has not fallen: 1 in the first epoch, 1.2", "lower");
   check_only(examine_rows(epochs({1, .9, .8}, {0, 0, 0}), c), Finding::error, "Dice is 0 after each of 3 epochs",
              "--data");
-  c.train.loss = "dice";
+  c.train.loss = LossKind::dice;
   check_only(examine_rows(epochs({1, .9, .8}, {0, 0, 0}), c), Finding::error, "Dice is 0 after each of 3 epochs",
              "dice+bce");
   check_only(examine_rows(epochs({1, .9, .8}, {.1, .2, .2}, 0.2), c), Finding::warning, "waited for batches in 20 %",

@@ -589,7 +589,7 @@ TEST_CASE("training: the GPU's steps, in graphs or of several batches, are the C
       UNet net(tiny(1, Up::nearest, NormKind::batch), 1);
       net.to(device);
       const auto loss = [&](const Tensor& x, const Tensor& t) {
-        return segmentation_loss(net.all_scales(x), t, named<LossKind>(config.train.loss), config.train.smooth);
+        return segmentation_loss(net.all_scales(x), t, config.train.loss, config.train.smooth);
       };
       Training training(config, net, loss, device);
       numbers.emplace_back();

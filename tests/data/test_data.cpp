@@ -664,10 +664,10 @@ TEST_CASE("dataset: readers' outlines are used where they are, and must fit") {
   fs::remove(folder / "readers/1_readers.mhd");
   write_volume(folder / "readers/1_readers.nii.gz", readers);
   CHECK(load(folder).scans[0].foreground == 2);
-  CHECK(mask_source_named("auto") == MaskSource::automatic);
-  CHECK(mask_source_named("spheres") == MaskSource::spheres);
-  CHECK(mask_source_named("readers") == MaskSource::readers);
-  CHECK_THAT(error_of([] { mask_source_named("both"); }), Contains("\"both\""));
+  CHECK(named<MaskSource>("auto") == MaskSource::automatic);
+  CHECK(named<MaskSource>("spheres") == MaskSource::spheres);
+  CHECK(named<MaskSource>("readers") == MaskSource::readers);
+  CHECK_THAT(error_of([] { named<MaskSource>("both"); }), Contains("\"both\""));
 }
 
 TEST_CASE("dataset: an error in one of several scans is thrown, and names its file") {

@@ -12,18 +12,18 @@ expect "train: neither true nor false" 2 "input.lungs.*maybe" "$train" --input.l
 expect "train: a value that makes no sense" 2 "input.planes must be odd" "$train" --input.planes 2
 expect "train: an unknown preset" 2 "preset.*desktop" "$train" --preset desktop
 expect "train: an unknown loss" 2 "train.loss.*hinge" "$train" --train.loss hinge
-expect "train: a flag misspelt" 2 "no setting --epochs; --train.epochs perhaps" "$train" --epochs 3
-expect "train: a value beyond its limits" 2 "train.foreground must be between 0 and 1" "$train" --train.foreground -3
-expect "train: an unknown upsampling" 2 "net.up is one of nearest|bilinear|transpose" "$train" --net.up foo
+expect "train: a flag misspelt" 2 "no setting --epochs; did you mean --train.epochs?" "$train" --epochs 3
+expect "train: a value beyond its limits" 2 "train.foreground: must be between 0 and 1" "$train" --train.foreground -3
+expect "train: an unknown upsampling" 2 "net.up: foo not in .*bilinear" "$train" --net.up foo
 expect "train: groups that do not divide" 2 "norm_groups must divide" "$train" --net.norm group --net.width 12
-expect "train: --set" 2 "train.lr must be between\|train.lr must be at least" "$train" --set train.lr=-1
-expect "train: --set of what is no setting" 2 "no setting --train.lrr; --train.lr perhaps" "$train" --set train.lrr=1
+expect "train: --set" 2 "train.lr: must be at least" "$train" --set train.lr=-1
+expect "train: --set of what is no setting" 2 "no setting --train.lrr; did you mean --train.lr?" "$train" --set train.lrr=1
 expect "train: --set without a value" 2 "set train.lr: must be name=value" "$train" --set train.lr
 expect "train: shares beyond all" 2 "together 1 at most" "$train" --train.foreground 0.7 --train.hard 0.4
 expect "train: a fold that is not there" 2 "fold counts from 0" "$train" --fold 5 --folds 5
 expect "train: folds and patients held out" 2 "held_out or --folds" "$train" --held_out 1 --folds 3
 expect "train: a fold of nothing" 2 "fold needs --folds" "$train" --fold 1
-expect "train: classes that are no numbers" 2 "classes 0,x: must be numbers" "$train" --classes 0,x
+expect "train: classes that are no numbers" 2 "classes 0,x: must be comma-separated whole numbers" "$train" --classes 0,x
 expect "train: nothing to resume" 1 "resume nowhere: there is no last.safetensors" "$train" --resume nowhere
 expect "prepare: no folder" 2 DIR "$prepare"
 expect "predict: no scan" 2 SCAN "$predict"
@@ -38,7 +38,7 @@ expect "evaluate: nothing to look at" 2 PREDICTIONS "$evaluate"
 expect "evaluate: no data" 2 "data is missing" "$evaluate" predictions
 expect "evaluate froc: no submission" 2 SUBMISSION "$evaluate" froc
 expect "evaluate froc: no annotations" 2 "annotations is missing" "$evaluate" froc a.csv
-expect "phantom: no scans" 2 "scans must be between 1 and 100000" "$phantom" set --scans 0
+expect "phantom: no scans" 2 "scans: must be between 1 and 100000" "$phantom" set --scans 0
 
 echo '{"train": {"learning_rate": 1}}' >unknown.json
 expect "--config with an unknown setting" 2 'unknown.json.*train\.learning_rate' "$train" --config unknown.json

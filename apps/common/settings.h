@@ -1,0 +1,102 @@
+// The settings of a program, with names like train.lr. Each can be given as --train.lr 1e-3, as --set train.lr=1e-3, or
+// in a JSON file named by --config as {"train": {"lr": 1e-3}}. The command line overrides the file, and the file the
+// defaults. A setting is any variable, usually a field of one of the library's options structs:
+//
+//   UNetOptions net;
+//   Settings settings("train", "Trains a U-Net.");
+//   settings.add("net.depth", net.depth, "how often the encoder halves the image").between(0, 8);
+//   settings.add("net.up", net.up, "how the decoder doubles the image");         an enum with names (tensor/names.h)
+//   if (!settings.parse(argc, argv)) return 0;                                   --help was given
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "tensor/names.h"
+#include "tensor/text.h"
+
+namespace acinus {
+
+// A command line or a configuration that makes no sense: the program ends with exit code 2 instead of 1.
+struct UsageError : Error {
+  using Error::Error;
+};
+
+class Settings {
+ public:
+  struct Choice {  // an enum's value, by its name
+    std::function<std::string()> get;
+    std::function<void(const std::string&)> set;
+  };
+  using Value = std::variant<int*, int64_t*, double*, bool*, std::string*, std::vector<std::string>*,
+                             std::vector<int64_t>*, Choice>;
+  struct Field {
+    std::string name;
+    Value value;
+    std::string help;
+    bool is_argument = false;
+    double low = -INFINITY, high = INFINITY;
+    std::vector<std::string> choices = {};
+    std::string initially = {};  // before parse()
+
+    Field& between(double min, double max) { return low = min, high = max, *this; }
+    Field& one_of(std::vector<std::string> names) { return choices = std::move(names), *this; }
+  };
+  Settings(std::string program, std::string description);
+  // The value so far is the default. Of several numbers (std::vector<int64_t>) the text is comma-separated.
+  template <class T>
+  Field& add(const std::string& name, T& value, const std::string& help) {
+    if constexpr (std::is_enum_v<T>) {
+      const Choice choice{[&value] { return std::string(acinus::name(value)); },
+                          [&value](const std::string& text) { value = named<T>(text); }};
+      std::vector<std::string> names;
+      for (const auto& known : enum_names(value).values) names.emplace_back(known.first);
+      return fields_.emplace_back(Field{name, choice, help}).one_of(names);
+    } else {
+      return fields_.emplace_back(Field{name, &value, help});
+    }
+  }
+  // A positional argument, such as predict SCAN. A vector takes one or more.
+  template <class T>
+  void add_argument(const std::string& name, T& value, const std::string& help) {
+    add(name, value, help).is_argument = true;
+  }
+  // A setting that is gone. A configuration in which it has the value `off` is still read; any other value is an error
+  // that says what there is `instead`.
+  void retire(const std::string& name, const std::string& off, const std::string& instead) {
+    retired_.push_back({name, off, instead});
+  }
+  // Called once the values are known, to change defaults that depend on them (presets); the command line and the file
+  // are applied once more afterwards.
+  void on_defaults(std::function<void()> change) { change_defaults_ = std::move(change); }
+  // Called whenever settings have been read, to complete what depends on several of them.
+  void on_read(std::function<void()> complete) { complete_ = std::move(complete); }
+  // False if --help was given; the help has then been printed. Throws UsageError.
+  bool parse(int argc, char** argv);
+  // Applies the settings in a JSON text such as to_json() returns. `source` is named in error messages.
+  void set(const std::string& json, const std::string& source);
+  const std::vector<std::string>& given() const { return given_; }  // the names on the command line
+  void print() const;           // a table of the settings that differ from their defaults
+  std::string to_json() const;  // what --config reads
+
+ private:
+  using Words = std::vector<std::string>;
+  bool read(Words words, const std::string& file);
+  Words words_of(const std::string& json, const std::string& file) const;
+  std::string unknown_flag(const Words& words) const;
+
+  std::string program_, description_, config_;
+  std::vector<Field> fields_;
+  struct Retired {
+    std::string name, off, instead;
+  };
+  std::vector<Retired> retired_;
+  std::vector<std::string> given_;
+  std::function<void()> change_defaults_, complete_;
+};
+
+}  // namespace acinus
