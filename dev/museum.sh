@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Applies each bug of docs/museum.md to a copy of the sources and builds the tests there. The bug must compile, and the
+# test of the same name in tests/data/test_museum.cpp must fail with it.
+#
+#   dev/museum.sh [BUILD]      a folder in which `make tests` has built; default build
+#
+# make gets its settings (CXX, OPT, CUDA, ...) from the environment; with those of BUILD, little is compiled again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=${1:-build} copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+rooms=$(ls -d "$build"/{tensor,nn,optim,data,apps,tests})
+{ git ls-files -z && find $rooms "$build"/{flags,libacinus.a,run_tests} third_party/root ! -type d -print0; } |
+  tar cf - --null -T - | tar xf - -C "$copy"
+failed=0
+for diff in "$PWD"/docs/museum/*.diff; do
+  name=$(basename "$diff" .diff)
+  (cd "$copy" && git apply "$diff" && make BUILD="$build" "$build/run_tests") >"$copy/log" 2>&1 ||
+    { cat "$copy/log"; echo "$name: does not apply or compile"; exit 1; }
+  if ! "$build/run_tests" "museum: $name" >"$copy/log"; then
+    cat "$copy/log"; echo "$name: its test fails without the bug, too"; failed=1
+  elif "$copy/$build/run_tests" "museum: $name" >"$copy/log"; then
+    echo "$name: no test notices it"; failed=1
+  else
+    echo "$name: its test fails"
+  fi
+  (cd "$copy" && git apply -R "$diff")
+done
+exit $failed
