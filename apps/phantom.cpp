@@ -4,9 +4,9 @@
 #include <map>
 
 #include "apps/common/cli.h"
-#include "data/volume/mask.h"
-#include "data/dataset/overlay.h"
 #include "data/chest/phantom.h"
+#include "data/dataset/overlay.h"
+#include "data/volume/mask.h"
 #include "tensor/check.h"
 
 using namespace acinus;

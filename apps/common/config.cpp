@@ -62,9 +62,11 @@ std::string saved_settings(const std::string& folder) {
 // ---- the settings, by subject
 
 void add_run_settings(Settings& s, Config& c) {
-  s.add("task", c.task, "segment: a U-Net that finds candidates; classify: a second network that tells nodules among them")
+  s.add("task", c.task,
+        "segment: a U-Net that finds candidates; classify: a second network that tells nodules among them")
       .one_of({"segment", "classify"});
-  s.add("segmenter", c.segmenter, "for --task classify: the U-Net whose candidates it learns from, RUN/best.safetensors");
+  s.add("segmenter", c.segmenter,
+        "for --task classify: the U-Net whose candidates it learns from, RUN/best.safetensors");
   s.add("preset", c.preset, "gpu: for LUNA16 on a GPU; seed: the recipe of the original system, 512x512 pixels")
       .one_of({"laptop", "gpu", "seed"});
   s.add("out", c.out, "folder for the run; default runs/<preset>, or runs/<preset>-classifier");
@@ -112,7 +114,8 @@ void add_network_settings(Settings& s, Config& c) {
   s.add("net.norm", c.net.norm, "normalisation after each convolution");
   s.add("net.norm_groups", c.net.norm_groups, "groups of group norm; must divide the width").between(1, 4096);
   s.add("net.init", c.net.init, "distribution of the initial weights");
-  s.add("net.deep_supervision", c.net.deep_supervision, "coarser decoder scales with a loss of their own, up to depth - 1")
+  s.add("net.deep_supervision", c.net.deep_supervision,
+        "coarser decoder scales with a loss of their own, up to depth - 1")
       .between(0, 7);
 }
 
@@ -139,7 +142,8 @@ void add_training_settings(Settings& s, Config& c) {
   s.add("train.patience", c.train.patience, "stop after this many validations without improvement; 0: never")
       .between(0, 1e6);
   s.add("train.validate_every", c.train.validate_every, "epochs from one validation to the next").between(1, 1e6);
-  s.add("train.loaders", c.train.loaders, "threads that prepare batches; 0: one per 8 cores, with a GPU one per core, up to 8")
+  s.add("train.loaders", c.train.loaders,
+        "threads that prepare batches; 0: one per 8 cores, with a GPU one per core, up to 8")
       .between(0, 256);
 }
 
@@ -152,8 +156,10 @@ void add_classifier_settings(Settings& s, Config& c) {
   s.add("classify.pixel_mm", crop.pixel_mm, "mm between pixels of a crop").between(0.05, 100);
   s.add("classify.planes", crop.planes, "planes of a crop").between(1, 64);
   s.add("classify.plane_mm", crop.plane_mm, "mm between planes").between(0.05, 100);
-  s.add("classify.shift_mm", c.crops.shift_mm, "crops are shifted at random by up to this many mm per axis").between(0, 100);
-  s.add("classify.hard", c.crops.hard, "fraction of negative crops around dense voxels instead of candidates").between(0, 1);
+  s.add("classify.shift_mm", c.crops.shift_mm, "crops are shifted at random by up to this many mm per axis")
+      .between(0, 100);
+  s.add("classify.hard", c.crops.hard, "fraction of negative crops around dense voxels instead of candidates")
+      .between(0, 1);
   s.add("classify.threshold", c.candidates.threshold, "the U-Net's probability above which voxels are candidates")
       .between(0, 1);
 }
@@ -180,9 +186,11 @@ void add_augmentation_settings(Settings& s, Config& c) {
 
 void add_cache_settings(Settings& s, Config& c) {
   s.add("cache", c.cache.folder, "folder of the prepared scans; default runs/cache/<name of the data>");
-  s.add("cache_bits", c.cache_bits, "bits per voxel: 16 for HU; 8 for 256 grey levels within the input window, half the size")
+  s.add("cache_bits", c.cache_bits,
+        "bits per voxel: 16 for HU; 8 for 256 grey levels within the input window, half the size")
       .one_of({"8", "16"});
-  s.add("masks", c.cache.masks, "spheres from annotations.csv, readers' outlines, or auto: outlines where there are any");
+  s.add("masks", c.cache.masks,
+        "spheres from annotations.csv, readers' outlines, or auto: outlines where there are any");
   s.on_read([&c] { c.share(); });
 }
 
@@ -236,7 +244,8 @@ void check_config(const Config& c) {
   need(c.input.planes % 2 == 1, "--input.planes must be odd: 1, 3, 5, ...");
   need(c.input.window.high > c.input.window.low, "--input.hu_high must be above --input.hu_low");
   need(c.train.steps > 0 || c.sampling.whole_slices, "--train.steps 0 goes with --train.whole_slices true");
-  need(c.sampling.foreground + c.sampling.hard <= 1, "--train.foreground and --train.hard are fractions: together 1 at most");
+  need(c.sampling.foreground + c.sampling.hard <= 1,
+       "--train.foreground and --train.hard are fractions: together 1 at most");
   need(c.split.folds == 0 || c.split.fold < c.split.folds, "--fold counts from 0 to one less than --folds");
   need(c.split.folds == 0 || c.split.held_out.empty(), "--held_out or --folds, not both");
   need(c.split.folds != 1, "--folds 1 leaves nothing to train on; it must be at least 2");

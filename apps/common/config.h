@@ -43,7 +43,7 @@ struct Config {
   CacheOptions cache;
   SplitOptions split;
   PhantomSetOptions phantom{.scans = 24, .scan = {.size = {160, 160, 48}, .spacing = {2, 2, 3}, .min_diameter_mm = 8}};
-  bool input_lungs = true;           // as set; input.lungs is true only if the data are also CT scans
+  bool input_lungs = true;  // as set; input.lungs is true only if the data are also CT scans
   std::string input_window = "auto";
   InputFormat input{.lungs = true};
   UNetOptions net{.norm = NormKind::batch, .deep_supervision = 2};

@@ -15,10 +15,9 @@ namespace {
 // Phantoms are kept beside the runs and used again: the folder's name holds all that they depend on.
 std::string phantom_folder(const Config& c) {
   const PhantomOptions& scan = c.phantom.scan;
-  const std::string folder =
-      text("runs/phantoms/", c.phantom.scans, "x", scan.size[0], "x", scan.size[1], "x", scan.size[2], "-",
-           shortest(scan.spacing[0]), "mm-", shortest(scan.spacing[2]), "mm-from", shortest(scan.min_diameter_mm),
-           "mm-seed", c.seed);
+  const std::string folder = text("runs/phantoms/", c.phantom.scans, "x", scan.size[0], "x", scan.size[1], "x",
+                                  scan.size[2], "-", shortest(scan.spacing[0]), "mm-", shortest(scan.spacing[2]),
+                                  "mm-from", shortest(scan.min_diameter_mm), "mm-seed", c.seed);
   if (std::filesystem::exists(folder + "/annotations.csv")) return folder;
   if (std::filesystem::exists("runs/phantoms")) remove_leftovers("runs/phantoms");
   const std::string temporary = text(folder, ".tmp-", getpid());  // another ./train may be making the same set

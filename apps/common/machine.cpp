@@ -42,8 +42,8 @@ Device Machine::use() const {
   const bool gpu = on_gpu();
   if (gpu) cuda::use(int(index));
   if (precision != Precision::fp32 && !gpu)
-    throw UsageError(text("--precision ", name(precision), " is for a GPU, and none is used: ", description(),
-                          "; leave it out"));
+    throw UsageError(
+        text("--precision ", name(precision), " is for a GPU, and none is used: ", description(), "; leave it out"));
   if (precision != Precision::fp32 && !cuda::has_tensor_cores())
     throw UsageError(text("--precision ", name(precision),
                           " needs a GPU of compute capability 8.0 (2020) or later; this is ", cuda::description()));

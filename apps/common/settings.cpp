@@ -49,8 +49,9 @@ std::string printed(const Field& field) {
 // What --help shows behind the name: "nearest|bilinear|transpose [nearest]", "INT [12]".
 std::string usage_of(const Field& field) {
   if (field.is_argument) return std::holds_alternative<std::string*>(field.value) ? "" : "...";
-  constexpr const char* types[] = {"INT", "INT", "NUMBER", "", "TEXT", "TEXT ...", "INT,INT,...", ""};
-  std::string type = types[field.value.index()], value = printed(field);
+  constexpr const char* types[] = {"INT", "INT", "NUMBER", "true|false", "TEXT", "TEXT ...", "INT,INT,...", ""};
+  std::string type = field.choices.empty() ? types[field.value.index()] : "";
+  const std::string value = printed(field);
   for (const std::string& choice : field.choices) type += (type.empty() ? "" : "|") + choice;
   return type + (value.empty() ? "" : " [" + value + "]");
 }
@@ -64,8 +65,9 @@ CLI::Validator number_within(double low, double high) {
         if (!parse(given, number) || !std::isfinite(double(number)))
           return text("needs ", std::is_floating_point_v<T> ? "a number" : "a whole number", ", not \"", given, "\"");
         if (double(number) >= low && double(number) <= high) return std::string();
-        return text("must be ", std::isinf(high) ? text("at least ", T(low)) : text("between ", T(low), " and ", T(high)),
-                    ", not ", given);
+        return text("must be ",
+                    std::isinf(high) ? text("at least ", T(low)) : text("between ", T(low), " and ", T(high)), ", not ",
+                    given);
       },
       "");
 }
@@ -78,6 +80,8 @@ void assign(const Field& field, const std::string& given) {
         if constexpr (std::is_same_v<T, std::string*>) {
           *v = given;
         } else if constexpr (std::is_same_v<T, bool*>) {
+          if (given != "true" && given != "false")
+            throw CLI::ValidationError(flag_of(field), "must be true or false, not \"" + given + "\"");
           *v = given == "true";
         } else if constexpr (std::is_same_v<T, Settings::Choice>) {
           v.set(given);
@@ -102,7 +106,7 @@ CLI::Option* add_option(CLI::App& app, const Field& field) {
       flag_of(field), [&field](const std::string& given) { assign(field, given); }, field.help);
   option->take_last();
   if (std::holds_alternative<bool*>(field.value))  // --recompute is short for --recompute true
-    option->expected(0, 1)->default_str("true")->check(CLI::IsMember({"true", "false"}));
+    option->expected(0, 1)->default_str("true");
   if (std::holds_alternative<double*>(field.value)) option->check(number_within<double>(field.low, field.high));
   if (std::holds_alternative<int*>(field.value)) option->check(number_within<int>(field.low, field.high));
   if (std::holds_alternative<int64_t*>(field.value)) option->check(number_within<int64_t>(field.low, field.high));
@@ -156,8 +160,7 @@ std::string Settings::unknown_flag(const Words& words) const {
     size_t min_distance = 3;  // a word with three wrong letters is another word
     for (const Field& field : fields_) {
       const std::string last = field.name.substr(field.name.rfind('.') + 1);  // of train.lr: lr
-      const size_t distance =
-          std::min(edit_distance(field.name, flag.substr(2)), edit_distance(last, flag.substr(2)));
+      const size_t distance = std::min(edit_distance(field.name, flag.substr(2)), edit_distance(last, flag.substr(2)));
       if (!field.is_argument && distance < min_distance) min_distance = distance, nearest = &field;
     }
     return text("there is no setting ", flag, nearest ? "; did you mean --" + nearest->name + "?" : "");
