@@ -21,8 +21,8 @@ struct GradSlot {
   Shape shape;
   bool leaf;  // a parameter: its gradient is kept for the optimiser
   Tensor grad;
-  std::unique_ptr<Node> node;  // how the tensor was made; none for a leaf, or when backward() has run
-  bool spent = false;          // backward() has run and freed the node
+  std::unique_ptr<Node> node;  // the op that made the tensor; empty for a leaf, and after backward()
+  bool freed = false;          // backward() has run and freed the node
 
   GradSlot(const Shape& shape, bool leaf) : shape(shape), leaf(leaf) {}
   ~GradSlot();
@@ -39,7 +39,7 @@ int64_t tick() {
 }
 }  // namespace
 
-// The one place that reaches into the handles.
+// Access to the private members of the handles.
 struct Autograd {
   static std::shared_ptr<GradSlot>& slot(Tensor& t) { return t.slot_; }
   static const std::shared_ptr<GradSlot>& slot(const Tensor& t) { return t.slot_; }
@@ -84,8 +84,8 @@ bool NoGrad::is_on() { return !recording; }
 EnableGrad::EnableGrad() : recording_(recording, true) {}
 
 // ---- what was overwritten -------------------------------------------------------------------------------------
-// Storage has the time when it was created and when it was last overwritten in place. A backward that reads elements
-// which were there when its op was recorded, and have been overwritten since, would compute a wrong gradient.
+// Storage knows when it was created and when it was last overwritten in place. A backward that reads elements which existed
+// when its op was recorded, and have been overwritten since, would compute a wrong gradient.
 
 Storage::Storage(std::shared_ptr<void> memory) : memory(std::move(memory)), created(tick()) {}
 
@@ -134,8 +134,7 @@ void Input::add_grad(Tensor gradient) {
   check(gradient.shape() == slot_->shape, "add_grad: gradient ", gradient.shape(), " for an input ", slot_->shape);
   Tensor& grad = slot_->grad;
   if (!grad) {
-    // The first contribution is taken as it is. An optimiser may scale a leaf's gradient in place, so a leaf
-    // gets elements of its own.
+    // The first contribution is stored as it is. A leaf gets elements of its own, since its gradient may be scaled in place.
     grad = slot_->leaf && !gradient.is_unique() ? gradient.clone() : std::move(gradient);
     may_be_overwritten(grad);
     return;
@@ -159,11 +158,11 @@ void Tensor::backward(Tensor gradient) const {
   check(needs_grad(), "backward: nothing that led to this tensor collects a gradient");
   check_same_kind("backward", {this, &gradient});
   check(gradient.shape() == shape_, "backward: gradient ", gradient.shape(), " for a tensor ", shape_);
-  const auto check_not_spent = [](const GradSlot& slot) {  // its gradient would go no further, and be lost
-    check(!slot.spent, "backward: the graph was freed by an earlier backward(); compute the loss again, or detach() ",
+  const auto check_not_freed = [](const GradSlot& slot) {  // its gradient would go no further, and be lost
+    check(!slot.freed, "backward: the graph was freed by an earlier backward(); compute the loss again, or detach() ",
           "what is to be used again");
   };
-  check_not_spent(*slot_);
+  check_not_freed(*slot_);
 
   // Depth-first search with a stack of our own; a slot enters `order` after everything below it.
   std::vector<std::shared_ptr<GradSlot>> order;
@@ -178,7 +177,7 @@ void Tensor::backward(Tensor gradient) const {
     if (visit.slot->node && visit.next_input < visit.slot->node->inputs.size()) {
       const auto& below = Autograd::slot(visit.slot->node->inputs[visit.next_input++]);
       if (!below || !seen.insert(below.get()).second) continue;
-      check_not_spent(*below);
+      check_not_freed(*below);
       stack.push_back({below, 0});
     } else {
       order.push_back(visit.slot);
@@ -193,12 +192,12 @@ void Tensor::backward(Tensor gradient) const {
     order.pop_back();
     if (!slot->node) continue;
     const std::unique_ptr<Node> node = std::move(slot->node);  // freed at the end of this turn, with what it captured
-    slot->spent = true;
+    slot->freed = true;
     Tensor dy = std::move(slot->grad);
     slot->grad = Tensor();
     if (!dy) continue;
     notify({When::gradient, node->op, node->scope, &dy});
-    const struct Done {  // told of when the op throws, too
+    const struct Done {  // also if the op throws
       const Node& node;
       ~Done() { notify({When::backward, node.op, node.scope}); }
     } done{*node};

@@ -1,6 +1,6 @@
-// bfloat16: the upper half of a float32, sign, all 8 bits of the exponent and 7 of the 23 after the point. It holds the
-// same range of numbers with 2 to 3 digits; the tensor cores of a GPU multiply it at twice the rate of anything wider.
-// A number is rounded to it when it is stored; all arithmetic is done in float32.
+// bfloat16: the upper half of a float32: the sign, all 8 exponent bits and 7 of the 23 fraction bits. It has the same range
+// with 2 to 3 decimal digits; the tensor cores of a GPU multiply it at twice the rate of any wider type. Numbers are rounded
+// to it when they are stored; all arithmetic is done in float32.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -17,7 +17,7 @@ struct bf16 {
   HD bf16(float value) {
     uint32_t u;
     memcpy(&u, &value, 4);
-    // To the nearest, of two equally near the even one; a NaN must not be rounded up to infinity.
+    // Round to nearest, ties to even; a NaN must not be rounded up to infinity.
     bits = uint16_t(value != value ? (u >> 16) | 0x40 : (u + 0x7FFF + ((u >> 16) & 1)) >> 16);
   }
   HD operator float() const {

@@ -1,12 +1,12 @@
-// check(condition, ...): the one way acinus refuses something. It throws the one exception type, Error,
-// which every program catches once, in main. A message says what was wrong, with the values (both shapes,
+// check(condition, ...): how acinus reports what is wrong. It throws the one exception type, Error, which every program
+// catches once, in main. A message says what was wrong, with the values (both shapes,
 // or the file and line of the input), and what to do about it:
 //
 //   check(a.shape() == b.shape(), "add: shapes differ: ", a.shape(), " vs ", b.shape(), "; broadcasting is not done");
 //   -> add: shapes differ: (2,16,63,64) vs (2,16,64,64); broadcasting is not done [tensor/ops/add.cu:12]
 //
-// It is a function and not a macro: it collides with nobody's CHECK, and __builtin_LINE() as a default
-// argument is evaluated where check is called.
+// It is a function and not a macro: it cannot collide with another CHECK, and __builtin_LINE() as a default argument is
+// evaluated at the call.
 #pragma once
 #include <sstream>
 #include <stdexcept>
@@ -26,13 +26,13 @@ std::string text(const Args&... args) {
   return out.str();
 }
 
-// Throws an Error about user input (a file, a flag): there the place in our source would only be noise.
+// Throws an Error about user input (a file, a flag), for which the line of our source would only be noise.
 template <class... Args>
 [[noreturn]] void fail(const Args&... args) {
   throw Error(text(args...));
 }
 
-// A condition and the place in the source where it was written.
+// A condition and its line in the source.
 struct Condition {
   bool holds;
   const char* file;

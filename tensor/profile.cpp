@@ -22,7 +22,7 @@ void longest_first(auto& rows) {
   std::ranges::stable_sort(rows, [](auto& a, auto& b) { return a.seconds > b.seconds; });
 }
 
-// A row of either table: three numbers and what they belong to. Cut at 100 columns, and without blanks at the end.
+// A row of either table: three numbers and their name. At most 100 columns, without trailing blanks.
 std::string line(const std::string& a, const std::string& b, const std::string& c, const std::string& what) {
   std::ostringstream out;
   out << std::setw(8) << a << std::setw(9) << b << std::setw(11) << c << "  " << what;
@@ -61,7 +61,7 @@ void Profile::see(const Event& e) {
       charge(*running_.back());
       return running_.push_back(&row(e, "bwd"));
     case When::backward:
-      if (running_.size() == 1) return;  // of a backward pass under way when the profile was made
+      if (running_.size() == 1) return;  // its backward pass began before the profile
       charge(*running_.back());
       running_.back()->calls++;
       return running_.pop_back();
@@ -102,10 +102,10 @@ std::string profile_table(const std::vector<ProfileRow>& all) {
   }
   longest_first(ops);
 
-  constexpr size_t most = 25;
-  if (rows.size() > most) {
-    ProfileRow others{text("others: ", rows.size() - most + 1), "", "", ""};
-    for (; rows.size() >= most; rows.pop_back()) {
+  constexpr size_t max_rows = 25;
+  if (rows.size() > max_rows) {
+    ProfileRow others{text("others: ", rows.size() - max_rows + 1), "", "", ""};
+    for (; rows.size() >= max_rows; rows.pop_back()) {
       others.calls += rows.back().calls;
       others.seconds += rows.back().seconds;
     }
@@ -113,13 +113,13 @@ std::string profile_table(const std::vector<ProfileRow>& all) {
   }
 
   const auto percent = [&](double seconds) { return fixed(total > 0 ? 100 * seconds / total : 0, 1) + " %"; };
-  const auto part = [&](double seconds) { return seconds > 0 ? percent(seconds) : ""; };
+  const auto share = [&](double seconds) { return seconds > 0 ? percent(seconds) : ""; };
   std::string table = line("share", "calls", "ms a call", name({"op", "", "output", "part of the network"}));
   for (const ProfileRow& r : rows)
     table += line(percent(r.seconds), r.calls > 0 ? std::to_string(r.calls) : "",
                   r.calls > 0 ? fixed(1e3 * r.seconds / double(r.calls), 3) : "", name(r));
   table += '\n' + line("share", "forward", "backward", "op");
-  for (const Op& op : ops) table += line(percent(op.seconds), part(op.forward), part(op.backward), op.name);
+  for (const Op& op : ops) table += line(percent(op.seconds), share(op.forward), share(op.backward), op.name);
   return table + text('\n', fixed(total, 2), " s in all, ", percent(named), " of it accounted for\n");
 }
 

@@ -4,11 +4,11 @@
 //   ... training steps ...
 //   std::cerr << profile_table(profile.rows());
 //
-// The events of trace.h cut the time of the thread that made the profile into stretches, and each stretch is one
-// row's: up to `forward`, the op's forward pass; from `gradient` to `backward`, its backward pass; all else is "outside
-// the ops". So the rows add up to the time that has passed. An op has no event where it begins: what runs right before
-// it counts as the op's, unless that is a ProfileScope or a Scope begins in between, as in every layer. An op's time includes
-// waiting for the threads that help it; a network that runs in another thread is not seen.
+// The events of trace.h divide the time of the thread that made the profile into intervals, and each is charged to one row:
+// the time up to `forward` to the op's forward pass, from `gradient` to `backward` to its backward pass, all else to
+// "outside the ops". So the rows add up to the time that has passed. An op has no event when it begins: what runs just
+// before it is charged to it, unless that is a ProfileScope, or a Scope begins in between, as in every layer. An op's time
+// includes waiting for other threads that work on it; networks that run in other threads are not seen.
 #pragma once
 #include <map>
 #include <string>
@@ -28,22 +28,22 @@ struct ProfileRow {
 class Profile {
  public:
   Profile();
-  std::vector<ProfileRow> rows();  // up to now, the longest first
+  std::vector<ProfileRow> rows();  // up to now, the slowest first
 
  private:
   ProfileRow& row(const Event& event, const char* pass);
-  void charge(ProfileRow& row);  // with the time since the last event
+  void charge(ProfileRow& row);  // the time since the last event
   void see(const Event& event);
 
   std::map<std::tuple<std::string, std::string, std::string, std::string>, ProfileRow> rows_;
   ProfileRow outside_;
-  std::vector<ProfileRow*> running_{&outside_};  // backward passes: one may run a network of its own
+  std::vector<ProfileRow*> running_{&outside_};  // backward passes are nested where one runs a network of its own
   double last_;
-  ObserverScope observer_;  // goes first, as it calls the rest
+  ObserverScope observer_;  // destroyed first, since it calls the rest
 };
 
-// Two tables, no line longer than 100 columns: the rows that took longest, the others as one; then a row for each op.
-// "Accounted for" is all but what was outside the ops.
+// Two tables of at most 100 columns: the slowest rows, with the others in one; then a row for each op. "Accounted for" is
+// everything but "outside the ops".
 std::string profile_table(const std::vector<ProfileRow>& rows);
 
 }  // namespace acinus

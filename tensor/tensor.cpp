@@ -150,14 +150,18 @@ Tensor Tensor::permuted(const std::vector<int>& axes) const {
   return t;
 }
 
+static void check_device(const char* op, const Tensor& a, const Tensor& b) {
+  check(a.device() == b.device(), op, ": tensors on two devices: ", name(a.device()), " ", a.shape(), " vs ",
+        name(b.device()), " ", b.shape(), "; move one with .to()");
+}
+
 void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensors) {
   const Tensor& first = **tensors.begin();
   for (const Tensor* t : tensors) {
     check(bool(*t), op, ": an input is empty");
     check(t->dtype() == first.dtype(), op, ": element types differ: ", name(first.dtype()), " ", first.shape(), " vs ",
           name(t->dtype()), " ", t->shape(), "; convert one with .to()");
-    check(t->device() == first.device(), op, ": tensors on two devices: ", name(first.device()), " ", first.shape(),
-          " vs ", name(t->device()), " ", t->shape(), "; move one with .to()");
+    check_device(op, first, *t);
   }
 }
 
@@ -174,8 +178,7 @@ void check_parameters(const char* op, const Tensor& x, std::initializer_list<con
     check(bool(*p), op, ": a parameter is empty");
     check(p->dtype() == dtype, op, ": x is ", name(x.dtype()), " ", x.shape(), ", a parameter ", name(p->dtype()), " ",
           p->shape(), "; it must be ", name(dtype), ", convert one with .to()");
-    check(p->device() == x.device(), op, ": tensors on two devices: x ", name(x.device()), " ", x.shape(), " vs ",
-          name(p->device()), " ", p->shape(), "; move one with .to()");
+    check_device(op, x, *p);
   }
 }
 

@@ -1,4 +1,4 @@
-// What runs now, and who wants to know: the layer (Scope), what happens in it (Event) and who is told (Observer). The
+// What is running: the part of the network (Scope), what happens in it (Event), and the callbacks for it (Observer). The
 // profile (profile.h), the model summary and the search for the first NaN (nn/inspect.h) are observers.
 #pragma once
 #include <functional>
@@ -37,8 +37,8 @@ void notify(const Event& event);  // tells every observer of this thread
 
 using Observer = std::function<void(const Event&)>;  // must not throw: it is called from destructors
 
-// The observer is told of everything its thread does during the life of this object, beside the observers that were
-// there before. A local variable, or a member of one: the newest must be destroyed first.
+// During the life of this object the observer gets all events of its thread, in addition to the observers that exist
+// already. A local variable, or a member of one: the newest must be destroyed first.
 class ObserverScope {
  public:
   explicit ObserverScope(Observer observer);
@@ -50,7 +50,7 @@ class ObserverScope {
   ScopedValue<ObserverScope*> newest_;
 };
 
-// Names a stretch of time without ops, such as an optimiser's step, for the profile.
+// Names work that is not an op, such as an optimiser's step, for the profile.
 class ProfileScope {
  public:
   explicit ProfileScope(const char* name);

@@ -43,7 +43,7 @@ static std::string problem_of(int index) {
               "); build it on this machine, or with CUDA_ARCH=sm_", properties.major, properties.minor);
 }
 
-// Why there is no GPU at all, "" if there is one; asked once.
+// Why there is no GPU at all, "" if there is one; determined once.
 static const std::string& no_gpu() {
   static const std::string reason = [] {
     int count = 0;
@@ -96,7 +96,7 @@ void use(int index) {
   chosen = index;
 }
 
-// Made when it is first asked for.
+// Created on the first call.
 cudaStream_t stream() {
   if (the_stream) {
     check(std::this_thread::get_id() == the_thread,
@@ -113,13 +113,13 @@ cudaStream_t stream() {
 // What the code was compiled for counts, not the GPU: code for older ones runs here too, but without the kernels for
 // tensor cores (conv/cuda).
 bool has_tensor_cores() {
-  static int asked = -1;
+  static int checked = -1;
   static bool has;
-  if (asked != chosen) {
+  if (checked != chosen) {
     cudaFuncAttributes code;
     check_result(code_for(chosen, code), "cudaFuncGetAttributes");
     has = code.ptxVersion >= 80;
-    asked = chosen;
+    checked = chosen;
   }
   return has;
 }

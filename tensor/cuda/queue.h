@@ -10,7 +10,7 @@
 namespace acinus::cuda {
 
 #ifdef __CUDACC__
-cudaStream_t stream();                                    // made when it is first asked for
+cudaStream_t stream();                                    // created on the first call
 void check_result(cudaError_t result, const char* what);  // Error unless it is a success
 void check_launch(const char* kernel);                    // the same after the launch of a kernel
 #else

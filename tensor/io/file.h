@@ -1,7 +1,7 @@
 // Reading and writing files. Every function throws an Error that names the path and the system's reason.
 //
 //   std::string text = read_file("annotations.csv", 64 << 20);      at most 64 MiB
-//   write_file("nodules.csv", text);                                 whole or not at all
+//   write_file("nodules.csv", text);                                 completely or not at all
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -65,7 +65,7 @@ const Reader* reader_of(const std::string& dtype) {
   return it == readers.end() ? nullptr : &it->second;
 }
 
-// The header's JSON; a name that comes twice would otherwise silently replace the first.
+// The header's JSON; of two entries with one name the second would silently replace the first.
 json parse_header(const std::string& path, const std::string& header) {
   std::set<std::string> names;
   std::string twice;
@@ -77,7 +77,7 @@ json parse_header(const std::string& path, const std::string& header) {
   };
   try {
     json parsed = json::parse(header, watch);
-    if (!twice.empty()) fail(path, ": the name \"", twice, "\" comes twice in the header");
+    if (!twice.empty()) fail(path, ": the name \"", twice, "\" occurs twice in the header");
     if (!parsed.is_object()) fail(path, ": the header is not a JSON object; not a safetensors file");
     return parsed;
   } catch (const json::exception& e) {
@@ -186,7 +186,7 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   if (!metadata.empty()) header["__metadata__"] = metadata;
   int64_t at = 0;
   for (const auto& [name, t] : sorted) {
-    check(!header.contains(name), "write_safetensors: the name \"", name, "\" comes twice");
+    check(!header.contains(name), "write_safetensors: the name \"", name, "\" occurs twice");
     const int64_t bytes = t.elements() * size_of(t.dtype());
     header[name] = {{"dtype", t.dtype() == DType::f32   ? "F32"
                               : t.dtype() == DType::f64 ? "F64"

@@ -34,7 +34,7 @@ void copy_channels(const Tensor& from, int64_t from_at, Tensor& to, int64_t to_a
 Tensor concat(const Tensor& a, const Tensor& b) {
   check_same_kind("concat", {&a, &b});
   const Shape sa = a.shape(), sb = b.shape();
-  check(sa.rank() == 4 && sb.rank() == 4, "concat: needs (N,H,W,C) twice, got ", sa, " and ", sb);
+  check(sa.rank() == 4 && sb.rank() == 4, "concat: needs two tensors (N,H,W,C), got ", sa, " and ", sb);
   check(sa[0] == sb[0] && sa[1] == sb[1] && sa[2] == sb[2], "concat: N, H or W differ: ", sa, " vs ", sb,
         "; pad or crop one with pad2d");
   Tensor y({sa[0], sa[1], sa[2], sa[3] + sb[3]}, a.dtype(), a.device());

@@ -1,4 +1,4 @@
-// What some ops share, and nobody else uses.
+// What several ops share; internal to ops/.
 #pragma once
 #include "tensor/hd.h"
 #include "tensor/ops.h"
@@ -12,8 +12,7 @@ struct ValueAt {
   HD T operator()(int64_t i, int64_t) const { return x[i]; }
 };
 
-// ... and a sum of the gradient in front of a ReLU, which is written on the way. forward: y = relu(x), hence
-// dx = y > 0 ? dy : 0, in place of dy.
+// ... and a sum of the gradient before a ReLU, computed in place of dy. forward: y = relu(x), hence dx = y > 0 ? dy : 0.
 template <class T>
 struct ReluGradientAt {
   const T* y;

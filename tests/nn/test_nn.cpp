@@ -398,7 +398,7 @@ TEST_CASE("safetensors: everything written comes back") {
   CHECK_THAT(error_of([&] {
                write_safetensors(folder / "y.safetensors", {{"a", image}, {"a", image}});
              }),
-             Catch::Contains("\"a\" comes twice"));
+             Catch::Contains("\"a\" occurs twice"));
   write_safetensors(folder / "none.safetensors", {});
   CHECK(read_safetensors(folder / "none.safetensors").tensors.empty());
 }
@@ -473,7 +473,7 @@ TEST_CASE("safetensors: malformed files are refused by name") {
       {with(a, 7), "outside the file's 7 bytes"},
       {with(a, 9), "end at byte 8 of the data, the file at 9"},
       {with("", 4), "end at byte 0 of the data, the file at 4"},
-      {with(a + "," + a), "\"a\" comes twice"},
+      {with(a + "," + a), "\"a\" occurs twice"},
       {with(a + "," + entry("b", "F32", "[1]", 4, 8)), "\"b\" starts at byte 4"},
       {with(entry("a", "F32", "[1]", 0, 4) + "," + entry("b", "F32", "[1]", 8, 12), 12), "\"b\" starts at byte 8"},
       {with(entry("a", "F32", "[1]", 4, 8)), "\"a\" starts at byte 4"},

@@ -381,6 +381,30 @@ TEST_CASE("cuda: a graph takes the rate of the step, and copies", "[cuda]") {
   }
 }
 
+TEST_CASE("cuda: a graph prepares each of its runs on the CPU", "[cuda]") {
+  std::vector<Device> devices{Device::cpu};
+  if (cuda::available()) devices.push_back(Device::cuda);
+  for (Device device : devices) {
+    INFO(name(device));
+    Tensor rate = Tensor::zeros({3}, DType::f32, device), sum = rate.clone();
+    int calls = 0, prepared = 0;
+    cuda::Graph graph(device);
+    for (int i = 1; i <= 4; i++) {
+      graph.run([&] {
+        calls++;
+        cuda::before_each_run([&] { rate.copy_from(Tensor::full({3}, ++prepared)); });
+        sum.accumulate(rate);
+      });
+      CHECK(prepared == i);
+      CHECK(sum.to_vector() == std::vector<double>(3, i * (i + 1) / 2));
+    }
+    CHECK(calls == (device == Device::cpu ? 4 : 2));  // as it is and recorded, then replayed
+    graph.reset();
+    graph.run([&] { calls++; });
+    CHECK(calls == (device == Device::cpu ? 5 : 3));
+  }
+}
+
 TEST_CASE("cuda: a graph's memory is its own, and goes with it", "[cuda]") {
   if (!cuda::available()) return;
   memory::release_cache(Device::cuda);
@@ -527,7 +551,7 @@ TEST_CASE("emulation: barriers, and what goes wrong without", "[cuda]") {
   CHECK_THAT(problem(half_at_barrier), Catch::Contains("the_kernel") && Catch::Contains("32 of 64"));
   CHECK_THAT(problem(two_barriers), Catch::Contains("barriers in lines"));
   CHECK_THAT(problem(half_a_warp), Catch::Contains("of a warp"));
-  CHECK_THAT(problem(lone_fragment), Catch::Contains("together with its warp"));
+  CHECK_THAT(problem(lone_fragment), Catch::Contains("collective operations of its warp"));
   CHECK_THAT(problem(crooked), Catch::Contains("multiple of 32"));
   CHECK_THAT(problem(throws), Catch::Contains("from within"));
   CHECK(run(turn_round) == turned);  // afterwards all is well
