@@ -93,7 +93,6 @@ struct Networks {
       if (!fs::exists(path)) fail("cannot read ", path, ": there is no such network; ./train makes one");
       LoadedUNet& one = loaded.emplace_back(load_unet(path));
       one.net->to(device);
-      one.net->set_activations(machine.activations());
       const InputFormat format = input_format(one.metadata, path);
       if (!segmenters.empty()) {
         const Segmenter& first = segmenters[0];
@@ -209,6 +208,7 @@ int main(int argc, char** argv) {
       second.net->to(device);
       score = [&](const ScanView& image, std::vector<Candidate>& candidates) { classify(second, image, candidates); };
     }
+    options.segment.activations = machine.activations();
     if (options.segment.batch == 0) options.segment.batch = device == Device::cuda ? 8 : 1;
     if (options.threshold == 0) options.threshold = networks.segmenters[0].format.threshold;
     const std::vector<std::string> inputs = find_inputs(scans, !networks.segmenters[0].format.lungs);

@@ -128,7 +128,7 @@ LoadedUNet load_unet(const std::string& path) {
   check_options(options);
   const int64_t deepest = options.width << options.depth;
   check_size(file, kUNet, 9 * deepest * std::max(options.in, deepest), path);
-  LoadedUNet loaded{std::make_unique<UNet>(options, /*seed=*/0), file.metadata};
+  LoadedUNet loaded{make_unet(options, /*seed=*/0), file.metadata};
   load_state_dict(*loaded.net, file, path);
   loaded.net->eval();
   return loaded;

@@ -9,8 +9,8 @@
 #include <memory>
 #include <string>
 
+#include "nn/deep_supervision.h"
 #include "nn/resnet.h"
-#include "nn/unet.h"
 #include "tensor/io/safetensors.h"
 
 namespace acinus {

@@ -45,7 +45,7 @@ std::string summary(Module& module, const std::function<void()>& forward) {
     if (it != count.end()) it->second = 0;  // counted once, in the part's first op
   });
   {
-    const Evaluating evaluating(module);  // or batch norm would take the example for data
+    const EvalMode eval_mode(module);  // or batch norm would take the example for data
     const NoGrad no_grad;
     forward();
   }

@@ -12,8 +12,8 @@ static Tensor loss_at_one_scale(const Tensor& logits, const Tensor& t, LossKind 
   return kind == LossKind::dice ? dice : add(dice, bce_with_logits(logits, t));
 }
 
-// Half the size, rounded up. Done once more it is the mean over 4 x 4: the zeros it adds are those that t would have
-// needed from the start.
+// The mean over 2 x 2 pixels; sizes are rounded up. Applied twice it is the mean over 4 x 4: the zeros that it adds are
+// those that t would have been padded with.
 static Tensor halved(const Tensor& t) {
   const int64_t bottom = t.shape()[1] % 2, right = t.shape()[2] % 2;
   return avg_pool2d(bottom || right ? pad2d(t, 0, bottom, 0, right) : t);
@@ -29,10 +29,11 @@ Tensor segmentation_loss(const std::vector<Tensor>& logits, const Tensor& t, Los
     if (i > 0) target = halved(target);
     check(logits[i].shape() == target.shape(), "segmentation_loss: scale ", i, ": logits ", logits[i].shape(),
           " for a target ", target.shape());
-    const Tensor loss = loss_at_one_scale(logits[i], target, kind, smooth);
+    const Tensor y = logits[i].dtype() == DType::bf16 ? cast(logits[i], target.dtype()) : logits[i];
+    const Tensor loss = loss_at_one_scale(y, target, kind, smooth);
     if (logits.size() == 1) return loss;
-    const Tensor share = scale(loss, std::ldexp(1, -int(i)) / weights);
-    total = total ? add(total, share) : share;
+    const Tensor term = scale(loss, std::ldexp(1, -int(i)) / weights);
+    total = total ? add(total, term) : term;
   }
   return total;
 }

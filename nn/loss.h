@@ -1,9 +1,10 @@
-// What training makes small: a loss over the logits of a network, at one scale or at several (UNet::all_scales).
+// The loss function of a segmentation network: Dice, binary cross-entropy, or their sum.
 //
-//   UNet net({.depth = 4, .deep_supervision = 2}, /*seed=*/1);
-//   segmentation_loss(net.all_scales(x), t, LossKind::dice_bce, /*smooth=*/1).backward();
+//   segmentation_loss({net(x)}, t, LossKind::dice_bce).backward();
+//   segmentation_loss(net.all_scales(x), t, LossKind::dice_bce).backward();     // with deep supervision
 //
-// t (N,H,W,C) says for each pixel how much of it is class C, 0 to 1; the classes do not exclude each other.
+// The target t (N,H,W,C) holds the fraction of each pixel that belongs to class C, 0 to 1. A pixel may belong to several
+// classes.
 #pragma once
 #include <string>
 #include <vector>
@@ -18,10 +19,10 @@ inline EnumNames<LossKind> enum_names(LossKind) {
   return {"loss", {{"dice", LossKind::dice}, {"bce", LossKind::bce}, {"dice+bce", LossKind::dice_bce}}};
 }
 
-// sum over i of w_i loss(logits[i], t_i),  w_i = 2^-i, divided by their sum -> scalar       (Isensee et al. 2021)
-// logits[i] (N, H/2^i, W/2^i, C), rounded up, the finest first. t_i: the mean of t over 2^i x 2^i pixels, so the share
-// of a coarse pixel that is nodule. At the bottom and the right, pixels outside the image count as 0, as they do
-// where UNet pads it. With one scale this is the loss itself.
+// sum over i of w_i loss(logits[i], t_i),  w_i = 2^-i, divided by the sum of all w_i -> scalar     (Isensee et al. 2021)
+// logits[i] (N, H/2^i, W/2^i, C), sizes rounded up, the finest first; bfloat16 logits are cast to the type of t. t_i is
+// the mean of t over 2^i x 2^i pixels: the fraction of a coarse pixel. Pixels beyond the bottom and right edges count as
+// 0, as they do where UNet pads the image. With one scale this is the plain loss.
 Tensor segmentation_loss(const std::vector<Tensor>& logits, const Tensor& t, LossKind kind, double smooth = 1);
 
 }  // namespace acinus

@@ -1,44 +1,51 @@
-// Module: a part of a network that has parameters. It lists them by name, in the order they were made, and its
-// children's as "<child>.<name>": encoder.0.conv1.weight. A layer is a Module with an operator().
+// Module: a part of a network that has parameters. It lists them by name, in the order in which they were registered,
+// and its children's as "<child>.<name>": encoder.0.conv1.weight. A layer is a Module with an operator().
 //
-//   struct Pair : Module {
+//   struct TwoConvs : Module {
 //     Conv2d a, b;
-//     explicit Pair(Random& r) : a(1, 8, {.padding = 1}, r), b(8, 8, {.padding = 1}, r) { child("a", a); child("b", b);
-//     } Tensor operator()(const Tensor& x) { return b(relu(a(x))); }
+//     explicit TwoConvs(Random& random) : a(1, 8, {.padding = 1}, random), b(8, 8, {.padding = 1}, random) {
+//       child("a", a);
+//       child("b", b);
+//     }
+//     Tensor operator()(const Tensor& x) { return b(relu(a(x))); }
 //   };
-//   Random random(1);  Pair pair(random);  pair.state() -> a.weight (3,3,1,8), a.bias (8), b.weight (3,3,8,8), b.bias
-//   (8)
+//   Random random(1);
+//   TwoConvs net(random);
+//   net.state()   ->   a.weight (3,3,1,8), a.bias (8), b.weight (3,3,8,8), b.bias (8)
+//
+// A module remembers its children by address, so it can be neither copied nor moved; a list of modules is a
+// std::vector<std::unique_ptr<...>>.
 #pragma once
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "tensor/autograd.h"
-#include "tensor/io/safetensors.h"  // NamedTensors
+#include "tensor/tensor.h"
 
 namespace acinus {
 
 class Module {
  public:
   Module() = default;
-  Module(const Module&) = delete;  // children are remembered by address
+  Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
   virtual ~Module() = default;
 
   NamedTensors parameters() const;  // what an optimiser changes
   NamedTensors state() const;       // parameters and buffers (running statistics): what a checkpoint holds
-  int64_t parameter_count() const;  // how many numbers the parameters are
+  int64_t parameter_count() const;  // the elements of all parameters
 
   void train(bool on = true);    // batch norm and dropout behave differently in training ...
   void eval() { train(false); }  // ... and at inference
   bool training() const { return training_; }
   const std::string& name() const { return name_; }  // in its parent
-  void to(DType dtype);    // converts all parameters and buffers; make the optimiser after this
-  void to(Device device);  // moves them; the same
-  void zero_grad();        // forgets all gradients
+  void to(DType dtype);    // converts all parameters and buffers; create the optimiser afterwards
+  void to(Device device);  // moves them; likewise
+  void zero_grad();        // clears all gradients
 
-  // For constructors: what belongs to this module, by name.
-  void parameter(const std::string& name, Tensor& tensor);  // requires_grad() is called on it
+  // For constructors: register what belongs to this module, by name.
+  void parameter(const std::string& name, Tensor& tensor);  // calls requires_grad() on it
   void buffer(const std::string& name, Tensor& tensor);
   void child(const std::string& name, Module& module);
 
@@ -57,13 +64,13 @@ class Module {
   bool training_ = true;
 };
 
-// While one of these lives, the module is in eval mode.
-class Evaluating {
+// The module is in eval mode while an EvalMode is alive.
+class EvalMode {
  public:
-  explicit Evaluating(Module& module) : module_(module), was_training_(module.training()) { module.eval(); }
-  ~Evaluating() { module_.train(was_training_); }
-  Evaluating(const Evaluating&) = delete;
-  Evaluating& operator=(const Evaluating&) = delete;
+  explicit EvalMode(Module& module) : module_(module), was_training_(module.training()) { module.eval(); }
+  ~EvalMode() { module_.train(was_training_); }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
 
  private:
   Module& module_;

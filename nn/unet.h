@@ -7,73 +7,61 @@
 //                max pool         up 2x
 //                 encoder.2 --------                                                  4 width     (depth 2)
 //
-// Every block is conv 3x3, norm, ReLU, conv 3x3, norm, ReLU. Concatenation is (upsampled, skip).
+// Each encoder and decoder is a ConvBlock: conv 3x3, norm, ReLU, twice. The shapes for width 16, depth 2, 64x64 pixels:
+//
+//   encoder.0   (1,64,64,1)                  -> (1,64,64,16)
+//   encoder.1   (1,32,32,16)                 -> (1,32,32,32)
+//   encoder.2   (1,16,16,32)                 -> (1,16,16,64)
+//   decoder.0   (1,32,32,64) + (1,32,32,32)  -> (1,32,32,32)      upsampled + skip
+//   decoder.1   (1,64,64,32) + (1,64,64,16)  -> (1,64,64,16)
+//   head        (1,64,64,16)                 -> (1,64,64,1)
 #pragma once
 #include <memory>
-#include <string>
 #include <vector>
 
-#include "nn/layers.h"
+#include "nn/conv_block.h"
 
 namespace acinus {
 
-enum class Up { transpose, nearest, bilinear };
-inline EnumNames<Up> enum_names(Up) {
-  return {"upsampling", {{"transpose", Up::transpose}, {"nearest", Up::nearest}, {"bilinear", Up::bilinear}}};
-}
-
 struct UNetOptions {
-  int64_t in = 1, out = 1;  // channels of the image and of the result
+  int64_t in = 1, out = 1;  // channels of the image and of the logits
   int64_t width = 16;       // channels of encoder.0; encoder.i has width * 2^i
   int64_t depth = 3;        // how often the image is halved
   Up up = Up::nearest;
   NormKind norm = NormKind::none;
   int norm_groups = 8;  // for NormKind::group; must divide width
   Init init = Init::he;
-  // How many of the decoders below the finest have a head of their own, for training (see all_scales): 0 to depth - 1.
-  int64_t deep_supervision = 0;
+  int64_t deep_supervision = 0;  // how many coarser scales have a head too (nn/deep_supervision.h): 0 to depth - 1
+
+  // How the blocks are computed, with the same result; not saved with the network.
+  bool fused = true;                    // false: by the plain ConvBlock
+  bool gradient_checkpointing = false;  // less memory in training, at the price of one more forward pass
 };
 
-void check_options(const UNetOptions& options);  // Error on what no U-Net can be built from
+void check_options(const UNetOptions& options);  // throws Error if no U-Net can be built from them
 
 class UNet : public Module {
  public:
   UNet(const UNetOptions& options, uint64_t seed);
-  // x (N,H,W,in) -> logits (N,H,W,out). Any H and W: inside, the image is padded to multiples of 2^depth and the
-  // result cropped back.
+  // x (N,H,W,in) -> logits (N,H,W,out). Any H and W: x is padded to multiples of 2^depth, and the logits cropped back.
+  // Activations have the type of x: cast x to bfloat16 and they take half the memory; the parameters stay float32.
   Tensor operator()(const Tensor& x);
-  // Deep supervision (Lee et al. 2015; in U-Nets Isensee et al. 2021): decoders that end at 1/2, 1/4, ... of the
-  // image's size are judged, too, each by a convolution 1x1 of its own, aux.0, aux.1, ..., so that deep layers get a
-  // gradient by a short way. Returns the logits of all scales, the finest first: element i is (N, H/2^i, W/2^i, out),
-  // rounded up, and element 0 what operator() returns, which leaves the others out. segmentation_loss (loss.h) takes
-  // them.
-  std::vector<Tensor> all_scales(const Tensor& x);
-  // Keep the blocks' inputs and compute the rest once more in backward(): less memory, one more forward pass.
-  // The network must then live until backward() has run.
-  void set_recompute(bool on) { recompute_ = on; }
-  // What activations are held in: bfloat16 takes half the memory, and is what tensor cores multiply fastest. Parameters
-  // stay float32; the image comes and the logits go as float32, rounded once. On a GPU; see --precision.
-  void set_activations(DType dtype) { activations_ = dtype; }
+  virtual std::vector<Tensor> all_scales(const Tensor& x) { return {(*this)(x)}; }  // see nn/deep_supervision.h
   const UNetOptions& options() const { return options_; }
 
- private:
-  struct Block : Module {
-    Conv2d conv1, conv2;
-    Norm norm1, norm2;
-    std::unique_ptr<ConvTranspose2d> up;  // decoder with Up::transpose only
-    Block(int64_t in, int64_t out, const UNetOptions& options, Random& random);
-    FusedConv2d operator()(const Tensor& below, const Tensor& x, bool pool);
-  };
-  FusedConv2d encode(Block& block, const Tensor& x, bool pool) const;
-  Tensor decode(Block& block, const Tensor& below, const Tensor& skip) const;
-  std::vector<Tensor> run(const Tensor& x, int64_t coarser);  // the finest logits and those of so many coarser scales
+ protected:
+  Tensor encode(const Tensor& image, std::vector<Tensor>& skips);  // returns the deepest activations
+  Tensor decode(int64_t level, const Tensor& deep, const Tensor& skip);
+  std::unique_ptr<Conv2d> make_head(int64_t level);  // a convolution 1x1: the channels of that level -> logits
 
   UNetOptions options_;
-  bool recompute_ = false;
-  DType activations_ = DType::f32;
-  std::vector<std::unique_ptr<Block>> encoder_, decoder_;
+  Random random_;                                              // draws the initial parameters
+  std::vector<std::unique_ptr<ConvBlock>> encoder_, decoder_;  // decoder_[i] is decoder.i: the deepest first
   std::unique_ptr<Conv2d> head_;
-  std::vector<std::unique_ptr<Conv2d>> aux_;  // at 1/2, 1/4, ... of the size
 };
+
+// x (N,H',W',C) without the padding: its first H rows and W columns, where H and W are those of `image` (N,H,W,...),
+// divided by 2^level and rounded up.
+Tensor crop_like(const Tensor& x, const Shape& image, int64_t level = 0);
 
 }  // namespace acinus

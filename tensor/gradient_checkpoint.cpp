@@ -21,6 +21,7 @@ bool recomputing() { return in_second_pass; }
 
 Tensor gradient_checkpoint(const std::vector<Tensor>& inputs, const std::vector<Tensor>& parameters,
                            std::function<Tensor(const std::vector<Tensor>& inputs)> f) {
+  if (NoGrad::is_on() || in_second_pass) return f(inputs);  // nothing is kept anyway, or an outer call sees to it
   for (const Tensor& p : parameters)
     check(p.is_leaf(), "gradient_checkpoint: parameter ", p.shape(), " is the result of an op; make it an input");
   std::vector<Tensor> saved, with_gradients = inputs;

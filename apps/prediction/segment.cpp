@@ -105,7 +105,8 @@ bool segment_slices(const std::vector<Segmenter>& networks, const ScanView& imag
                       x.data<float>() + k * pixels * net->options().in);
       }
       for (const auto& [by_rows, by_cols] : views) {
-        const Tensor p = sigmoid((*net)(mirrored(x, by_rows, by_cols).to(device))).to(Device::cpu);
+        const Tensor input = cast(mirrored(x, by_rows, by_cols).to(device), options.activations);
+        const Tensor p = sigmoid(cast((*net)(input), DType::f32)).to(Device::cpu);
         const Tensor back = mirrored(p, by_rows, by_cols);
         for (size_t i = 0; i < mean.size(); i++) mean[i] += share * back.data<float>()[i];
       }

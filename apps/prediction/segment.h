@@ -18,6 +18,7 @@ struct Segmenter {
 struct SegmentOptions {
   int64_t batch = 1;    // slices at once; several keep a GPU busier
   bool mirror = false;  // the mean over each slice and its three mirror images, in four times the time
+  DType activations = DType::f32;  // bfloat16 takes half the memory, and is what tensor cores multiply fastest
 };
 
 // Runs networks over a scan, slice by slice, so that memory is bounded by a few slices, and calls see(z, p) for each: p

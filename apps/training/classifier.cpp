@@ -132,7 +132,7 @@ void ClassifierRun::find_candidates_of_all() {
 }
 
 Judged ClassifierRun::judge(ResNet& net) const {
-  const Evaluating evaluating(net);
+  const EvalMode eval_mode(net);
   Judged judged;
   double sum = 0;
   for (size_t i : split_.validation) {

@@ -22,7 +22,7 @@ class SegmenterRun : public Run {
 
  private:
   void look_at_data();
-  ValidationOptions validation_options() const { return {format_, uint64_t(c_.seed)}; }
+  ValidationOptions validation_options() const { return {format_, uint64_t(c_.seed), c_.machine.activations()}; }
 
   std::string default_folder() const override { return "runs/" + c_.preset; }
   std::map<std::string, std::string> metadata() const override;
@@ -51,14 +51,12 @@ class SegmenterRun : public Run {
 
 SegmenterRun::SegmenterRun(Config& config, Settings& settings, const std::string& command)
     : Run(config, settings, command, &EpochRow::val_dice), format_(c_.input) {
-  auto net = std::make_unique<UNet>(c_.net, uint64_t(c_.seed));
+  auto net = make_unet(c_.net, uint64_t(c_.seed));
   net_ = net.get();
-  net_->set_recompute(c_.recompute);
-  net_->set_activations(c_.machine.activations());
   sampler_ = std::make_unique<Sampler>(data_, split_.train, c_.sampling, uint64_t(c_.seed));
   look_at_data();
   const auto loss = [this](const Tensor& x, const Tensor& t) {
-    return segmentation_loss(net_->all_scales(x), t, c_.train.loss, c_.train.smooth);
+    return segmentation_loss(net_->all_scales(cast(x, c_.machine.activations())), t, c_.train.loss, c_.train.smooth);
   };
   const int64_t pieces = c_.train.batch * c_.train.accumulate;
   begin(std::move(net), loss, c_.train.steps > 0 ? c_.train.steps : (sampler_->nodule_slices() + pieces - 1) / pieces);
@@ -121,7 +119,6 @@ void SegmenterRun::add_to(Report& report) const {
 void SegmenterRun::judge_best() {
   best_ = load_unet(c_.out + "/best.safetensors").net;
   best_->to(device_);
-  best_->set_activations(c_.machine.activations());
   Progress progress("best network", 1);
   validation_ = acinus::validate(*best_, data_, split_.validation, validation_options(),
                                  [&](int64_t done, int64_t of) {

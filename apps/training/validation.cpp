@@ -42,7 +42,7 @@ int64_t fullest_slice(const Scan& scan) {
 
 Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,
                     const std::function<bool(int64_t, int64_t)>& after_slice) {
-  const Evaluating evaluating(net);
+  const EvalMode eval_mode(net);
   Validation v;
   const size_t each = (kShown + scans.size() - 1) / std::max<size_t>(scans.size(), 1);
   int64_t slices = 0, done = 0, with_nodules = 0, voxels = 0;
@@ -52,12 +52,14 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
     for (char c : s.scan->id) bits = random_bits(bits, uint64_t(c));
     return random_bits(bits, uint64_t(s.z));
   };
+  SegmentOptions segment;
+  segment.activations = options.activations;
   for (size_t i : scans) {
     const Scan& scan = data.scans[i];
     const int64_t pixels = scan.image.grid.size[0] * scan.image.grid.size[1], classes = data.classes;
     const int64_t fullest = fullest_slice(scan);
     DiceCount whole(classes);
-    v.stopped = !segment_slices(net, scan.image, scan.labels, options.format, [&](int64_t z, const float* p) {
+    v.stopped = !segment_slices({{&net, options.format}}, scan.image, scan.labels, segment, [&](int64_t z, const float* p) {
       if (after_slice && !after_slice(++done, slices)) return false;
       ShownSlice slice{&scan, z, 0, std::vector<uint8_t>(size_t(pixels))};
       classes_of(p, pixels, classes, options.format.threshold, slice.predicted.data());

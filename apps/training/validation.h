@@ -32,6 +32,7 @@ struct Validation {
 struct ValidationOptions {
   InputFormat format;
   uint64_t seed = 1;
+  DType activations = DType::f32;  // see SegmentOptions
 };
 // after_slice(done, of) is called after each slice, and returns whether to go on.
 Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,

@@ -8,7 +8,7 @@
 #include "apps/common/cli.h"
 #include "apps/common/machine.h"
 #include "nn/loss.h"
-#include "nn/unet.h"
+#include "nn/deep_supervision.h"
 #include "optim/adam.h"
 #include "optim/ema.h"
 #include "tensor/cuda/device.h"
@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
   return run_program(argv, [&] {
     UNetOptions net_options{.width = 32, .depth = 4};
     int64_t size = 512, batch = 2, repeat = 3;
-    bool train = true, recompute = false, ema = false, graph = true;
+    bool train = true, ema = false, graph = true;
     Machine machine;
     machine.device = "cpu";
     Settings settings("step", "Times training steps or forward passes of a U-Net on random data.");
@@ -43,7 +43,7 @@ int main(int argc, char** argv) {
     settings.add("size", size, "rows and columns of the image");
     settings.add("batch", batch, "images a step");
     settings.add("train", train, "true: a training step (Dice, Adam); false: forward only");
-    settings.add("recompute", recompute, "activations are computed again instead of kept");
+    settings.add("recompute", net_options.gradient_checkpointing, "gradient checkpointing: less memory, more time");
     settings.add("ema", ema, "averages of the weights are kept");
     machine.add_settings(settings);
     settings.add("graph", graph, "on the GPU: the step is recorded once and then replayed");
@@ -55,9 +55,8 @@ int main(int argc, char** argv) {
     const Device device = machine.use();
     const bool gpu = device == Device::cuda;
     const double before = peak_mb();
-    UNet net(net_options, /*seed=*/1);
-    net.set_recompute(recompute);
-    net.set_activations(machine.activations());
+    const auto made = make_unet(net_options, /*seed=*/1);
+    UNet& net = *made;
     net.to(device);
     Adam adam(net.parameters());
     const auto averages = ema ? std::make_unique<Ema>(net.state(), /*decay=*/0.999) : nullptr;
@@ -65,7 +64,7 @@ int main(int argc, char** argv) {
     Tensor x({batch, size, size, net_options.in}), t({batch, size, size, 1});
     for (int64_t i = 0; i < x.elements(); i++) x.data<float>()[i] = float(random.normal());
     for (int64_t i = 0; i < t.elements(); i++) t.data<float>()[i] = random.uniform() < 0.05;
-    x = x.to(device), t = t.to(device);
+    x = cast(x.to(device), machine.activations()), t = t.to(device);
     const auto work = [&] {
       if (train) {
         net.zero_grad();
@@ -74,7 +73,7 @@ int main(int argc, char** argv) {
         if (averages) averages->apply();
       } else {
         NoGrad no_grad;
-        sigmoid(net(x));
+        sigmoid(cast(net(x), DType::f32));
       }
     };
     cuda::Graph recorded;

@@ -61,7 +61,7 @@ TEST_CASE("training: heads at coarser scales change nothing else") {
       options.init = init;
       UNet plain(options, 5);
       options.deep_supervision = 2;
-      UNet deep(options, 5);
+      DeeplySupervisedUNet deep(options, 5);
       const NamedTensors a = plain.state();
       NamedTensors b = deep.state();
       REQUIRE(b.size() == a.size() + 4);
@@ -89,7 +89,7 @@ TEST_CASE("training: heads at coarser scales change nothing else") {
 TEST_CASE("training: logits of every scale, for any image size") {
   const NoGrad no_grad;
   const Poison poison;
-  UNet net(tiny(2), 3);
+  DeeplySupervisedUNet net(tiny(2), 3);
   for (const auto& [h, w] : {std::pair<int64_t, int64_t>{1, 1}, {3, 5}, {8, 8}, {7, 16}, {17, 9}, {13, 2}}) {
     INFO(h << 'x' << w);
     const Tensor x = random_tensor({2, h, w, 2}, 4, DType::f32);
@@ -127,7 +127,7 @@ TEST_CASE("training: gradients of the loss over scales agree with finite differe
     for (NormKind norm : {NormKind::none, NormKind::group})
       for (LossKind kind : {LossKind::dice, LossKind::bce, LossKind::dice_bce}) {
         INFO(name(up) << ' ' << name(norm) << ' ' << name(kind));
-        UNet net(tiny(2, up, norm), 1);
+        DeeplySupervisedUNet net(tiny(2, up, norm), 1);
         net.to(DType::f64);
         uint64_t seed = 10;
         for (auto& [name, p] : net.parameters())
@@ -155,12 +155,11 @@ TEST_CASE("training: recompute, several threads and bfloat16 with the loss over 
   const Tensor t = random_tensor({1, 75, 66, 1}, 2, DType::f32, 0, 1);
   const auto step = [&](bool recompute, int threads, DType activations) {
     const Threads so_many(threads);
-    UNet net(options, 1);
-    net.set_recompute(recompute);
-    net.set_activations(activations);
+    options.gradient_checkpointing = recompute;
+    DeeplySupervisedUNet net(options, 1);
     Tensor x = random_tensor({1, 75, 66, 1}, 1, DType::f32).requires_grad();
-    const std::vector<Tensor> logits = net.all_scales(x);
-    for (const Tensor& y : logits) CHECK(y.dtype() == DType::f32);
+    const std::vector<Tensor> logits = net.all_scales(cast(x, activations));
+    for (const Tensor& y : logits) CHECK(y.dtype() == activations);
     const Tensor loss = segmentation_loss(logits, t, LossKind::dice_bce);
     loss.backward();
     NamedTensors results = gradients(net);
@@ -191,7 +190,7 @@ TEST_CASE("training: deep supervision in files, and what is refused") {
 
   const Scratch folder;
   const std::string path = folder / "x.safetensors";
-  UNet net(tiny(2, Up::transpose, NormKind::batch), 1);
+  DeeplySupervisedUNet net(tiny(2, Up::transpose, NormKind::batch), 1);
   write_safetensors(path, state_dict(net), {{"unet.config", to_json(net.options())}});
   const LoadedUNet loaded = load_unet(path);
   CHECK(loaded.net->options().deep_supervision == 2);
@@ -330,7 +329,7 @@ TEST_CASE("training: averages are those of a plain loop", "[cuda]") {
 TEST_CASE("training: the averages take the weights' place, and go again", "[cuda]") {
   for (Device device : devices()) {
     INFO(name(device));
-    UNet net(tiny(1, Up::transpose, NormKind::batch), 1);
+    DeeplySupervisedUNet net(tiny(1, Up::transpose, NormKind::batch), 1);
     net.to(device);
     const Tensor x = random_tensor({1, 8, 8, 2}, 1, DType::f32).to(device);
     Ema ema(net.state(), 0.9);
@@ -379,7 +378,8 @@ namespace {
 enum class Kind { adam, adamw, sgd };
 
 struct Run {
-  UNet net;
+  DeeplySupervisedUNet net;
+  DType activations = DType::f32;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<Ema> ema;
   Tensor x, t, loss;
@@ -404,7 +404,7 @@ struct Run {
     ema->prepare();
     const auto work = [&] {
       net.zero_grad();
-      loss = segmentation_loss(net.all_scales(x), t, LossKind::dice_bce);
+      loss = segmentation_loss(net.all_scales(cast(x, activations)), t, LossKind::dice_bce);
       loss.backward();
       optimizer->apply();
       ema->apply();
@@ -413,9 +413,9 @@ struct Run {
   }
   Tensor validate() {
     const UsingAverage average(*ema);
-    const Evaluating evaluating(net);
+    const EvalMode eval_mode(net);
     const NoGrad no_grad;
-    return net(x);
+    return cast(net(cast(x, activations)), DType::f32);
   }
   NamedTensors training_state() const {
     NamedTensors all;
@@ -531,7 +531,7 @@ TEST_CASE("training: averages and deep supervision in a replayed graph", "[cuda]
     if (activations == DType::bf16 && !cuda::has_tensor_cores()) continue;
     INFO(name(activations));
     Run plain(Kind::adamw, 1, Device::cuda), replayed(Kind::adamw, 1, Device::cuda), cpu(Kind::adamw, 1);
-    for (Run* run : {&plain, &replayed, &cpu}) run->net.set_activations(activations);
+    for (Run* run : {&plain, &replayed, &cpu}) run->activations = activations;
     for (uint64_t i = 0; i < 5; i++) {
       plain.step(i);
       cpu.step(i);
@@ -551,9 +551,10 @@ TEST_CASE("training: gradients of several batches add up to those of one large b
     for (bool recompute : {false, true}) {
       INFO(name(dtype) << ", recompute " << recompute);
       const int64_t k = 3, each = 2;
-      UNet net(tiny(2, Up::transpose), 1);
+      UNetOptions options = tiny(2, Up::transpose);
+      options.gradient_checkpointing = recompute;
+      DeeplySupervisedUNet net(options, 1);
       net.to(dtype);
-      net.set_recompute(recompute);
       const auto batch = [&](int64_t from, int64_t count, uint64_t seed) {
         const Tensor all = random_tensor({k * each, 13, 10, 2}, seed, dtype, 0, 1);
         const int64_t image = 13 * 10 * 2;
@@ -586,7 +587,7 @@ TEST_CASE("training: the GPU's steps, in graphs or of several batches, are the C
     config.train.accumulate = batches;
     std::vector<std::vector<double>> numbers;  // of each device
     for (Device device : devices()) {
-      UNet net(tiny(1, Up::nearest, NormKind::batch), 1);
+      DeeplySupervisedUNet net(tiny(1, Up::nearest, NormKind::batch), 1);
       net.to(device);
       const auto loss = [&](const Tensor& x, const Tensor& t) {
         return segmentation_loss(net.all_scales(x), t, config.train.loss, config.train.smooth);

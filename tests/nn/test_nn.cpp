@@ -137,7 +137,7 @@ TEST_CASE("unet: gradients through the whole of it agree with finite differences
     }
 }
 
-TEST_CASE("unet: recompute gives the same bits with less memory") {
+TEST_CASE("unet: gradient checkpointing gives the same bits with less memory") {
   const Poison poison;
   const Threads two(2);  // each thread has scratch memory of its own: with many, it outweighs the activations saved
   for (Up up : all_ups)
@@ -146,8 +146,9 @@ TEST_CASE("unet: recompute gives the same bits with less memory") {
       int64_t peak[2];
       std::vector<Tensor> results[2];
       for (bool again : {false, true}) {
-        UNet net({.in = 2, .out = 1, .width = 16, .depth = 2, .up = up, .norm = norm}, 1);
-        net.set_recompute(again);
+        UNetOptions options{.in = 2, .out = 1, .width = 16, .depth = 2, .up = up, .norm = norm};
+        options.gradient_checkpointing = again;
+        UNet net(options, 1);
         Tensor x = random_tensor({2, 124, 116, 2}, 6, DType::f32).requires_grad();
         memory::reset_peak();
         const int64_t before = memory::stats().in_use;
@@ -167,6 +168,40 @@ TEST_CASE("unet: recompute gives the same bits with less memory") {
         CHECK(same_bits(results[0][i], results[1][i]));
       }
       CHECK(double(peak[true]) < 0.9 * double(peak[false]));
+    }
+}
+
+TEST_CASE("unet: the fused blocks give the bits of the plain ones") {
+  const Poison poison;
+  for (Up up : all_ups)
+    for (NormKind norm : all_norms) {
+      INFO(name(up) << ' ' << name(norm));
+      UNetOptions options{.in = 2, .out = 1, .width = 16, .depth = 2, .up = up, .norm = norm};
+      std::vector<Tensor> logits;
+      std::vector<NamedTensors> gradients;
+      for (bool fused : {false, true}) {
+        options.fused = fused;
+        UNet net(options, 1);
+        randomize(net, 10);
+        Tensor x = random_tensor({2, 61, 38, 2}, 6, DType::f32).requires_grad();
+        const Tensor y = net(x);
+        sum(mul(y, random_tensor(y.shape(), 7, DType::f32))).backward();
+        logits.push_back(y);
+        gradients.push_back({{"x", x.grad()}});
+        for (const auto& [name, tensor] : net.parameters()) gradients.back().emplace_back(name, tensor.grad());
+        for (const auto& [name, tensor] : net.state()) gradients.back().emplace_back(name, tensor);
+      }
+      CHECK(same_bits(logits[0], logits[1]));
+      REQUIRE(gradients[0].size() == gradients[1].size());
+      for (size_t i = 0; i < gradients[0].size(); i++) {
+        const auto& [name, plain] = gradients[0][i];
+        INFO(name);
+        // Upsampling to the nearest adds four gradients, and the fused block adds them in another order.
+        if (up == Up::nearest)
+          CHECK(relative_error(gradients[1][i].second, plain) < 1e-5);
+        else
+          CHECK(same_bits(gradients[1][i].second, plain));
+      }
     }
 }
 

@@ -305,10 +305,9 @@ std::pair<std::vector<double>, NamedTensors> train(Device device, DType activati
                                                    bool recompute = false) {
   UNetOptions options;
   options.width = 4, options.depth = 2, options.norm = norm, options.norm_groups = 2;
+  options.gradient_checkpointing = recompute;
   UNet net(options, 3);
   net.to(device);
-  net.set_activations(activations);
-  net.set_recompute(recompute);
   std::unique_ptr<Optimizer> optimizer;
   if (way == Way::sgd || way == Way::sgd_graph)
     optimizer = std::make_unique<Sgd>(net.parameters(), SgdOptions{0.9, true, 0.01});
@@ -324,7 +323,7 @@ std::pair<std::vector<double>, NamedTensors> train(Device device, DType activati
     optimizer->prepare(0.01 / (1 + step));
     const auto work = [&] {
       net.zero_grad();
-      loss = dice_loss(sigmoid(net(x)), t);
+      loss = dice_loss(sigmoid(cast(net(cast(x, activations)), DType::f32)), t);
       loss.backward();
       norm_before = clip_grad_norm(net.parameters(), 0.02);
       optimizer->apply();

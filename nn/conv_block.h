@@ -1,0 +1,75 @@
+// The block that a U-Net is made of: a convolution 3x3, a norm and a ReLU, twice.
+//
+//   x (N,H,W,in) -- conv1 - norm1 - ReLU -- conv2 - norm2 - ReLU -- y (N,H,W,out)
+//
+// Three classes compute it, with the same result:
+//
+//   ConvBlock               plainly: the one to read
+//   FusedConvBlock          fast: ReLU, max pooling and upsampling happen inside the convolutions and norms
+//   CheckpointedConvBlock   in little memory: backward() computes the activations inside the block a second time
+//                           instead of keeping them (gradient checkpointing, Chen et al. 2016)
+#pragma once
+#include <memory>
+
+#include "nn/layers.h"
+
+namespace acinus {
+
+enum class Up { transpose, nearest, bilinear };
+inline EnumNames<Up> enum_names(Up) {
+  return {"upsampling", {{"transpose", Up::transpose}, {"nearest", Up::nearest}, {"bilinear", Up::bilinear}}};
+}
+
+struct ConvBlockOptions {
+  NormKind norm = NormKind::none;
+  int norm_groups = 8;  // for NormKind::group
+  Init init = Init::he;
+  // In a decoder only: the channels of `deep`, and how it is upsampled to the size of the skip connection.
+  int64_t deep_channels = 0;
+  Up up = Up::nearest;
+};
+
+class ConvBlock : public Module {
+ public:
+  ConvBlock(int64_t in, int64_t out, const ConvBlockOptions& options, Random& random);
+
+  virtual Tensor operator()(const Tensor& x);  // (N,H,W,in) -> (N,H,W,out)
+
+  // In an encoder: y = block(x) for the skip connection, and max_pool2d(y) for the next encoder.
+  struct Encoded {
+    Tensor y, pooled;  // (N,H,W,out), (N,H/2,W/2,out)
+  };
+  virtual Encoded encode(const Tensor& x);
+
+  // In a decoder: block(concat(upsample(deep), skip)).  deep (N,H/2,W/2,deep_channels), skip (N,H,W,C) -> (N,H,W,out)
+  virtual Tensor decode(const Tensor& deep, const Tensor& skip);
+
+ protected:
+  Tensor upsample(const Tensor& deep);  // (N,H/2,W/2,deep_channels) -> (N,H,W,deep_channels), or `out` if transposed
+
+  Conv2d conv1_, conv2_;
+  Norm norm1_, norm2_;
+  Up up_;
+  std::unique_ptr<ConvTranspose2d> transposed_;  // in a decoder with Up::transpose
+};
+
+class FusedConvBlock : public ConvBlock {
+ public:
+  using ConvBlock::ConvBlock;
+  Tensor operator()(const Tensor& x) override;
+  Encoded encode(const Tensor& x) override;
+  Tensor decode(const Tensor& deep, const Tensor& skip) override;
+
+ private:
+  FusedConv2d run(const Tensor& deep, const Tensor& x, bool pool);
+};
+
+class CheckpointedConvBlock : public FusedConvBlock {
+ public:
+  using FusedConvBlock::FusedConvBlock;
+  Tensor operator()(const Tensor& x) override;
+  Encoded encode(const Tensor& x) override;
+  Tensor decode(const Tensor& deep, const Tensor& skip) override;
+};
+
+}  // namespace acinus
