@@ -15,8 +15,7 @@ using namespace acinus;
 
 // A synthetic patient: the scan in HU, and of each voxel its class (1: nodule) and whether it lies in the lungs.
 static Scan make_patient(uint64_t seed) {
-  const Phantom phantom =
-      make_phantom({.size = {96, 96, 32}, .spacing = {3.2, 3.2, 4.5}, .min_diameter_mm = 10}, seed);
+  const Phantom phantom = make_phantom({.size = {96, 96, 32}, .spacing = {3.2, 3.2, 4.5}, .min_diameter_mm = 10}, seed);
   Volume<uint8_t> labels = find_lungs(phantom.ct).mask;
   for (int64_t i = 0; i < labels.grid.voxels(); i++)
     labels.voxels[i] = phantom.mask.voxels[i] | (labels.voxels[i] ? kLungs : 0);

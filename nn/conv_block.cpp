@@ -77,14 +77,14 @@ static std::vector<Tensor> tensors_of(const Module& module) {
 
 Tensor CheckpointedConvBlock::operator()(const Tensor& x) {
   return gradient_checkpoint({x}, tensors_of(*this),
-                   [this](const std::vector<Tensor>& in) { return FusedConvBlock::operator()(in[0]); });
+                             [this](const std::vector<Tensor>& in) { return FusedConvBlock::operator()(in[0]); });
 }
 
 ConvBlock::Encoded CheckpointedConvBlock::encode(const Tensor& x) { return ConvBlock::encode(x); }
 
 Tensor CheckpointedConvBlock::decode(const Tensor& deep, const Tensor& skip) {
   return gradient_checkpoint({deep, skip}, tensors_of(*this),
-                   [this](const std::vector<Tensor>& in) { return FusedConvBlock::decode(in[0], in[1]); });
+                             [this](const std::vector<Tensor>& in) { return FusedConvBlock::decode(in[0], in[1]); });
 }
 
 }  // namespace acinus

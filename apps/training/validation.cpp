@@ -33,8 +33,7 @@ void keep(std::vector<ShownSlice>& shown, const ShownSlice& slice, size_t each, 
 int64_t fullest_slice(const Scan& scan) {
   int64_t fullest = -1, most = 0;
   for (int64_t z = 0; z < int64_t(scan.slices.size()); z++)
-    if (scan.slices[size_t(z)].foreground > most)
-      fullest = z, most = scan.slices[size_t(z)].foreground;
+    if (scan.slices[size_t(z)].foreground > most) fullest = z, most = scan.slices[size_t(z)].foreground;
   return fullest;
 }
 
@@ -59,32 +58,33 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
     const int64_t pixels = scan.image.grid.size[0] * scan.image.grid.size[1], classes = data.classes;
     const int64_t fullest = fullest_slice(scan);
     DiceCount whole(classes);
-    v.stopped = !segment_slices({{&net, options.format}}, scan.image, scan.labels, segment, [&](int64_t z, const float* p) {
-      if (after_slice && !after_slice(++done, slices)) return false;
-      ShownSlice slice{&scan, z, 0, std::vector<uint8_t>(size_t(pixels))};
-      classes_of(p, pixels, classes, options.format.threshold, slice.predicted.data());
-      const uint8_t* labels = scan.labels_of(z);
-      whole.add(labels, slice.predicted.data(), pixels);
-      DiceCount alone(classes);
-      alone.add(labels, slice.predicted.data(), pixels);
-      slice.dice = alone.dice();
-      const auto predicted = pixels - std::count(slice.predicted.begin(), slice.predicted.end(), uint8_t(0));
-      voxels += pixels;
-      v.predicted_share += double(predicted);
-      for (int64_t k = 0; k < pixels * classes; k++) {
-        v.mean_probability += double(p[k]) / double(classes);
-        v.extreme_share += (p[k] < 1e-6f || p[k] > 1 - 1e-6f) / double(classes);
-        if (options.format.lungs && !(labels[k / classes] & kLungs)) continue;
-        v.lowest = std::min(v.lowest, double(p[k])), v.highest = std::max(v.highest, double(p[k]));
-      }
-      const int64_t foreground = scan.slices[size_t(z)].foreground;
-      if (z == fullest && v.largest.size() < kShown) v.largest.push_back(slice);
-      if (foreground + predicted == 0) return true;
-      if (foreground > 0) keep(v.best, slice, each, [](auto& a, auto& b) { return a.dice > b.dice; });
-      keep(v.worst, slice, each, [](auto& a, auto& b) { return a.dice < b.dice; });
-      keep(v.random, slice, each, [&](auto& a, auto& b) { return hash(a) < hash(b); });
-      return true;
-    });
+    v.stopped =
+        !segment_slices({{&net, options.format}}, scan.image, scan.labels, segment, [&](int64_t z, const float* p) {
+          if (after_slice && !after_slice(++done, slices)) return false;
+          ShownSlice slice{&scan, z, 0, std::vector<uint8_t>(size_t(pixels))};
+          classes_of(p, pixels, classes, options.format.threshold, slice.predicted.data());
+          const uint8_t* labels = scan.labels_of(z);
+          whole.add(labels, slice.predicted.data(), pixels);
+          DiceCount alone(classes);
+          alone.add(labels, slice.predicted.data(), pixels);
+          slice.dice = alone.dice();
+          const auto predicted = pixels - std::count(slice.predicted.begin(), slice.predicted.end(), uint8_t(0));
+          voxels += pixels;
+          v.predicted_share += double(predicted);
+          for (int64_t k = 0; k < pixels * classes; k++) {
+            v.mean_probability += double(p[k]) / double(classes);
+            v.extreme_share += (p[k] < 1e-6f || p[k] > 1 - 1e-6f) / double(classes);
+            if (options.format.lungs && !(labels[k / classes] & kLungs)) continue;
+            v.lowest = std::min(v.lowest, double(p[k])), v.highest = std::max(v.highest, double(p[k]));
+          }
+          const int64_t foreground = scan.slices[size_t(z)].foreground;
+          if (z == fullest && v.largest.size() < kShown) v.largest.push_back(slice);
+          if (foreground + predicted == 0) return true;
+          if (foreground > 0) keep(v.best, slice, each, [](auto& a, auto& b) { return a.dice > b.dice; });
+          keep(v.worst, slice, each, [](auto& a, auto& b) { return a.dice < b.dice; });
+          keep(v.random, slice, each, [&](auto& a, auto& b) { return hash(a) < hash(b); });
+          return true;
+        });
     if (v.stopped) return v;
     v.scans.emplace_back(&scan, whole.dice());
     if (fullest < 0) continue;
