@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # make bench: prints how fast acinus is, as Markdown, beside PyTorch where PYTHON (python3) has it. Everything that is
 # compared takes turns, so that a machine whose speed drifts is fair to all, and the numbers are medians.
-#   ROUNDS=3   turns of each row        QUICK=1   tiny sizes: does it run at all?        README=1   into README.md, too
+#   ROUNDS=3   turns of each row        QUICK=1   tiny sizes: does it run at all?
+#   README=1   into README.md (the steps) and docs/speed.md (each layer), too
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export LC_ALL=C # numbers with a point
 build=${BUILD:-build} python=${PYTHON:-python3} rounds=${ROUNDS:-3} quick=${QUICK:-0} readme=${README:-0}
 tmp=$(mktemp -d)
-trap 'rm -rf "$tmp" README.md.$$.tmp' EXIT
+trap 'rm -rf "$tmp" README.md.$$.tmp docs/speed.md.$$.tmp' EXIT
 torch=$("$python" -c 'import torch; print(torch.__version__)' 2>/dev/null || true)
 cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 counts=$([ "$cores" = 1 ] && echo 1 || echo "1 $cores")
-conv_counts=$([ "$readme" = 1 ] && echo "$cores" || echo "$counts") # README.md is to stay short
+conv_counts=$([ "$readme" = 1 ] && echo "$cores" || echo "$counts") # the page is to stay short
 
 say() { echo "bench: $*" >&2; }
 
@@ -21,10 +22,12 @@ if [ "$readme" = 1 ] && { [ -z "$torch" ] || [ "$quick" = 1 ]; }; then
   say "README.md is for numbers beside PyTorch's (PYTHON=...), at full size"
   exit 1
 fi
-if [ "$readme" = 1 ] && [ "$(grep -xF -e "$begin" -e "$end" README.md)" != "$begin"$'\n'"$end" ]; then
-  say "README.md needs each of the lines '$begin' and '$end' once, for the table to go between"
-  exit 1
-fi
+for page in README.md docs/speed.md; do
+  if [ "$readme" = 1 ] && [ "$(grep -xF -e "$begin" -e "$end" $page)" != "$begin"$'\n'"$end" ]; then
+    say "$page needs each of the lines '$begin' and '$end' once, for the table to go between"
+    exit 1
+  fi
+done
 
 median() { # FILE WORD: of the numbers that follow the word
   awk -v word="$2" '$1 == word {print $2}' "$1" | sort -n |
@@ -73,14 +76,17 @@ row() { # NAME THREADS ARGUMENTS, and a second line with --recompute where the n
   if [ -e "$tmp/recompute" ]; then line "the same with \`--recompute\`" "$threads" "$tmp/recompute"; fi
 }
 
-table() {
-  local size=512 patch=64 repeat=3 threads
-  if [ "$quick" = 1 ]; then size=32 patch=16 repeat=1; fi
-  local seed="--width 32 --depth 4 --size $size --repeat $repeat"
-  turns=$(($(wc -w <<<"$counts") * 3 * rounds + $(wc -w <<<"$conv_counts")))
+if [ "$quick" = 1 ]; then size=32 patch=16 repeat=1; else size=512 patch=64 repeat=3; fi
+
+machine() {
   echo "$(grep -m1 'model name' /proc/cpuinfo 2>/dev/null | sed 's/.*: //' || uname -m)," \
        "$cores cores, $(uname -sr), $(date +%F), $(${CXX:-g++} --version | head -n 1)${torch:+, PyTorch $torch}."
   echo
+}
+
+steps() {
+  local threads seed="--width 32 --depth 4 --size $size --repeat $repeat"
+  machine
   echo "| what | threads | acinus ms | PyTorch ms (its faster layout) | ratio | acinus MB | PyTorch MB | ratio |"
   echo "|---|---|---|---|---|---|---|---|"
   for threads in $counts; do
@@ -89,23 +95,42 @@ table() {
     row "laptop network, ${patch}x$patch, training step, batch 16" "$threads" \
       --in 3 --width 16 --depth 3 --size "$patch" --batch 16 --norm batch --repeat $((repeat * 7))
   done
-  for threads in $conv_counts; do
-    next "convolutions" "$threads"
-    echo
-    "$build/bench_conv" --threads "$threads" --size "$size" --repeat $((repeat + 2))
-  done
-  if [ $disturbed -gt 0 ]; then
-    echo
-    echo "Other programs were running when $disturbed of the $turns turns began, so these numbers are not to be trusted," \
-         "those of PyTorch with several threads least: they wait for each other in busy loops."
-  fi
+  warning
 }
 
-table | tee "$tmp/table"
+layers() {
+  local threads
+  machine
+  for threads in $conv_counts; do
+    next "convolutions" "$threads"
+    "$build/bench_conv" --threads "$threads" --size "$size" --repeat $((repeat + 2))
+    echo
+  done
+  warning
+}
+
+warning() {
+  [ $disturbed -gt 0 ] || return 0
+  echo
+  echo "Other programs were running when $disturbed of the $turns turns began, so these numbers are not to be trusted," \
+       "those of PyTorch with several threads least: they wait for each other in busy loops."
+}
+
+keep() { # PAGE TABLE: the table between the page's two lines
+  awk -v begin="$begin" -v end="$end" -v table="$2" '
+    $0 == end { inside = 0 }
+    !inside { print }
+    $0 == begin { inside = 1; while ((getline line < table) > 0) print line }' "$1" >"$1.$$.tmp"
+  mv "$1.$$.tmp" "$1"
+  say "the table is in $1"
+}
+
+turns=$(($(wc -w <<<"$counts") * 3 * rounds + $(wc -w <<<"$conv_counts")))
+steps >"$tmp/steps"
+cat "$tmp/steps"
+echo
+layers >"$tmp/layers"
+cat "$tmp/layers"
 [ "$readme" = 1 ] || exit 0
-awk -v begin="$begin" -v end="$end" -v table="$tmp/table" '
-  $0 == end { inside = 0 }
-  !inside { print }
-  $0 == begin { inside = 1; while ((getline line < table) > 0) print line }' README.md >README.md.$$.tmp
-mv README.md.$$.tmp README.md
-say "the table is in README.md"
+keep README.md "$tmp/steps"
+keep docs/speed.md "$tmp/layers"
