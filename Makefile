@@ -18,7 +18,7 @@
 
 BUILD     ?= $(if $(filter 1,$(EMULATE)),build/emulate,build)
 PREFIX    ?= /usr/local
-PROGRAMS  := train predict evaluate prepare doctor phantom
+PROGRAMS  := train predict evaluate prepare doctor phantom tiny
 CHECKS    := check_reference check_metaimage
 BENCHES   := step conv read gpu
 # Cases of the same kind that lie beside the project on some machines; tested where they are there.
@@ -235,11 +235,16 @@ install: all
 	  app.cpp $(PREFIX)/lib/libacinus.a $(if $(filter %.a,$(ZLIB)),$(PREFIX)/lib/acinus/libz.a,-lz) \
 	  $(if $(NVCC),$(CUDA_LINK))
 
+# The reading route of DEVELOPERS.md, and lines by folder.
+ROUTE := tensor/tensor.h tensor/autograd.h tensor/autograd.cpp tensor/ops.h tensor/ops/sigmoid.cu tensor/for_each.h tensor/ops/conv2d.cu \
+         tensor/conv/direct.cu nn/module.h nn/layers.h nn/unet.h nn/unet.cpp nn/loss.cpp optim/adam.cu apps/tiny.cpp
 lines:
-	@printf '%-10s %8s %8s\n' folder headers sources
-	@row() { printf '%-10s %8d %8d\n' $$1 $$(find $$2 -name '*.h' | xargs cat | wc -l) \
-	    $$(find $$2 \( -name '*.cpp' -o -name '*.cu' \) | xargs cat | wc -l); }; \
-	  for d in tensor nn optim data apps; do row $$d $$d; done; row together "tensor nn optim data apps"; row tests tests; row dev dev
+	@printf '%-10s %8s %8s %8s\n' folder headers sources lines
+	@count() { find $$1 \( $$2 \) -exec cat {} + | wc -l; }; \
+	  row() { h=$$(count "$$2" "-name *.h"); s=$$(count "$$2" "-name *.cpp -o -name *.cu"); printf '%-10s %8d %8d %8d\n' $$1 $$h $$s $$((h + s)); }; \
+	  set -f; for d in tensor nn optim data apps; do row $$d $$d; done; row library "tensor nn optim"; row pipeline "data apps"; \
+	  row together "tensor nn optim data apps"; row tests tests; row dev dev
+	@echo "budgets: library 9000, pipeline 13500; reading route $$(cat $(ROUTE) | wc -l) of at most 1400"
 
 clean:
 	rm -rf $(BUILD) $(PROGRAMS:%=$(BIN)%)
