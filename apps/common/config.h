@@ -35,7 +35,6 @@ struct Config {
   std::string task = "segment", preset = "laptop", out, resume, segmenter;
   int64_t seed = 1;
   Machine machine;
-  bool recompute = false;
 
   std::string data;
   double memory_gb = 4;

@@ -120,11 +120,10 @@ void SegmenterRun::judge_best() {
   best_ = load_unet(c_.out + "/best.safetensors").net;
   best_->to(device_);
   Progress progress("best network", 1);
-  validation_ = acinus::validate(*best_, data_, split_.validation, validation_options(),
-                                 [&](int64_t done, int64_t of) {
-                                   progress.update(done, of), quit_if_stopped();
-                                   return true;
-                                 });
+  validation_ = acinus::validate(*best_, data_, split_.validation, validation_options(), [&](int64_t done, int64_t of) {
+    progress.update(done, of), quit_if_stopped();
+    return true;
+  });
 }
 
 std::string SegmenterRun::verdict() const {

@@ -7,8 +7,8 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/machine.h"
-#include "nn/loss.h"
 #include "nn/deep_supervision.h"
+#include "nn/loss.h"
 #include "optim/adam.h"
 #include "optim/ema.h"
 #include "tensor/cuda/device.h"
