@@ -44,13 +44,13 @@ struct Conv2dOptions {
   int stride = 1, padding = 0, dilation = 1;
   ConvAlgorithm algorithm = ConvAlgorithm::automatic;  // tests force each in turn
 };
-// y[n,i,j,o] = b[o] + sum over a,b,c of x[n, i*s-p+a*d, j*s-p+b*d, c] * w[a,b,c,o]      (conv.h)
+// y[n,i,j,o] = b[o] + sum over a,b,c of x[n, i*s-p+a*d, j*s-p+b*d, c] * w[a,b,c,o]      (conv/conv.h)
 // x (N,H,W,C), w (KH,KW,C,O), b (O) or empty -> (N,OH,OW,O),  OH = (H + 2p - d(KH-1) - 1) / s + 1
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions options = {});
 
-// The same with what often stands around it in a network, in fewer passes over memory (ops/conv2d_fused.cu):
-//   y = relu(conv2d(concat(upsample2x(below), x), w, b)),   pooled = max_pool2d(y)
-// below (N,H/2,W/2,C1) or empty, x (N,H,W,C2), w (KH,KW,C1+C2,O) -> y (N,OH,OW,O), pooled (N,OH/2,OW/2,O) or empty
+// The same with the ops that often surround it in a network, in fewer passes over memory (ops/conv2d_fused.cu):
+//   y = relu(conv2d(concat(upsample2x(deep), x), w, b)),   pooled = max_pool2d(y)
+// deep (N,H/2,W/2,C1) or empty, x (N,H,W,C2), w (KH,KW,C1+C2,O) -> y (N,OH,OW,O), pooled (N,OH/2,OW/2,O) or empty
 struct FusedConv2dOptions {
   Conv2dOptions conv;
   bool relu = true, pool = false;
@@ -58,7 +58,7 @@ struct FusedConv2dOptions {
 struct FusedConv2d {
   Tensor y, pooled;
 };
-FusedConv2d conv2d_fused(const Tensor& below, const Tensor& x, const Tensor& w, const Tensor& b,
+FusedConv2d conv2d_fused(const Tensor& deep, const Tensor& x, const Tensor& w, const Tensor& b,
                          FusedConv2dOptions options = {});
 
 struct ConvTranspose2dOptions {

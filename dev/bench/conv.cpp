@@ -1,7 +1,7 @@
-// conv: times every convolution of the seed network's training step by every algorithm that can do it, as a Markdown
+// conv: times every convolution of the seed network's training step by Winograd's algorithm and by im2col, as a Markdown
 // table. GFLOP/s count the multiplications and additions of the direct form, 2 N OH OW KH KW C O; the share is of what
-// a loop of nothing but multiply-adds in registers reaches on this machine. Winograd's may pass 100 %: it gets by with
-// a quarter of the multiplications.
+// a loop of nothing but multiply-adds in registers reaches on this machine. Winograd's may exceed 100 %, since it needs
+// only a quarter of the multiplications.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,15 +12,15 @@
 #include "apps/common/machine.h"
 #include "dev/bench/bench.h"
 #include "tensor/conv/conv.h"
-#include "tensor/parallel.h"
 #include "tensor/conv/cpu/simd.h"
+#include "tensor/parallel.h"
 
 using namespace acinus;
 
 namespace {
 
-// Multiply-adds that do not wait for each other, in three quarters of the registers: more sums than the units have
-// stages. The best of a few attempts; what disturbs can only make it slower.
+// Independent multiply-adds, in three quarters of the registers: more sums than the units have pipeline stages. The best
+// of a few attempts, since other programs can only make it slower.
 double peak_gflops() {
   constexpr int rows = 3, columns = vector_registers / 4;  // compilers unroll short loops only
   constexpr int64_t rounds = 2'000'000;
@@ -65,11 +65,11 @@ Line time_layer(const Layer& layer, int64_t batch, int64_t repeat) {
   Tensor y(dy.shape()), dx(x.shape()), dw(w.shape());
   const ConvAlgorithm chosen = choose_algorithm("conv", g, ConvAlgorithm::automatic, x);
 
-  const ConvAlgorithm algorithms[] = {ConvAlgorithm::winograd, ConvAlgorithm::view, ConvAlgorithm::gather};
+  const ConvAlgorithm algorithms[] = {ConvAlgorithm::winograd, ConvAlgorithm::im2col};
   const auto can = [&](size_t a) { return k == 3 || algorithms[a] != ConvAlgorithm::winograd; };
-  std::vector<double> seconds[3][3];     // [algorithm][sum]
+  std::vector<double> seconds[2][3];     // [algorithm][sum]
   for (int64_t i = 0; i <= repeat; i++)  // the first time does not count
-    for (size_t a = 0; a < 3; a++) {
+    for (size_t a = 0; a < 2; a++) {
       if (!can(a)) continue;
       g.algorithm = algorithms[a];
       const auto time = [&](size_t sum, auto f) {
@@ -78,13 +78,13 @@ Line time_layer(const Layer& layer, int64_t batch, int64_t repeat) {
         if (i > 0) seconds[a][sum].push_back(seconds_now() - start);
       };
       time(0, [&] { conv_forward(g, x, w, bias, y); });
-      time(1, [&] { conv_data_gradient(g, dy, w, Tensor(), dx); });
+      time(1, [&] { conv_data_gradient(g, dy, w, dx); });
       time(2, [&] { conv_weight_gradient(g, x, dy, dw); });
     }
 
   const double gflop = 2e-9 * double(batch * size * size * k * k) * double(layer.in * layer.out);
   Line line{text("| ", layer.name, " | ", size, "² | ", layer.in, " → ", layer.out, " |"), {}};
-  for (size_t a = 0; a < 3; a++) {
+  for (size_t a = 0; a < 2; a++) {
     const char* bold = algorithms[a] == chosen ? "**" : "";
     line.begin += text(" ", bold);
     for (size_t sum = 0; sum < 3 && can(a); sum++) {
@@ -112,25 +112,25 @@ int main(int argc, char** argv) {
     const int64_t width = 32, depth = 4;
     std::vector<Layer> layers;  // the second convolution of a decoder's block has the shape of its encoder's
     for (int64_t level = 0; level <= depth; level++) {
-      const int64_t here = size >> level, channels = width << level;
-      layers.push_back({text("encoder.", level, ".conv1"), here, level == 0 ? 1 : channels / 2, channels, 3});
-      layers.push_back({text("encoder.", level, ".conv2"), here, channels, channels, 3});
-      if (level < depth)  // sees what comes from below and the encoder's
-        layers.push_back({text("decoder.", depth - 1 - level, ".conv1"), here, 3 * channels, channels, 3});
+      const int64_t side = size >> level, channels = width << level;
+      layers.push_back({text("encoder.", level, ".conv1"), side, level == 0 ? 1 : channels / 2, channels, 3});
+      layers.push_back({text("encoder.", level, ".conv2"), side, channels, channels, 3});
+      if (level < depth)  // reads the upsampled deeper level and the skip connection
+        layers.push_back({text("decoder.", depth - 1 - level, ".conv1"), side, 3 * channels, channels, 3});
     }
     layers.push_back({"head", size, width, 1, 1});
     double peak = 0;
     std::vector<Line> lines;
     for (const Layer& layer : layers) {
-      peak = std::max(peak, peak_gflops());  // now and again: the machine may be busy at first
+      peak = std::max(peak, peak_gflops());  // measured repeatedly: the machine may be busy at first
       lines.push_back(time_layer(layer, batch, repeat));
     }
     std::printf(
         "%d thread%s, multiply-adds in registers: %.0f GFLOP/s. In each column: forward / data gradient / "
         "weight gradient.\n\n",
         used, used == 1 ? "" : "s", peak);
-    std::printf("| layer | image | channels | Winograd GFLOP/s | view | gather | share of the peak (bold) |\n");
-    std::printf("|---|---|---|---|---|---|---|\n");
+    std::printf("| layer | image | channels | Winograd GFLOP/s | im2col | share of the peak (bold) |\n");
+    std::printf("|---|---|---|---|---|---|\n");
     for (const auto& [begin, rate] : lines) {
       const auto share = [&, &rate = rate](size_t sum) { return std::lround(100 * rate[sum] / peak); };
       std::printf("%s %ld %% / %ld %% / %ld %% |\n", begin.c_str(), share(0), share(1), share(2));

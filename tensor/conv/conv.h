@@ -1,96 +1,74 @@
 // The three sums of a convolution, which conv2d and conv_transpose2d share. With x (N,H,W,C), w (KH,KW,C,O),
-// y (N,OH,OW,O), stride s, padding p, dilation d, and pixels outside an image read as 0:
+// y (N,OH,OW,O), stride s, padding p, dilation d, and zeros outside the image:
 //
 //   forward:          y[n,i,j,o]  = sum over a,b,c  x[n, i*s-p+a*d, j*s-p+b*d, c] * w[a,b,c,o]
-//   data gradient:    dx          = the transpose of that map, applied to dy
+//   data gradient:    dx[n,r,q,c] = sum over o and all a,b,i,j with i*s-p+a*d = r and j*s-p+b*d = q
+//                                                   dy[n,i,j,o] * w[a,b,c,o]
 //   weight gradient:  dw[a,b,c,o] = sum over n,i,j  x[n, i*s-p+a*d, j*s-p+b*d, c] * dy[n,i,j,o]
 //
-// There is one direct way to compute them, on any device (conv_direct.cu), and faster ones.
-//
-// On the GPU all are one matrix product, of which neither factor is ever written down (product.h, conv_cuda.h):
-//
-//   tiled    in the type the numbers have; bfloat16 in float32
-//   tensor   on tensor cores, which multiply bfloat16, or float32 rounded to 10 binary digits ("TF32")
-//
-// On the CPU 3x3 kernels with stride 1 go by Winograd's algorithm, which needs a quarter of the multiplications
-// (winograd.cpp), unless channels or pixels are few (choose_algorithm). All others are matrix products once the image
-// is seen as a matrix with one row a pixel; two ways to do so:
-//
-//   gather   copies, for every output pixel, the KH*KW input pixels it sees into a row. Any stride and dilation;
-//            in pieces of a few image rows, so that the copy stays in the cache.
-//   view     stride 1 needs no copy. In an image row padded to W' pixels, the KW*C numbers a pixel needs from
-//            kernel row a lie together, starting at its left neighbour:
-//
-//              memory of a row   |p0|p1|p2|p3|p4| ...          pi: the C channels of pixel i
-//              matrix row 0      [p0 p1 p2]                     a (W' x 3C) matrix whose rows
-//              matrix row 1         [p1 p2 p3]                  start C numbers apart: they overlap,
-//              matrix row 2            [p2 p3 p4]               and reading them so is fine
-//
-//            So KH products with row stride C do it. Rows that straddle two image rows give rubbish in the
-//            KW-1 last columns of padded width; those are computed and thrown away.
+// direct.cu computes them exactly as they stand here: read it next. The other algorithms reach the same numbers faster.
+// conv.cpp chooses one and calls it, for the CPU and the GPU alike; each algorithm's own file explains it.
 #pragma once
 #include "tensor/tensor.h"
 
 namespace acinus {
 
-enum class ConvAlgorithm { automatic, direct, winograd, view, gather, tiled, tensor };
+enum class ConvAlgorithm {
+  automatic,  // see choose_algorithm
+  direct,     // direct.cu: the formula; any device, any type, slow
+  im2col,     // CPU: matrix products with the patches of x as rows (cpu/im2col.cpp)
+  winograd,   // CPU: a quarter of the multiplications, for 3x3 kernels with stride 1 (cpu/winograd.cpp)
+  tiled,      // GPU: one matrix product, its tiles in shared memory (cuda/gemm_tiled.h)
+  tensor,     // GPU: the same on tensor cores, for bfloat16, or float32 rounded to TF32 (cuda/gemm_tensor.h)
+};
 
 struct ConvGeometry {
   int64_t n, h, w, c;  // x (n,h,w,c)
   int64_t oh, ow, o;   // y (n,oh,ow,o)
   int64_t kh, kw;      // w (kh,kw,c,o)
   int64_t stride, padding, dilation;
-  ConvAlgorithm algorithm = ConvAlgorithm::automatic;  // how; see choose_algorithm
-  // Waking the other threads takes some microseconds: little sums are better left to one.
+  ConvAlgorithm algorithm = ConvAlgorithm::automatic;
+
+  // With stride 1 and a square kernel, the data gradient is a convolution of this geometry: of dy, with the kernel
+  // rotated by 180 degrees and its channel axes exchanged. Row r of x goes into rows r+p-a of y, for a = 0 .. k-1.
+  ConvGeometry transposed() const {
+    return {n, oh, ow, o, h, w, c, kh, kw, stride, dilation * (kh - 1) - padding, dilation, algorithm};
+  }
+  // Waking the other threads takes some microseconds: small convolutions are faster on one.
   bool pays_threads() const { return n * oh * ow * kh * kw * c * o > (1 << 20); }
 };
 
-// On the GPU: tiles of a product are made narrower until there are so many (conv_cuda.h). Tests, whose images are
-// small, set it to see the wide ones.
-inline int64_t tiles_wanted = 256;
+// The image concat(upsample2x(deep), skip), which a decoder's convolution reads, without that image ever being in
+// memory: deep (n,h/2,w/2,c1) comes from the coarser level, skip (n,h,w,c-c1) from the encoder. As the result of a data
+// gradient: its two gradients. Without `deep` the image is `skip` alone, so that a Tensor is a SkipConcat, too.
+struct SkipConcat {
+  Tensor skip, deep;
+  SkipConcat(Tensor skip, Tensor deep = {}) : skip(std::move(skip)), deep(std::move(deep)) {}
+};
 
-// The algorithm for g: the one that is wanted, if it can do it (else an Error that names `op`); for `automatic`, on
-// the CPU, the one that was fastest when measured. x tells the type and the device.
-ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x);
-// May `automatic` use tensor cores for float32? They round its factors to 10 binary digits. Off at first.
-void allow_tf32(bool on);
-
-// What a convolution can do on its way, so that no neighbour has to go through memory for it (ops/conv2d_fused.cu).
-struct ConvFusion {
+// What is done to y while it is at hand, so that no later op has to read it from memory again (ops/conv2d_fused.cu).
+struct ConvEpilogue {
   bool relu = false;  // y = max(y, 0)
   Tensor pooled;      // (n,oh/2,ow/2,o): max_pool2d(y) is written here too
-  Tensor below;       // (n,h/2,w/2,c1): the image is concat(upsample2x(below), x), x (n,h,w,c-c1), read in place
 };
-bool can_read_below(const ConvGeometry& g, const Tensor& below);  // does g's algorithm do it here?
-bool can_pool(const ConvGeometry& g);
 
-// y = bias + forward(x, w); bias (O) may be empty.
-void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
-                  const ConvFusion& fusion = {});
-// dx = bias + data gradient; the bias (C) serves conv_transpose2d, whose forward pass this is. With `dbelow`, dx is the
-// gradient of concat(upsample2x(below), x).
-void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx,
-                        const Tensor& dbelow = {});
-void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw,
-                          const Tensor& below = {});
+// y = epilogue(bias + forward(x, w)); bias (O) may be empty.
+void conv_forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias, Tensor& y,
+                  const ConvEpilogue& epilogue = {});
+// dx = data gradient.
+void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const SkipConcat& dx);
+void conv_weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, Tensor& dw);
+// conv_transpose2d: y = bias + the data gradient that a conv2d of geometry g would have for the output gradient x.
+// x (n,oh,ow,o), w (kh,kw,c,o), bias (c) or empty, y (n,h,w,c)
+void conv_transpose_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y);
 
-template <class T>
-T* ptr_or_null(const Tensor& t) {
-  return t ? t.ptr<T>() : nullptr;
-}
-
-// ---- the ways themselves: in conv_direct.cu, conv_cpu.cpp, conv_cuda.h
-
-void direct_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, Tensor& y);
-void direct_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx);
-void direct_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw);
-
-namespace on_gpu {
-void conv_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
-                  const ConvFusion& fusion);
-void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx,
-                        const Tensor& dbelow);
-void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw, const Tensor& below);
-}  // namespace on_gpu
+// The algorithm for g, given the device and type of x: `wanted` if it can compute g (else an Error that names `op`); for
+// `automatic`, on the CPU, the one that was fastest when measured (dev/bench/conv.cpp).
+ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x);
+// May `automatic` use tensor cores for float32? They round the factors to 10 binary digits (TF32). Off by default.
+void allow_tf32(bool on);
+// Does g's algorithm read concat(upsample2x(deep), skip) in place? Does it fill ConvEpilogue::pooled?
+bool supports_skip_concat(const ConvGeometry& g, const Tensor& deep);
+bool supports_pooling(const ConvGeometry& g);
 
 }  // namespace acinus

@@ -1,7 +1,7 @@
-// The three sums of conv.h written down as they are: every element of a result is one loop over what it depends on. For
-// every device, any type, and slow: each number is read from memory again and again. It is what the faster ways are
-// compared with, and the first step of docs/kernels.md.
-#include "tensor/conv/conv.h"
+// The three sums of conv.h, computed as they are written: each element of a result is one loop over all that it depends
+// on. It runs on every device, in any type, and is slow, because every number is read from memory again and again. The
+// tests compare the faster algorithms with it, and docs/kernels.md starts from it.
+#include "tensor/conv/engine.h"
 #include "tensor/for_each.h"
 
 namespace acinus {
@@ -76,32 +76,35 @@ struct DirectWeightGradient {  // output channels begin .. end-1 of one (tap, in
   }
 };
 
-}  // namespace
-
-void direct_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, Tensor& y) {
-  dispatch(x.dtype(), [&](auto zero) {
+void forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
+             const ConvEpilogue& epilogue, const Tensor& y) {
+  dispatch(y.dtype(), [&](auto zero) {
     using T = decltype(zero);
     using C = Compute<T>;
-    for_each_row(x.device(), g.n * g.oh * g.ow, g.o,
-                 DirectForward<T>{g, x.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), relu, y.ptr<T>()});
+    for_each_row(y.device(), g.n * g.oh * g.ow, g.o,
+                 DirectForward<T>{g, x.skip.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), epilogue.relu, y.ptr<T>()});
   });
 }
 
-void direct_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, Tensor& dx) {
+void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, const SkipConcat& dx) {
   dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
     using C = Compute<T>;
     for_each_row(dy.device(), g.n * g.h * g.w, g.c,
-                 DirectDataGradient<T>{g, dy.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), dx.ptr<T>()});
+                 DirectDataGradient<T>{g, dy.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), dx.skip.ptr<T>()});
   });
 }
 
-void direct_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw) {
-  dispatch(x.dtype(), [&](auto zero) {
+void weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
+  dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each_row(x.device(), g.kh * g.kw * g.c, g.o,
-                 DirectWeightGradient<T>{g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<Compute<T>>()});
+    for_each_row(dy.device(), g.kh * g.kw * g.c, g.o,
+                 DirectWeightGradient<T>{g, x.skip.ptr<T>(), dy.ptr<T>(), dw.ptr<Compute<T>>()});
   });
 }
+
+}  // namespace
+
+const ConvEngine direct_engine{forward, data_gradient, weight_gradient};
 
 }  // namespace acinus

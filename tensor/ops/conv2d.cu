@@ -5,7 +5,7 @@
 //          x (N,H,W,C), w (KH,KW,C,O), b (O) or empty -> y (N,OH,OW,O)
 //          Example: x (2,64,64,16), w (3,3,16,32), padding 1 -> (2,64,64,32)
 //
-// How the three sums are computed is told in tensor/conv/conv.h.
+// tensor/conv/ computes the three sums.
 #include "tensor/ops/shared.h"
 #include "tensor/reduce.h"
 
@@ -30,7 +30,8 @@ ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, c
   check(sx[3] == sw[2], op, ": x ", sx, " has ", sx[3], " channels, w ", sw, " expects ", sw[2]);
   check(!b || b.shape() == Shape{sw[3]}, op, ": bias ", b.shape(), " for ", sw[3], " output channels");
   const int64_t s = options.stride, p = options.padding, d = options.dilation;
-  check(s >= 1 && p >= 0 && d >= 1, op, ": stride ", s, ", padding ", p, ", dilation ", d, " make no sense");
+  check(s >= 1 && p >= 0 && d >= 1, op, ": stride ", s, ", padding ", p, ", dilation ", d,
+        ": stride and dilation must be at least 1, padding at least 0");
   const int64_t span_h = sx[1] + 2 * p - d * (sw[0] - 1) - 1, span_w = sx[2] + 2 * p - d * (sw[1] - 1) - 1;
   check(sw[0] >= 1 && sw[1] >= 1 && span_h >= 0 && span_w >= 0, op, ": kernel ", sw, " (dilation ", d,
         ") is larger than x ", sx, " with padding ", p);
@@ -46,7 +47,7 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions o
   return record("conv2d", y, {x, w, b}, [g, x = x.detach(), w = w.detach()](const Tensor& dy, Inputs& in) {
     if (in[0].needs_grad()) {
       Tensor dx(x.shape(), x.dtype(), x.device());
-      conv_data_gradient(g, dy, w, Tensor(), dx);
+      conv_data_gradient(g, dy, w, dx);
       in[0].add_grad(std::move(dx));
     }
     if (in[1].needs_grad()) {

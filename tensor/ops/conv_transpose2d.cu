@@ -1,11 +1,11 @@
-// conv_transpose2d   y[n, i*s-p+a, j*s-p+b, o] += x[n,i,j,c] * w[a,b,o,c], for all i,j,a,b,c;  then y += b
+// conv_transpose2d   y[n, i*s-p+a, j*s-p+b, o] += x[n,i,j,c] * w[a,b,o,c]  for all i,j,a,b,c;  then y += b
 //                    dx, dw: see below;  db[o] += sum over n,i,j of dy[n,i,j,o]
 //                    x (N,H,W,C), w (KH,KW,O,C), b (O) or empty -> y (N,OH,OW,O)
 //                    Example: x (2,32,32,64), w (2,2,32,64), stride 2 -> (2,64,64,32)
 //
-// This is the data gradient of a conv2d from y to x, with the same w: what conv2d gathers, this scatters. So
-// the roles turn: forward here is its data gradient, our data gradient is its forward, the weight gradient is
-// its weight gradient with x and dy exchanged (Dumoulin and Visin 2016, "A guide to convolution arithmetic").
+// This is the data gradient of a conv2d from y to x with the same w: what that conv2d gathers, this scatters. So the
+// roles are exchanged: forward here is its data gradient, the data gradient here is its forward, and the weight gradient
+// is its weight gradient with x and dy exchanged (Dumoulin and Visin 2016, "A guide to convolution arithmetic").
 #include "tensor/ops/shared.h"
 
 namespace acinus {
@@ -28,7 +28,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& w, const Tensor& b, ConvT
   g.algorithm = choose_algorithm("conv_transpose2d", g, options.algorithm, x);
 
   Tensor y({sx[0], oh, ow, sw[2]}, x.dtype(), x.device());
-  conv_data_gradient(g, /*dy=*/x, w, b, /*dx=*/y);
+  conv_transpose_forward(g, x, w, b, y);
   return record("conv_transpose2d", y, {x, w, b}, [g, x = x.detach(), w = w.detach()](const Tensor& dy, Inputs& in) {
     if (in[0].needs_grad()) {
       Tensor dx(x.shape(), x.dtype(), x.device());

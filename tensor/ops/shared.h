@@ -23,10 +23,11 @@ struct ReluGradientAt {
   }
 };
 
-// conv2d.cu: checks the arguments. sx is the shape of the image, which is more than x in conv2d_fused.
+// conv2d.cu: checks the arguments and chooses the algorithm. sx is the shape of the image: in conv2d_fused that of
+// concat(upsample2x(deep), x).
 ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, const Tensor& w, const Tensor& b,
                              Conv2dOptions options);
-// conv2d.cu: db[o] = sum over n,i,j of dy[n,i,j,o]. With y = relu(...), dy first ends where y is 0: in place.
+// conv2d.cu: db[o] = sum over n,i,j of dy[n,i,j,o]. With y = relu(...), dy is first set to 0 where y is 0, in place.
 Tensor bias_gradient(const Tensor& dy, const Tensor& y = {});
 // max_pool2d.cu: the gradient alone, for a y that has been computed.
 Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions options);

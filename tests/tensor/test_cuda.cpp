@@ -7,6 +7,7 @@
 #include "nn/unet.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
+#include "tensor/conv/engine.h"
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/graph.h"
 #include "tensor/cuda/kernel.h"
@@ -92,14 +93,14 @@ TEST_CASE("cuda: tensors on the wrong device are refused by name", "[cuda]") {
   CHECK_THAT(error_of([&] { there.data<float>(); }), Catch::Contains("GPU") && Catch::Contains(".to(Device::cpu)"));
   Tensor leaf = there.clone().requires_grad();
   CHECK_THAT(error_of([&] { leaf.set_grad(here); }), Catch::Contains("cpu") && Catch::Contains("cuda"));
-  const auto way = [&](const Tensor& x, ConvAlgorithm a) {
+  const auto error_by = [&](const Tensor& x, ConvAlgorithm a) {
     return error_of([&] { conv2d(x, w.to(x.dtype()).to(x.device()), {}, {1, 0, 1, a}); });
   };
-  CHECK_THAT(way(there, ConvAlgorithm::winograd), Catch::Contains("CPU"));
-  CHECK_THAT(way(there, ConvAlgorithm::gather), Catch::Contains("CPU"));
-  CHECK_THAT(way(here, ConvAlgorithm::tiled), Catch::Contains("GPU"));
-  CHECK_THAT(way(here, ConvAlgorithm::tensor), Catch::Contains("GPU"));
-  CHECK_THAT(way(there.to(DType::f64), ConvAlgorithm::tensor), Catch::Contains("bfloat16"));
+  CHECK_THAT(error_by(there, ConvAlgorithm::winograd), Catch::Contains("CPU"));
+  CHECK_THAT(error_by(there, ConvAlgorithm::im2col), Catch::Contains("CPU"));
+  CHECK_THAT(error_by(here, ConvAlgorithm::tiled), Catch::Contains("GPU"));
+  CHECK_THAT(error_by(here, ConvAlgorithm::tensor), Catch::Contains("GPU"));
+  CHECK_THAT(error_by(there.to(DType::f64), ConvAlgorithm::tensor), Catch::Contains("bfloat16"));
 }
 
 TEST_CASE("cuda: what needs all digits refuses bfloat16") {
@@ -146,13 +147,13 @@ Tensor short_numbers(const Shape& shape, uint64_t seed) {
 }
 
 struct Case {
-  Shape below, x, w;
+  Shape deep, x, w;
   int stride, padding;
   bool fused, pool;
 };
 
 struct Result {
-  std::vector<Tensor> values;  // y, pooled, and the gradients of below, x, w, b
+  std::vector<Tensor> values;  // y, pooled, and the gradients of deep, x, w, b
 };
 
 Result run(const Case& c, DType dtype, Device device, ConvAlgorithm algorithm) {
@@ -160,12 +161,12 @@ Result run(const Case& c, DType dtype, Device device, ConvAlgorithm algorithm) {
     return shape.rank() == 0 ? Tensor() : short_numbers(shape, seed).to(type).to(device).requires_grad();
   };
   const DType weights = dtype == DType::bf16 ? DType::f32 : dtype;
-  const Tensor below = input(c.below, 1, dtype), x = input(c.x, 2, dtype), w = input(c.w, 3, weights),
+  const Tensor deep = input(c.deep, 1, dtype), x = input(c.x, 2, dtype), w = input(c.w, 3, weights),
                b = input({c.w[3]}, 4, weights);
   const Conv2dOptions options{c.stride, c.padding, 1, algorithm};
   FusedConv2d f;
   if (c.fused)
-    f = conv2d_fused(below, x, w, b, {options, /*relu=*/true, c.pool});
+    f = conv2d_fused(deep, x, w, b, {options, /*relu=*/true, c.pool});
   else
     f.y = conv2d(x, w, b, options);
   Result r{{f.y, f.pooled}};
@@ -177,7 +178,7 @@ Result run(const Case& c, DType dtype, Device device, ConvAlgorithm algorithm) {
     loss = loss ? add(loss, t) : t;
   }
   loss.backward();
-  for (const Tensor& t : {below, x, w, b}) r.values.push_back(t ? t.grad() : Tensor());
+  for (const Tensor& t : {deep, x, w, b}) r.values.push_back(t ? t.grad() : Tensor());
   return r;
 }
 
@@ -221,9 +222,8 @@ void check_tensor_cores() {
   };
   for (const Case& c : cases)
     for (DType dtype : {DType::f32, DType::bf16}) {
-      INFO(c.x << ' ' << c.w << ' ' << name(dtype) << ", tiles " << tiles_wanted);
-      const ConvAlgorithm cpu_way = ConvAlgorithm::direct;
-      const Result exact = run(c, DType::f64, Device::cpu, cpu_way);
+      INFO(c.x << ' ' << c.w << ' ' << name(dtype) << ", at least " << testing::min_gpu_tiles << " tiles");
+      const Result exact = run(c, DType::f64, Device::cpu, ConvAlgorithm::direct);
       for (ConvAlgorithm algorithm : {ConvAlgorithm::tensor, ConvAlgorithm::tiled}) {
         const Result gpu = run(c, dtype, Device::cuda, algorithm), again = run(c, dtype, Device::cuda, algorithm);
         for (size_t i = 0; i < exact.values.size(); i++) {
@@ -247,10 +247,10 @@ TEST_CASE("cuda: tensor cores give what the formula says, in tiles as narrow as 
 }
 
 TEST_CASE("cuda: tensor cores give what the formula says, in tiles as wide as the channels allow", "[cuda]") {
-  const int64_t wanted = tiles_wanted;
-  tiles_wanted = 1;
+  const int64_t before = testing::min_gpu_tiles;
+  testing::min_gpu_tiles = 1;
   check_tensor_cores();
-  tiles_wanted = wanted;
+  testing::min_gpu_tiles = before;
 }
 
 TEST_CASE("cuda: TF32 is used where it is allowed, and only there", "[cuda]") {

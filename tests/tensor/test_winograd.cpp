@@ -1,4 +1,4 @@
-// Winograd against the plain gather form, in float64 and float32: forward and both gradients.
+// Winograd against im2col, in float64 and float32: forward and both gradients.
 #include "tensor/ops.h"
 #include "tests/testing.h"
 
@@ -51,11 +51,11 @@ double error_by_rms(const Tensor& actual, const Tensor& expected) {
 }  // namespace
 
 // The largest errors seen: 1.4e-14 in float64, 6.1e-6 in float32.
-TEST_CASE("winograd: equals the gather form, forward and both gradients") {
+TEST_CASE("winograd: equals im2col, forward and both gradients") {
   Poison poison;
   for (const Case& s : cases) {
     CAPTURE(s.n, s.h, s.w, s.c, s.o, s.padding);
-    const Results expected = results(s, ConvAlgorithm::gather, DType::f64);
+    const Results expected = results(s, ConvAlgorithm::im2col, DType::f64);
     for (const DType dtype : {DType::f64, DType::f32}) {
       const Results r = results(s, ConvAlgorithm::winograd, dtype);
       const double error =
@@ -86,29 +86,29 @@ TEST_CASE("winograd: the number of threads does not change a bit") {
 TEST_CASE("winograd: conv2d_fused equals the plain ops") {
   Poison poison;
   struct Sizes {
-    int64_t n, h, w, below, beside, o;  // h, w of below
+    int64_t n, h, w, deep, skip, o;  // h, w of deep
   };
   for (const Sizes& s : {Sizes{1, 1, 1, 16, 1, 1}, Sizes{2, 3, 2, 16, 16, 16}, Sizes{1, 5, 7, 32, 3, 20},
                          Sizes{1, 9, 4, 48, 37, 70}, Sizes{2, 8, 8, 160, 5, 33}})
     for (const DType dtype : {DType::f32, DType::f64}) {
-      CAPTURE(s.n, s.h, s.w, s.below, s.beside, s.o, dtype);
+      CAPTURE(s.n, s.h, s.w, s.deep, s.skip, s.o, dtype);
       const auto run = [&](bool fused) {
-        Tensor below = random_tensor({s.n, s.h, s.w, s.below}, 1).to(dtype).requires_grad();
-        Tensor x = random_tensor({s.n, 2 * s.h, 2 * s.w, s.beside}, 2).to(dtype).requires_grad();
-        Tensor w = random_tensor({3, 3, s.below + s.beside, s.o}, 3).to(dtype).requires_grad();
+        Tensor deep = random_tensor({s.n, s.h, s.w, s.deep}, 1).to(dtype).requires_grad();
+        Tensor x = random_tensor({s.n, 2 * s.h, 2 * s.w, s.skip}, 2).to(dtype).requires_grad();
+        Tensor w = random_tensor({3, 3, s.deep + s.skip, s.o}, 3).to(dtype).requires_grad();
         Tensor b = random_tensor({s.o}, 4).to(dtype).requires_grad();
         const Conv2dOptions options{1, 1, 1, ConvAlgorithm::winograd};
         FusedConv2d r;
         if (fused) {
-          r = conv2d_fused(below, x, w, b, {options, /*relu=*/true, /*pool=*/true});
+          r = conv2d_fused(deep, x, w, b, {options, /*relu=*/true, /*pool=*/true});
         } else {
-          r.y = relu(conv2d(concat(upsample2x(below), x), w, b, options));
+          r.y = relu(conv2d(concat(upsample2x(deep), x), w, b, options));
           r.pooled = max_pool2d(r.y);
         }
         add(sum(mul(r.y, random_tensor(r.y.shape(), 5).to(dtype))),
             sum(mul(r.pooled, random_tensor(r.pooled.shape(), 6).to(dtype))))
             .backward();
-        return std::vector<Tensor>{r.y.detach(), r.pooled.detach(), x.grad(), w.grad(), b.grad(), below.grad()};
+        return std::vector<Tensor>{r.y.detach(), r.pooled.detach(), x.grad(), w.grad(), b.grad(), deep.grad()};
       };
       const std::vector<Tensor> fused = run(true), plain = run(false);
       for (size_t i = 0; i < 5; i++) {
@@ -138,7 +138,7 @@ TEST_CASE("winograd: under conv_transpose2d") {
       options.algorithm = algorithm;
       return conv_transpose2d(x, w, b, options);
     };
-    CHECK(error_by_rms(with(ConvAlgorithm::winograd), with(ConvAlgorithm::gather)) < 1e-12);
+    CHECK(error_by_rms(with(ConvAlgorithm::winograd), with(ConvAlgorithm::im2col)) < 1e-12);
   }
 }
 

@@ -1,30 +1,35 @@
-// The matrix product, which is where nearly all the time of a network goes.
+// Matrix products on the CPU, where nearly all the time of a network goes.
 #pragma once
 #include "tensor/conv/cpu/simd.h"
 
 namespace acinus {
 
-// A matrix in memory that someone else owns: element (i, j) is data[i * stride + j]. The stride may be less
-// than the number of columns: then rows overlap, which is how convolutions read an image as a matrix (conv.h).
+// A matrix in memory that someone else owns: element (i, j) is data[i * stride + j]. The stride may be less than the
+// number of columns: then rows overlap, which is how im2col.cpp reads an image as a matrix.
 template <class T>
 struct Matrix {
   T* data;
   int64_t rows, cols, stride;
 };
 
-enum class Transpose { none, a, b };  // neither; use A transposed; use B transposed
+enum class Transpose { none, a };
 
-// C = A B, or C += A B with `accumulate`; Transpose::a: C = A^T B, Transpose::b: C = A B^T.
-// One thread; callers share out the work in pieces that do not depend on the number of threads.
+// C = A B, or A^T B with Transpose::a; C += ... with `accumulate`. Any sizes: this is Eigen's product. One thread;
+// callers share out the work in parts that do not depend on the number of threads.
 template <class T>
 void gemm(Transpose transpose, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool accumulate = false);
 
-// C = A B or A^T B for a narrow B, a *panel*: at most panel_width<T> columns, in whole vectors. All of a row of C stays
-// in registers while the sum is made, and nothing is copied or rearranged before: for the many small products of a
-// convolution, whose matrices are in the cache already, this is 1.4 times as fast as the general product above.
+// The same for a *panel*, a B of at most panel_width<T> columns, in whole vectors (general block-panel product, GEBP:
+// Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication"). Nothing is copied or rearranged
+// first. For the many small products of a convolution, whose matrices are in the cache already, this is 1.4 times as
+// fast as Eigen's.
 template <class T>
 constexpr int64_t panel_width = (vector_registers == 32 && vector_bytes == 16 ? 4 : 2) * lanes<T>;
 template <class T>
-void panel_product(Transpose transpose, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool accumulate = false);
+void gebp(Transpose transpose, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool accumulate = false);
+
+// out (cols, rows) = the transpose of `in` (rows, cols). One thread.
+template <class T>
+void transpose(const T* in, int64_t rows, int64_t cols, T* out);
 
 }  // namespace acinus

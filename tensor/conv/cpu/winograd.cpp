@@ -2,8 +2,8 @@
 // Neural Networks", with other points (below).
 //
 // In one dimension: four outputs of a kernel of three, y[i] = d[i] g[0] + d[i+1] g[1] + d[i+2] g[2], take twelve
-// multiplications. Read y, turned round, as part of a product of polynomials: a product is known once its values
-// are known at as many points as it has coefficients, here six, and at each point it costs one multiplication:
+// multiplications. Read backwards, y is part of a product of polynomials, and a product is known once its values are
+// known at as many points as it has coefficients, here six; at each point it costs one multiplication:
 //
 //   y = A' [ (G g) .* (B' d) ]          .* element by element;  ' transposed
 //
@@ -36,19 +36,15 @@
 //
 //   dG = G' [ sum over tiles  (A dY A') .* (B' d B) ] G     for each pair (c, o): 36 products V' (A dY A') over tiles
 //
-// and for the data gradient, that of a convolution is a convolution again, of dy with the kernel turned by 180
-// degrees, channels exchanged, and padding 2 - p: row i of x goes into rows i+p-a of y, for a = 0, 1, 2.
-#include "tensor/conv/cpu/winograd.h"
-
+// and the data gradient is a convolution again (ConvGeometry::transposed).
 #include <algorithm>
 #include <limits>
 #include <memory>
-#include <vector>
 
 #include "tensor/conv/cpu/gemm.h"
+#include "tensor/conv/engine.h"
 #include "tensor/memory.h"
 #include "tensor/parallel.h"
-#include "tensor/conv/cpu/simd.h"
 
 namespace acinus {
 namespace {
@@ -128,10 +124,10 @@ struct WeightMapTransposed {  // G': 6 -> 3
   }
 };
 
-// F X F', for the matrix F (Out x In) behind `map` and X (In x In), of vectors that load(i, j) gives and
-// store(i, j, vector) takes.
+// The sandwich product F X F', for the matrix F (Out x In) behind `map` and X (In x In), of vectors that load(i, j) gives
+// and store(i, j, vector) takes.
 template <class V, int In, int Out, class Map, class Load, class Store>
-inline __attribute__((always_inline)) void both_sides(Map map, Load load, Store store) {
+inline __attribute__((always_inline)) void transform2d(Map map, Load load, Store store) {
   V half[Out][In];
   for (int j = 0; j < In; j++) {
     V in[In], out[Out];
@@ -162,26 +158,29 @@ struct Image {
   int64_t n, h, w, c;
 };
 
-// An image of two: the channels of `below`, half as large, each pixel of it standing for 2x2, then those of `beside`.
-// What concat(upsample2x(below), beside) would write down. Mostly there is no `below`, and it has no channels.
+// The two images of concat(upsample2x(deep), skip), (n,h,w,c). Without `deep` that one has no channels.
 template <class T>
-struct Pair {
-  Image<T> below, beside;
-};
+Image<T> deep_image(const SkipConcatData<T>& x, int64_t n, int64_t h, int64_t w) {
+  return {x.deep, n, h / 2, w / 2, x.deep_channels};
+}
+template <class T>
+Image<T> skip_image(const SkipConcatData<T>& x, int64_t n, int64_t h, int64_t w, int64_t c) {
+  return {x.skip, n, h, w, c - x.deep_channels};
+}
 
 // The 4x4 tiles of a batch of images, in row-major order.
 struct Tiles {
   int64_t images, rows, cols;
   explicit Tiles(const ConvGeometry& g) : images(g.n), rows((g.oh + 3) / 4), cols((g.ow + 3) / 4) {}
   int64_t count() const { return images * rows * cols; }
-  struct Place {
+  struct Origin {
     int64_t image, row, col;  // of the tile's first pixel
   };
-  Place operator[](int64_t t) const { return {t / (rows * cols), t / cols % rows * 4, t % cols * 4}; }
+  Origin operator[](int64_t t) const { return {t / (rows * cols), t / cols % rows * 4, t % cols * 4}; }
 };
 
 template <class T>
-struct Square {  // pixel (i, j) of a square of pixels starts at data + i * row + j * col
+struct Window {  // pixel (i, j) of a square of pixels starts at data + i * row + j * col
   T* data;
   int64_t row, col;
   T* at(int i, int j) const { return data + i * row + j * col; }
@@ -191,7 +190,7 @@ struct Square {  // pixel (i, j) of a square of pixels starts at data + i * row 
 // image (a last vector may then run into the next pixel: what it holds of it is never used); else a copy, with zeros
 // outside.
 template <int size, class T>
-Square<const T> read_square(const Image<const T>& x, Tiles::Place at, int64_t first, int64_t channels, T* copy) {
+Window<const T> read_window(const Image<const T>& x, Tiles::Origin at, int64_t first, int64_t channels, T* copy) {
   const int64_t begin = ((at.image * x.h + at.row) * x.w + at.col) * x.c + first;
   const bool inside = at.row >= 0 && at.col >= 0 && at.row + size <= x.h && at.col + size <= x.w &&
                       begin + ((size - 1) * x.w + size - 1) * x.c + channels <= x.n * x.h * x.w * x.c;
@@ -213,118 +212,124 @@ struct Stack {
   T* data;
   int64_t cols, point;  // columns, padded to whole vectors; from a matrix to the next
   Stack(T* data, int64_t rows, int64_t cols) : data(data), cols(cols), point(elements(rows, cols) / points) {}
-  // An odd number of vectors between matrices, so that the 36 places one tile goes to do not fall on one cache set.
+  // An odd number of vectors between matrices, so that the 36 addresses that one tile is written to do not share a cache set.
   static int64_t elements(int64_t rows, int64_t cols) { return points * (rows * cols + lanes<T>); }
 };
 
 // ---- the stages -----------------------------------------------------------------------------------------------
 
-// B' d B of each tile, for channels first .. first + v.cols - 1 of the two images together.
+// B' d B of tiles t0 .. t1-1, for channels first .. first + v.cols - 1 of x.
 template <class T>
-void input_stage(const Pair<const T>& x, const Tiles& tiles, int64_t padding, int64_t t0, int64_t t1, int64_t first,
+void input_stage(const ConvGeometry& g, const SkipConcatData<const T>& x, int64_t t0, int64_t t1, int64_t first,
                  Stack<T> v, T* copy) {
-  const int64_t end = first + v.cols, of_below = std::clamp<int64_t>(x.below.c, first, end);
+  const Tiles tiles(g);
+  const Image<const T> deep = deep_image(x, g.n, g.h, g.w), skip = skip_image(x, g.n, g.h, g.w, g.c);
+  const int64_t end = first + v.cols, deep_end = std::clamp<int64_t>(deep.c, first, end);
   for (int64_t t = t0; t < t1; t++) {
-    const Tiles::Place at = tiles[t];
+    const Tiles::Origin at = tiles[t];
     T* out = v.data + (t - t0) * v.cols;
     const auto transform = [&](int64_t begin, int64_t channels, auto pixel) {
       for (int64_t c = 0; c < channels; c += lanes<T>)
-        both_sides<Vector<T>, 6, 6>(
+        transform2d<Vector<T>, 6, 6>(
             InputMap(), [&](int i, int j) { return load(pixel(i, j) + c); },
             [&](int i, int j, const Vector<T>& value) { store(out + begin + (i * 6 + j) * v.point + c, value); });
     };
-    if (first < of_below) {
+    if (first < deep_end) {
       // The 6x6 pixels from (row-1, col-1) on are these 4x4 of the image half the size: a|bb|cc|d each way.
-      const auto d = read_square<4>(x.below, {at.image, at.row / 2 - 1, at.col / 2 - 1}, first, of_below - first, copy);
-      transform(0, of_below - first, [&](int i, int j) { return d.at((i + 1) / 2, (j + 1) / 2); });
+      const auto d = read_window<4>(deep, {at.image, at.row / 2 - 1, at.col / 2 - 1}, first, deep_end - first, copy);
+      transform(0, deep_end - first, [&](int i, int j) { return d.at((i + 1) / 2, (j + 1) / 2); });
     }
-    if (of_below < end) {
-      const auto d = read_square<6>(x.beside, {at.image, at.row - padding, at.col - padding}, of_below - x.below.c,
-                                    end - of_below, copy);
-      transform(of_below - first, end - of_below, [&](int i, int j) { return d.at(i, j); });
+    if (deep_end < end) {
+      const auto d = read_window<6>(skip, {at.image, at.row - g.padding, at.col - g.padding}, deep_end - deep.c,
+                                    end - deep_end, copy);
+      transform(deep_end - first, end - deep_end, [&](int i, int j) { return d.at(i, j); });
     }
   }
 }
 
 template <class T>
-void output_gradient_stage(const Image<const T>& dy, const Tiles& tiles, int64_t t0, int64_t t1, int64_t first,
-                           Stack<T> m, T* copy) {
+void output_gradient_stage(const ConvGeometry& g, const T* dy, int64_t t0, int64_t t1, int64_t first, Stack<T> m,
+                           T* copy) {
+  const Tiles tiles(g);
   for (int64_t t = t0; t < t1; t++) {
-    const auto d = read_square<4>(dy, tiles[t], first, m.cols, copy);
+    const auto d = read_window<4>(Image<const T>{dy, g.n, g.oh, g.ow, g.o}, tiles[t], first, m.cols, copy);
     T* out = m.data + (t - t0) * m.cols;
     for (int64_t c = 0; c < m.cols; c += lanes<T>)
-      both_sides<Vector<T>, 4, 6>(
+      transform2d<Vector<T>, 4, 6>(
           OutputMapTransposed(), [&](int i, int j) { return load(d.at(i, j) + c); },
           [&](int i, int j, const Vector<T>& value) { store(out + (i * 6 + j) * m.point + c, value); });
   }
 }
 
-// What becomes of the sums on their way out: y = max(sum + bias, low), and the largest of each 2x2 of y.
-template <class T>
-struct Finish {
-  const T* bias;  // in whole vectors
-  T low;          // 0 for ReLU, minus infinity for none
-  Image<T> pooled;
-};
-
-// Calls f with a square of size x size pixels, whole vectors of channels, to write what comes at `at` of y: in place
-// where that holds them; else in `copy`, of which the real part is then copied.
+// Calls f with a window of size x size pixels, whole vectors of channels, to write what belongs at `at` of y: in place
+// where y holds them all; else in `copy`, of which the part inside y is then copied.
 template <int size, class T, class F>
-void write_square(const Image<T>& y, Tiles::Place at, int64_t channels, T* copy, F f) {
-  T* place = y.data + ((at.image * y.h + at.row) * y.w + at.col) * y.c;
+void write_window(const Image<T>& y, Tiles::Origin at, int64_t channels, T* copy, F f) {
+  T* origin = y.data + ((at.image * y.h + at.row) * y.w + at.col) * y.c;
   const bool whole = at.row + size <= y.h && at.col + size <= y.w && channels == y.c;
-  const Square<T> to = whole ? Square<T>{place, y.w * y.c, y.c} : Square<T>{copy, size * channels, channels};
+  const Window<T> to = whole ? Window<T>{origin, y.w * y.c, y.c} : Window<T>{copy, size * channels, channels};
   f(to);
   if (whole) return;
   for (int i = 0; i < std::min<int64_t>(size, y.h - at.row); i++)
     for (int j = 0; j < std::min<int64_t>(size, y.w - at.col); j++)
-      std::copy_n(to.at(i, j), y.c, place + (i * y.w + j) * y.c);
+      std::copy_n(to.at(i, j), y.c, origin + (i * y.w + j) * y.c);
 }
 
+// What is done to the sums as they are stored: y = max(sum + bias, low), and the maximum of each 2x2 of y.
 template <class T>
-void output_stage(Stack<T> m, const Finish<T>& finish, const Pair<T>& y, const Tiles& tiles, int64_t t0, int64_t t1,
-                  T* copy) {
-  const Vector<T> low = Vector<T>{} + finish.low;
-  const int64_t of_below = y.below.c, others = m.cols - of_below;
+struct Epilogue {
+  const T* bias;  // in whole vectors
+  T low;          // 0 for ReLU, minus infinity without
+  T* pooled;      // or null
+};
+
+template <class T>
+void output_stage(const ConvGeometry& g, Stack<T> m, const Epilogue<T>& epilogue, const SkipConcatData<T>& y,
+                  int64_t t0, int64_t t1, T* copy) {
+  const Tiles tiles(g);
+  const Image<T> deep = deep_image(y, g.n, g.oh, g.ow), skip = skip_image(y, g.n, g.oh, g.ow, g.o);
+  const Image<T> pooled{epilogue.pooled, g.n, g.oh / 2, g.ow / 2, g.o};
+  const Vector<T> low = Vector<T>{} + epilogue.low;
+  const int64_t skip_cols = m.cols - deep.c;
   for (int64_t t = t0; t < t1; t++) {
-    const Tiles::Place at = tiles[t], half{at.image, at.row / 2, at.col / 2};
+    const Tiles::Origin at = tiles[t], half{at.image, at.row / 2, at.col / 2};
     // Calls f(i, j, value) for each of the 4x4 outputs of a vector of channels, from c on.
     const auto transform = [&](int64_t c, auto f) {
       const T* in = m.data + (t - t0) * m.cols + c;
-      const Vector<T> b = load(finish.bias + c);
-      both_sides<Vector<T>, 6, 4>(
+      const Vector<T> b = load(epilogue.bias + c);
+      transform2d<Vector<T>, 6, 4>(
           OutputMap(), [&](int i, int j) { return load(in + (i * 6 + j) * m.point); },
           [&](int i, int j, const Vector<T>& sum) {
             const Vector<T> value = sum + b;
             f(i, j, Vector<T>(value <= low ? low : value));  // NaN stays NaN
           });
     };
-    if (of_below > 0)  // the gradient of a pixel that was seen as 2x2 is the sum of four
-      write_square<2>(y.below, half, of_below, copy, [&](Square<T> to) {
-        for (int64_t c = 0; c < of_below; c += lanes<T>) {
+    if (deep.c > 0)  // the gradient of a pixel that was seen as 2x2 is the sum of four
+      write_window<2>(deep, half, deep.c, copy, [&](Window<T> to) {
+        for (int64_t c = 0; c < deep.c; c += lanes<T>) {
           Vector<T> sum[2][2] = {};
           transform(c, [&](int i, int j, const Vector<T>& value) { sum[i / 2][j / 2] += value; });
           for (int i = 0; i < 2; i++)
             for (int j = 0; j < 2; j++) store(to.at(i, j) + c, sum[i][j]);
         }
       });
-    write_square<4>(y.beside, at, others, copy, [&](Square<T> to) {
-      if (!finish.pooled.data) {
-        for (int64_t c = 0; c < others; c += lanes<T>)
-          transform(of_below + c, [&](int i, int j, const Vector<T>& value) { store(to.at(i, j) + c, value); });
+    write_window<4>(skip, at, skip_cols, copy, [&](Window<T> to) {
+      if (!pooled.data) {
+        for (int64_t c = 0; c < skip_cols; c += lanes<T>)
+          transform(deep.c + c, [&](int i, int j, const Vector<T>& value) { store(to.at(i, j) + c, value); });
         return;
       }
-      write_square<2>(finish.pooled, half, others, copy + 16 * others, [&](Square<T> pooled) {
-        for (int64_t c = 0; c < others; c += lanes<T>) {
-          Vector<T> most[2][2];
-          transform(of_below + c, [&](int i, int j, const Vector<T>& value) {
+      write_window<2>(pooled, half, skip_cols, copy + 16 * skip_cols, [&](Window<T> to_pooled) {
+        for (int64_t c = 0; c < skip_cols; c += lanes<T>) {
+          Vector<T> largest[2][2];
+          transform(deep.c + c, [&](int i, int j, const Vector<T>& value) {
             store(to.at(i, j) + c, value);
-            Vector<T>& so_far = most[i / 2][j / 2];
+            Vector<T>& so_far = largest[i / 2][j / 2];
             const bool first = i % 2 == 0 && j % 2 == 0;
             so_far = first ? value : Vector<T>(((value > so_far) | (value != value)) ? value : so_far);
           });
           for (int i = 0; i < 2; i++)
-            for (int j = 0; j < 2; j++) store(pooled.at(i, j) + c, most[i][j]);
+            for (int j = 0; j < 2; j++) store(to_pooled.at(i, j) + c, largest[i][j]);
         }
       });
     });
@@ -337,14 +342,14 @@ void weight_stage(const T* w, int64_t channels, int64_t outs, int64_t first, int
   for (int64_t k = 0; k < width; k += lanes<T>) {
     const int64_t real = std::min(lanes<T>, outs - first - k);
     for (int64_t c = 0; c < channels; c++)
-      both_sides<Vector<T>, 3, 6>(
+      transform2d<Vector<T>, 3, 6>(
           WeightMap(),
           [&](int i, int j) {
             const T* from = w + ((i * 3 + j) * channels + c) * outs + first + k;
             if (real == lanes<T>) return load(from);
-            T some[lanes<T>] = {};
-            std::copy_n(from, real, some);
-            return load(some);
+            T padded[lanes<T>] = {};
+            std::copy_n(from, real, padded);
+            return load(padded);
           },
           [&](int i, int j, const Vector<T>& value) { store(u + ((i * 6 + j) * channels + c) * width + k, value); });
   }
@@ -355,64 +360,63 @@ int64_t tiles_per_block(int64_t channels, size_t size) {
   return std::clamp<int64_t>(fit / 24 * 24, 24, 96);
 }
 
+// ---- the three sums -------------------------------------------------------------------------------------------
+
 template <class T>
-void forward(const ConvGeometry& g, const Pair<const T>& x, const T* w, const T* bias, bool relu, const Pair<T>& y,
-             const Image<T>& pooled) {
-  const Tiles tiles(g);
-  const int64_t cols = whole_vectors<T>(g.c), outs = whole_vectors<T>(g.o), width = panel_width<T>;
+void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, const T* bias, bool relu,
+             const SkipConcatData<T>& y, T* pooled) {
+  const int64_t tiles = Tiles(g).count(), cols = whole_vectors<T>(g.c), outs = whole_vectors<T>(g.o);
+  const int64_t panel = panel_width<T>;
   Buffer<T> u(points * g.c * outs), b(outs);
   std::fill_n(b.data, outs, T(0));
   if (bias) std::copy_n(bias, g.o, b.data);
-  const Finish<T> finish{b.data, relu ? T(0) : -std::numeric_limits<T>::infinity(), pooled};
+  const Epilogue<T> epilogue{b.data, relu ? T(0) : -std::numeric_limits<T>::infinity(), pooled};
 #pragma omp parallel for schedule(dynamic) if (g.pays_threads())
-  for (int64_t k = 0; k < outs; k += width)
-    weight_stage(w, g.c, g.o, k, std::min(width, outs - k), u.data + points * g.c * k);
+  for (int64_t k = 0; k < outs; k += panel)
+    weight_stage(w, g.c, g.o, k, std::min(panel, outs - k), u.data + points * g.c * k);
 
-  const int64_t block = tiles_per_block(cols + outs, sizeof(T)), blocks = (tiles.count() + block - 1) / block;
+  const int64_t block = tiles_per_block(cols + outs, sizeof(T)), blocks = (tiles + block - 1) / block;
   const int64_t v_size = Stack<T>::elements(block, cols), m_size = Stack<T>::elements(block, outs);
   const int64_t copy_size = points * std::max(cols, outs);
   parallel<T>(blocks, g.pays_threads(), v_size + m_size + copy_size, [&](int64_t i, T* scratch) {
-    const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles.count());
+    const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles);
     const Stack<T> v(scratch, block, cols), m(scratch + v_size, block, outs);
     T* copy = scratch + v_size + m_size;
-    input_stage(x, tiles, g.padding, t0, t1, 0, v, copy);
+    input_stage(g, x, t0, t1, 0, v, copy);
     for (int64_t p = 0; p < points; p++)
-      for (int64_t k = 0; k < outs; k += width) {
-        const int64_t here = std::min(width, outs - k);
-        panel_product<T>(Transpose::none, {v.data + p * v.point, t1 - t0, g.c, cols},
-                         {u.data + points * g.c * k + p * g.c * here, g.c, here, here},
-                         {m.data + p * m.point + k, t1 - t0, here, outs});
+      for (int64_t k = 0; k < outs; k += panel) {
+        const int64_t width = std::min(panel, outs - k);
+        gebp<T>(Transpose::none, {v.data + p * v.point, t1 - t0, g.c, cols},
+                {u.data + points * g.c * k + p * g.c * width, g.c, width, width},
+                {m.data + p * m.point + k, t1 - t0, width, outs});
       }
-    output_stage(m, finish, y, tiles, t0, t1, copy);
+    output_stage(g, m, epilogue, y, t0, t1, copy);
   });
 }
 
-// (3,3,c,o) -> (3,3,o,c), turned by 180 degrees.
 template <class T>
-void turn(const T* w, int64_t c, int64_t o, T* turned) {
-  constexpr int64_t piece = 16;  // both sides of a 16x16 piece stay in the cache
-#pragma omp parallel for collapse(2) schedule(static) if (c * o > 1 << 14)
-  for (int64_t tap = 0; tap < 9; tap++)
-    for (int64_t c0 = 0; c0 < c; c0 += piece)
-      for (int64_t o0 = 0; o0 < o; o0 += piece)
-        for (int64_t j = o0; j < std::min(o0 + piece, o); j++)
-          for (int64_t i = c0; i < std::min(c0 + piece, c); i++)
-            turned[((8 - tap) * o + j) * c + i] = w[(tap * c + i) * o + j];
+void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, const SkipConcatData<T>& dx) {
+  Buffer<T> rotated(9 * g.c * g.o);  // (3,3,o,c)
+#pragma omp parallel for schedule(static) if (g.c * g.o > 1 << 14)
+  for (int64_t tap = 0; tap < 9; tap++) transpose(w + tap * g.c * g.o, g.c, g.o, rotated.data + (8 - tap) * g.c * g.o);
+  forward<T>(g.transposed(), {dy, nullptr, 0}, rotated.data, bias, /*relu=*/false, dx, /*pooled=*/nullptr);
 }
 
-// Channels in nearly equal groups of whole vectors, none above `most`.
+// Channels in nearly equal groups of whole vectors, none of more than max_size.
 template <class T>
-int64_t group_size(int64_t channels, int64_t most) {
-  const int64_t groups = (channels + most - 1) / most;
+int64_t group_size(int64_t channels, int64_t max_size) {
+  const int64_t groups = (channels + max_size - 1) / max_size;
   return whole_vectors<T>((channels + groups - 1) / groups);
 }
 
+// The tasks are groups of input channels x groups of output channels x partial sums over the blocks of tiles, which are
+// added in order at the end.
 template <class T>
-void weight_gradient(const ConvGeometry& g, const Pair<const T>& x, const Image<const T>& dy, T* dw) {
-  const Tiles tiles(g);
-  const int64_t group_c = group_size<T>(g.c, 128), group_o = group_size<T>(g.o, 128), width = panel_width<T>;
+void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, T* dw) {
+  const int64_t tiles = Tiles(g).count(), panel = panel_width<T>;
+  const int64_t group_c = group_size<T>(g.c, 128), group_o = group_size<T>(g.o, 128);
   const int64_t groups_c = (g.c + group_c - 1) / group_c, groups_o = (g.o + group_o - 1) / group_o;
-  const int64_t block = tiles_per_block(group_c + group_o, sizeof(T)), blocks = (tiles.count() + block - 1) / block;
+  const int64_t block = tiles_per_block(group_c + group_o, sizeof(T)), blocks = (tiles + block - 1) / block;
   const int64_t parts = std::clamp<int64_t>(32 / (groups_c * groups_o), 1, std::max<int64_t>(blocks, 1));
   const int64_t size = 9 * g.c * g.o;
   Buffer<T> sums(parts > 1 ? parts * size : 0);
@@ -428,26 +432,26 @@ void weight_gradient(const ConvGeometry& g, const Pair<const T>& x, const Image<
     T* copy = scratch + v_size + m_size + u_size;
     std::fill_n(u.data, Stack<T>::elements(cs, outs), T(0));
     for (int64_t i = part; i < blocks; i += parts) {
-      const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles.count());
-      input_stage(x, tiles, g.padding, t0, t1, c0, v, copy);
-      output_gradient_stage(dy, tiles, t0, t1, o0, m, copy);
+      const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles);
+      input_stage(g, x, t0, t1, c0, v, copy);
+      output_gradient_stage(g, dy, t0, t1, o0, m, copy);
       for (int64_t p = 0; p < points; p++)
-        for (int64_t k = 0; k < outs; k += width) {
-          const int64_t here = std::min(width, outs - k);
-          panel_product<T>(Transpose::a, {v.data + p * v.point, t1 - t0, cs, cols},
-                           {m.data + p * m.point + k, t1 - t0, here, outs}, {u.data + p * u.point + k, cs, here, outs},
-                           true);
+        for (int64_t k = 0; k < outs; k += panel) {
+          const int64_t width = std::min(panel, outs - k);
+          gebp<T>(Transpose::a, {v.data + p * v.point, t1 - t0, cs, cols},
+                  {m.data + p * m.point + k, t1 - t0, width, outs}, {u.data + p * u.point + k, cs, width, outs},
+                  /*accumulate=*/true);
         }
     }
     T* sum = parts > 1 ? sums.data + part * size : dw;
     for (int64_t c = 0; c < cs; c++)
       for (int64_t k = 0; k < outs; k += lanes<T>)
-        both_sides<Vector<T>, 6, 3>(
+        transform2d<Vector<T>, 6, 3>(
             WeightMapTransposed(), [&](int i, int j) { return load(u.data + (i * 6 + j) * u.point + c * outs + k); },
             [&](int i, int j, const Vector<T>& value) {
-              T some[lanes<T>];
-              store(some, value);
-              std::copy_n(some, std::min(lanes<T>, os - k), sum + ((i * 3 + j) * g.c + c0 + c) * g.o + o0 + k);
+              T values[lanes<T>];
+              store(values, value);
+              std::copy_n(values, std::min(lanes<T>, os - k), sum + ((i * 3 + j) * g.c + c0 + c) * g.o + o0 + k);
             });
   });
   if (parts == 1) return;
@@ -458,44 +462,28 @@ void weight_gradient(const ConvGeometry& g, const Pair<const T>& x, const Image<
         dw[i] = sums.data[part * size + i] + (part > 0 ? dw[i] : T(0));
 }
 
-template <class T>
-Pair<T> images(const Joint<T>& x, int64_t n, int64_t h, int64_t w, int64_t c) {
-  return {{x.below, n, h / 2, w / 2, x.below_channels}, {x.beside, n, h, w, c - x.below_channels}};
-}
-
 }  // namespace
 
-template <class T>
-void winograd_forward(const ConvGeometry& g, Joint<const T> x, const T* w, const T* bias, bool relu, T* pooled, T* y) {
-  forward<T>(g, images(x, g.n, g.h, g.w, g.c), w, bias, relu, images(Joint<T>{y}, g.n, g.oh, g.ow, g.o),
-             {pooled, g.n, g.oh / 2, g.ow / 2, g.o});
-}
-
-template <class T>
-void winograd_data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, Joint<T> dx) {
-  Buffer<T> turned(9 * g.c * g.o);
-  turn(w, g.c, g.o, turned.data);
-  ConvGeometry t = g;
-  std::swap(t.h, t.oh);
-  std::swap(t.w, t.ow);
-  std::swap(t.c, t.o);
-  t.padding = 2 - g.padding;
-  forward<T>(t, images(Joint<const T>{dy}, t.n, t.h, t.w, t.c), turned.data, bias, /*relu=*/false,
-             images(dx, t.n, t.oh, t.ow, t.o), {});
-}
-
-template <class T>
-void winograd_weight_gradient(const ConvGeometry& g, Joint<const T> x, const T* dy, T* dw) {
-  weight_gradient<T>(g, images(x, g.n, g.h, g.w, g.c), {dy, g.n, g.oh, g.ow, g.o}, dw);
-}
-
-template void winograd_forward(const ConvGeometry&, Joint<const float>, const float*, const float*, bool, float*,
-                               float*);
-template void winograd_forward(const ConvGeometry&, Joint<const double>, const double*, const double*, bool, double*,
-                               double*);
-template void winograd_data_gradient(const ConvGeometry&, const float*, const float*, const float*, Joint<float>);
-template void winograd_data_gradient(const ConvGeometry&, const double*, const double*, const double*, Joint<double>);
-template void winograd_weight_gradient(const ConvGeometry&, Joint<const float>, const float*, float*);
-template void winograd_weight_gradient(const ConvGeometry&, Joint<const double>, const double*, double*);
+const ConvEngine winograd_engine{
+    [](const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias, const ConvEpilogue& epilogue,
+       const Tensor& y) {
+      dispatch_precise(y.dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        forward<T>(g, data_of<const T>(x), w.data<T>(), ptr_or_null<T>(bias), epilogue.relu, data_of<T>(y),
+                   ptr_or_null<T>(epilogue.pooled));
+      });
+    },
+    [](const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, const SkipConcat& dx) {
+      dispatch_precise(dy.dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        data_gradient<T>(g, dy.data<T>(), w.data<T>(), ptr_or_null<T>(bias), data_of<T>(dx));
+      });
+    },
+    [](const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
+      dispatch_precise(dy.dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        weight_gradient<T>(g, data_of<const T>(x), dy.data<T>(), dw.data<T>());
+      });
+    }};
 
 }  // namespace acinus

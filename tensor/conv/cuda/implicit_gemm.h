@@ -1,44 +1,45 @@
-// The convolution engine on the GPU: what its three files, conv_cuda_*.cu, share. conv.h says what is computed,
-// product.h how a product is. Each of the three sums is one matrix product:
+// Convolution on the GPU: what forward.cu, data_gradient.cu and weight_gradient.cu share. conv.h says what is computed,
+// tile_loader.h how a matrix product is. Each of the three sums is one:
 //
 //                      rows m          columns n       sum over k          A                B
 //   forward            output pixels   o               taps (a,b), c       patches of x     w
-//   data gradient      input pixels    c               taps (a,b), o       patches of dy    w, seen from the other side
+//   data gradient      input pixels    c               taps (a,b), o       patches of dy    w, transposed
 //   weight gradient    taps (a,b), c   o               output pixels       patches of x     dy
 //
-// A row of patches is what one pixel sees, (KH,KW,C) numbers. As a matrix they would take nine times an image's memory
-// for a 3x3 kernel; here the kernel computes where in the image each of them is when it needs it ("implicit GEMM",
-// Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning").
+// A row of patches is what one pixel sees, (KH,KW,C) numbers. For a 3x3 kernel the matrix of all patches (im2col) would
+// take nine times an image's memory; here the kernel computes where in the image each number is when it needs it
+// ("implicit GEMM", Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning").
 #pragma once
 #include <algorithm>
 
-#include "tensor/conv/conv.h"
+#include "tensor/conv/cuda/gemm_tensor.h"
+#include "tensor/conv/cuda/gemm_tiled.h"
+#include "tensor/conv/engine.h"
 #include "tensor/for_each.h"
-#include "tensor/conv/cuda/gemm.h"
 
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
-// Which pixel is number m? Row by row, or `by_fours`: the four of each 2x2 one after the other, so that one thread has
-// all four in its hands, for pooling and for the gradient of upsample2x.
+// Which pixel is number m? Row by row, or `by_fours`: the four of each 2x2 one after the other, so that one thread
+// computes all four, for pooling and for the gradient of upsample2x.
 struct PixelOrder {
   int rows, cols;
   bool by_fours;
-  Divisor each_row, each_picture;  // pixels, or fours
+  Divisor row_size, image_size;  // in pixels, or fours
 
   PixelOrder() = default;
   PixelOrder(int64_t rows, int64_t cols, bool by_fours)
       : rows(int(rows)),
         cols(int(cols)),
         by_fours(by_fours),
-        each_row(by_fours ? cols / 2 : cols),
-        each_picture(by_fours ? rows * cols / 4 : rows * cols) {}
+        row_size(by_fours ? cols / 2 : cols),
+        image_size(by_fours ? rows * cols / 4 : rows * cols) {}
   HD void find(int64_t m, int& n, int& i, int& j) const {
     const int number = by_fours ? int(m) / 4 : int(m);
-    n = each_picture.quotient(number);
-    const int in_picture = number - n * each_picture;
-    i = each_row.quotient(in_picture);
-    j = in_picture - i * each_row;
+    n = image_size.quotient(number);
+    const int in_image = number - n * image_size;
+    i = row_size.quotient(in_image);
+    j = in_image - i * row_size;
     if (by_fours) i = 2 * i + int(m) % 4 / 2, j = 2 * j + int(m) % 2;
   }
   // Pixels m .. m + 3, with m a multiple of 4, as they lie in memory: (n * rows + i) * cols + j.
@@ -52,13 +53,13 @@ struct PixelOrder {
 
 // ---- operands -------------------------------------------------------------------------------------------------
 
-// Line m: what pixel m of a picture sees in an image: tap (a,b) is at row i * stride + origin_row + a * step_row, and
-// the columns alike. The image is concat(upsample2x(below), beside), read where they are.
+// Line m: what output pixel m, (n,i,j), sees of x: tap (a,b) is at row i * stride + origin_row + a * step_row, columns
+// alike.
 template <class T, bool Along_k, bool Vector>
 struct Patches {
   static constexpr bool along_k = Along_k, vector = Vector;
-  const T *beside, *below;
-  int height, width, below_channels;
+  SkipConcatData<const T> x;
+  int height, width;
   Divisor channels, taps_in_row;
   PixelOrder order;
   int stride, origin_row, origin_col, step_row, step_col;
@@ -79,18 +80,17 @@ struct Patches {
     const int tap = channels.quotient(int(element)), row = taps_in_row.quotient(tap);
     return {row * step_row, (tap - row * taps_in_row) * step_col, int(element) - tap * channels};
   }
-  HD const T* place(const Line& line, const Step& step) const {
+  HD const T* address(const Line& line, const Step& step) const {
     const int row = line.row + step.down, col = line.col + step.across, c = step.channel;
     if (row < 0 || row >= height || col < 0 || col >= width) return nullptr;
-    if (c < below_channels)
-      return below + (int64_t(line.n * (height / 2) + row / 2) * (width / 2) + col / 2) * below_channels + c;
-    const int own = channels - below_channels;
-    return beside + (int64_t(line.n * height + row) * width + col) * own + c - below_channels;
+    const int deep = int(x.deep_channels), skip = channels - deep;
+    if (c < deep) return x.deep + (int64_t(line.n * (height / 2) + row / 2) * (width / 2) + col / 2) * deep + c;
+    return x.skip + (int64_t(line.n * height + row) * width + col) * skip + c - deep;
   }
-  HD T at(const Line& line, const Step& step) const { return zero_or(place(line, step)); }
+  HD T at(const Line& line, const Step& step) const { return value_or_zero(address(line, step)); }
 };
 
-// A matrix in memory; its lines are its rows.
+// A matrix in memory, whose lines are its rows.
 template <class T, bool Vector>
 struct Rows {
   static constexpr bool along_k = false, vector = Vector;
@@ -100,18 +100,18 @@ struct Rows {
   using Step = int64_t;
   HD Line line(int64_t i) const { return data + i * length; }
   HD Step step(int64_t element) const { return element; }
-  HD const T* place(Line line, Step element) const { return line + element; }
+  HD const T* address(Line line, Step element) const { return line + element; }
   HD T at(Line line, Step element) const { return line[element]; }
 };
 
 // ---- which kernel ---------------------------------------------------------------------------------------------
 
-// How many columns a tile of C should have on tensor cores: a wide one uses each number more often. But there should be
-// enough tiles, two for each of a large GPU's processors, of which the H100 has 132.
+// How many columns a tile of C should have on tensor cores: a wide tile uses each number more often, but there should be
+// enough tiles for all processors (engine.h).
 template <class F>
 void with_columns(const ProductSize& size, F f) {
   const auto enough = [&](int64_t columns) {
-    return size.splits() * ((size.m + 127) / 128) * ((size.n + columns - 1) / columns) >= tiles_wanted;
+    return size.splits() * ((size.m + 127) / 128) * ((size.n + columns - 1) / columns) >= testing::min_gpu_tiles;
   };
   if (size.n > 64 && enough(128))
     f(std::integral_constant<int, 128>());
@@ -121,12 +121,12 @@ void with_columns(const ProductSize& size, F f) {
     f(std::integral_constant<int, 32>());
 }
 
-// Calls make(vector) for the operands and epilogue, and launches the product that g's algorithm wants. `together`: do
-// all runs of channels begin at multiples of `together`?
+// Calls make(vector) for the operands and the epilogue, and launches the kernel of g's algorithm. Runs of channels begin
+// at multiples of `alignment`, so that operands can be `vector` if it is large enough.
 template <class T, class Make>
-void product(const char* name, const ConvGeometry& g, const ProductSize& size, int64_t together, Make make) {
+void product(const char* name, const ConvGeometry& g, const ProductSize& size, int64_t alignment, Make make) {
   check(size.m < (int64_t(1) << 31) - 256 && size.n < (1 << 30) && size.k < (int64_t(1) << 31) - 256, name,
-        ": more than 2^31 pixels, or numbers in a sum, at once; use a smaller batch");
+        ": more than 2^31 pixels, or terms in a sum; use a smaller batch");
   using C = Compute<T>;
   if (g.algorithm != ConvAlgorithm::tensor) {
     const auto [a, b, epilogue] = make(std::false_type());
@@ -134,7 +134,7 @@ void product(const char* name, const ConvGeometry& g, const ProductSize& size, i
   }
   if constexpr (!std::is_same_v<T, double>) {
     using Type = std::conditional_t<std::is_same_v<T, bf16>, Bfloat16, Tf32>;
-    if (together % Type::run == 0) {
+    if (alignment % Type::run == 0) {
       const auto [a, b, epilogue] = make(std::true_type());
       with_columns(size, [&, &a = a, &b = b, &epilogue = epilogue](auto columns) {
         launch_tensor<Type, decltype(columns)::value>(name, size, a, b, epilogue);
@@ -146,38 +146,41 @@ void product(const char* name, const ConvGeometry& g, const ProductSize& size, i
   }
 }
 
-// The greatest power of two that divides all of them.
-inline int64_t common_run(std::initializer_list<int64_t> numbers) {
-  int64_t run = 16;
+// The largest power of two, up to 16, that divides them all.
+inline int64_t common_alignment(std::initializer_list<int64_t> numbers) {
+  int64_t alignment = 16;
   for (int64_t n : numbers)
-    while (n % run) run /= 2;
-  return run;
+    while (n % alignment) alignment /= 2;
+  return alignment;
 }
 
 template <class A, class B, class E>
-struct Parts {
+struct Product {
   A a;
   B b;
   E epilogue;
 };
 template <class A, class B, class E>
-Parts<A, B, E> parts(const A& a, const B& b, const E& epilogue) {
+Product<A, B, E> make_product(const A& a, const B& b, const E& epilogue) {
   return {a, b, epilogue};
 }
 
 template <class T, bool Along_k, bool Vector>
-Patches<T, Along_k, Vector> patches_of_x(const ConvGeometry& g, const Tensor& x, const Tensor& below, bool by_fours) {
+Patches<T, Along_k, Vector> patches_of_x(const ConvGeometry& g, const SkipConcat& x, bool by_fours) {
   Patches<T, Along_k, Vector> p;
-  p.beside = x.ptr<T>();
-  p.below = ptr_or_null<T>(below);
+  p.x = data_of<const T>(x);
   p.height = int(g.h), p.width = int(g.w), p.channels = Divisor(g.c);
-  p.below_channels = below ? int(below.shape()[3]) : 0;
   p.order = PixelOrder(g.oh, g.ow, by_fours);
   p.stride = int(g.stride), p.origin_row = p.origin_col = -int(g.padding);
   p.step_row = p.step_col = int(g.dilation), p.taps_in_row = Divisor(g.kw);
   p.lines = g.n * g.oh * g.ow, p.length = g.kh * g.kw * g.c;
   return p;
 }
+
+void forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
+             const ConvEpilogue& epilogue, const Tensor& y);
+void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, const SkipConcat& dx);
+void weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw);
 
 }  // namespace acinus::on_gpu
 #endif

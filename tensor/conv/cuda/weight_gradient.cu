@@ -1,4 +1,4 @@
-// dw = patches of x, transposed, * dy, on the GPU; conv_cuda.h.
+// dw = patches of x, transposed, * dy, on the GPU; implicit_gemm.h.
 #include "tensor/conv/cuda/implicit_gemm.h"
 
 #ifdef ACINUS_KERNELS
@@ -8,29 +8,29 @@ namespace {
 template <class C>
 struct WeightGradientEpilogue {
   int64_t rows, o;
-  C* parts;  // (splits, rows, o)
-  HD void operator()(int64_t split, int64_t m, int64_t channel, const C (&sums)[4]) const {
-    for (int r = 0; r < 4 && m + r < rows; r++) parts[(split * rows + m + r) * o + channel] = sums[r];
+  C* sums;  // (splits, rows, o)
+  HD void operator()(int64_t split, int64_t m, int64_t channel, const C (&values)[4]) const {
+    for (int r = 0; r < 4 && m + r < rows; r++) sums[(split * rows + m + r) * o + channel] = values[r];
   }
 };
 
 template <class C>
-struct SumOfParts {
+struct SumOfSplits {
   int64_t size, splits;
-  const C* parts;
+  const C* sums;
   C* dw;
   HD void operator()(int64_t i) const {
-    C sum = parts[i];
+    C sum = sums[i];
     ACINUS_UNROLL_16
-    for (int64_t s = 1; s < splits; s++) sum += parts[s * size + i];
+    for (int64_t s = 1; s < splits; s++) sum += sums[s * size + i];
     dw[i] = sum;
   }
 };
 
-// Few rows and columns, a long sum: split it, until there are some hundred tiles for the GPU's processors. Into how
-// many parts depends on the shapes alone, and they are added in order.
+// A small matrix with a long sum: it is split ("split-K") until there are some hundred tiles for the GPU's processors.
+// How often depends on the shapes alone, and the splits are added in order.
 template <class T>
-void weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw, const Tensor& below) {
+void weight_gradient_as(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
   using C = Compute<T>;
   const int64_t rows = g.kh * g.kw * g.c, pixels = g.n * g.oh * g.ow,
                 tiles = ((rows + 127) / 128) * ((g.o + 127) / 128);
@@ -39,18 +39,19 @@ void weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, T
   const ProductSize size{rows, g.o, pixels, k_each};
   const bool split = size.splits() > 1;
   const Tensor sums = split ? Tensor({size.splits(), rows, g.o}, dw.dtype(), dw.device()) : dw;
-  product<T>("conv_weight_gradient", g, size, common_run({g.c, below ? below.shape()[3] : 0, g.o}), [&](auto vector) {
-    constexpr bool v = decltype(vector)::value;
-    return parts(patches_of_x<T, false, v>(g, x, below, /*by_fours=*/false), Rows<T, v>{dy.ptr<T>(), pixels, g.o},
-                 WeightGradientEpilogue<C>{rows, g.o, sums.ptr<C>()});
-  });
-  if (split) for_each(dw.device(), rows * g.o, SumOfParts<C>{rows * g.o, size.splits(), sums.ptr<C>(), dw.ptr<C>()});
+  product<T>(
+      "conv_weight_gradient", g, size, common_alignment({g.c, x.deep ? x.deep.shape()[3] : 0, g.o}), [&](auto vector) {
+        constexpr bool v = decltype(vector)::value;
+        return make_product(patches_of_x<T, false, v>(g, x, /*by_fours=*/false), Rows<T, v>{dy.ptr<T>(), pixels, g.o},
+                            WeightGradientEpilogue<C>{rows, g.o, sums.ptr<C>()});
+      });
+  if (split) for_each(dw.device(), rows * g.o, SumOfSplits<C>{rows * g.o, size.splits(), sums.ptr<C>(), dw.ptr<C>()});
 }
 
 }  // namespace
 
-void conv_weight_gradient(const ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw, const Tensor& below) {
-  dispatch(x.dtype(), [&](auto zero) { weight_gradient<decltype(zero)>(g, x, dy, dw, below); });
+void weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
+  dispatch(dy.dtype(), [&](auto zero) { weight_gradient_as<decltype(zero)>(g, x, dy, dw); });
 }
 
 }  // namespace acinus::on_gpu

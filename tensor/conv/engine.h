@@ -1,0 +1,68 @@
+// What the algorithms of a convolution provide, and conv.cpp calls: each the three sums of conv.h.
+#pragma once
+#include "tensor/conv/conv.h"
+
+namespace acinus {
+
+struct ConvEngine {
+  void (*forward)(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
+                  const ConvEpilogue& epilogue, const Tensor& y);
+  // dx = bias + data gradient; the bias (c) is for conv_transpose2d and may be empty.
+  void (*data_gradient)(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias,
+                        const SkipConcat& dx);
+  void (*weight_gradient)(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw);
+};
+
+extern const ConvEngine direct_engine;    // direct.cu
+extern const ConvEngine im2col_engine;    // cpu/im2col.cpp
+extern const ConvEngine winograd_engine;  // cpu/winograd.cpp
+#ifdef ACINUS_CUDA
+extern const ConvEngine gpu_engine;  // cuda/
+#endif
+
+// A SkipConcat as loops and kernels see it.
+template <class T>
+struct SkipConcatData {
+  T *skip, *deep;
+  int64_t deep_channels;
+};
+
+template <class T>
+T* ptr_or_null(const Tensor& t) {
+  return t ? t.ptr<std::remove_const_t<T>>() : nullptr;
+}
+
+template <class T>
+SkipConcatData<T> data_of(const SkipConcat& x) {
+  return {x.skip.ptr<std::remove_const_t<T>>(), ptr_or_null<T>(x.deep), x.deep ? x.deep.shape()[3] : 0};
+}
+
+// The sub-pixel (polyphase) decomposition of a data gradient. Forward, output pixel i sees row i*s - p + a*d through tap
+// a; so row r of x was seen through tap a by output pixel (r + p - a*d) / s, if that is a whole number. Which taps those
+// are depends on r mod s alone, the row's *phase*. All rows of one phase, r = r'*s + phase, see the same taps,
+// a = first + t*every for t = 0 .. count-1, and hence the output pixels
+//
+//   r' + origin - t*step,    origin = (phase + p - first*d) / s,    step = every*d / s
+//
+// which makes the gradient of each phase an ordinary convolution of dy, with stride 1 and no multiplications by zero
+// (Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?"). Columns alike.
+struct PhaseTaps {
+  int64_t first = 0, every = 1, count = 0, origin = 0, step = 1;
+  PhaseTaps(int64_t phase, int64_t kernel, const ConvGeometry& g) {
+    const auto sees = [&](int64_t a) { return (phase + g.padding - a * g.dilation) % g.stride == 0; };
+    while (first < kernel && !sees(first)) first++;
+    if (first == kernel) return;
+    while (first + every < kernel && !sees(first + every)) every++;
+    count = (kernel - first + every - 1) / every;
+    origin = (phase + g.padding - first * g.dilation) / g.stride;
+    if (count > 1) step = every * g.dilation / g.stride;
+  }
+};
+
+// On the GPU, tiles of a matrix product are made narrower until there are this many: two for each of a large GPU's
+// processors, of which the H100 has 132. Tests, whose images are small, lower it to reach the wide tiles.
+namespace testing {
+inline int64_t min_gpu_tiles = 256;
+}
+
+}  // namespace acinus
