@@ -109,13 +109,13 @@ int main(int argc, char** argv) {
                       "  --prediction MASK --scan SCAN     a mask, and the scan it is of\n"
                       "The exit code is 1 if something is wrong for certain.");
     settings.add("data", config.data, "scans in LUNA16 form, or images/ and masks/");
-    settings.add("run", run, "the folder of a run");
+    settings.add("run", run, "folder of a run");
     settings.add("prediction", prediction, text("a mask: ", kVolumeEndingsText, ", .npy, .png"));
     settings.add("scan", scan, "for --prediction: the scan");
     settings.add("annotations", annotations, "for --prediction: annotations.csv, to see whether the mask meets them");
-    settings.add("json", json, "for --data: a file for the fingerprint's numbers, such as fingerprint.json");
+    settings.add("json", json, "for --data: a file for its statistics, such as fingerprint.json");
     add_data_settings(settings, config);
-    settings.add("input.lungs", config.input_lungs, "of a CT: find the lungs");
+    settings.add("input.lungs", config.input_lungs, "in CT scans: find the lungs");
     config.machine.add_settings(settings);
     if (!settings.parse(argc, argv)) return 0;
     if (int(!config.data.empty()) + int(!run.empty()) + int(!prediction.empty()) != 1)

@@ -54,12 +54,11 @@ int main(int argc, char** argv) {
         "all of it where ./train looks for it. Writes a picture of each of the first scans.");
     settings.add_argument("DIR", config.data, "scans in LUNA16 form, or images/ and masks/");
     add_data_settings(settings, config);
-    settings.add("input.hu_low", config.input.window.low, "with --cache_bits 8: HU that become 0").between(-1e9, 1e9);
-    settings.add("input.hu_high", config.input.window.high, "with --cache_bits 8: HU that become 255")
-        .between(-1e9, 1e9);
-    settings.add("input.lungs", config.input_lungs, "of a CT: find the lungs");
-    settings.add("pictures", shown, "how many scans to draw").between(0, 1e6);
-    settings.add("out", pictures, "folder for the pictures; empty: pictures/ in the cache");
+    settings.add("input.hu_low", config.input.window.low, "with --cache_bits 8: HU mapped to 0").between(-1e9, 1e9);
+    settings.add("input.hu_high", config.input.window.high, "with --cache_bits 8: HU mapped to 255").between(-1e9, 1e9);
+    settings.add("input.lungs", config.input_lungs, "in CT scans: find the lungs");
+    settings.add("pictures", shown, "number of scans to draw").between(0, 1e6);
+    settings.add("out", pictures, "folder for the pictures; default pictures/ in the cache");
     add_threads_setting(settings, config.machine.threads);
     if (!settings.parse(argc, argv)) return 0;
     check_config(config);

@@ -63,18 +63,16 @@ std::string saved_settings(const std::string& folder) {
 // ---- the settings, by subject
 
 void add_run_settings(Settings& s, Config& c) {
-  s.add("task", c.task,
-        "segment: a U-Net that finds candidates; classify: a second network that tells nodules among them")
+  s.add("task", c.task, "train a U-Net that finds candidates, or a classifier that tells the nodules among them")
       .one_of({"segment", "classify"});
-  s.add("segmenter", c.segmenter,
-        "for --task classify: the U-Net whose candidates it learns from, RUN/best.safetensors");
+  s.add("segmenter", c.segmenter, "for --task classify: the U-Net that finds the candidates, RUN/best.safetensors");
   s.add("preset", c.preset, "gpu: for LUNA16 on a GPU; seed: the recipe of the original system, 512x512 pixels")
       .one_of({"laptop", "gpu", "seed"});
   s.add("out", c.out, "folder for the run; default runs/<preset>, or runs/<preset>-classifier");
   s.add("resume", c.resume, "folder of a stopped run: continues from its last saved state, with its settings");
   s.add("seed", c.seed, "of all random numbers: the same seed on the same machine gives the same results");
   c.machine.add_settings(s);
-  s.add("recompute", c.net.gradient_checkpointing, "gradient checkpointing: less memory, about a third more time");
+  s.add("recompute", c.net.gradient_checkpointing, "gradient checkpointing: less memory, one more forward pass per step");
   s.add("limits.minutes", c.limits.minutes, "save and stop after this many minutes; 0: no limit").between(0, 1e9);
   s.add("limits.steps", c.limits.steps, "save and stop after this step; 0: no limit").between(0, 1e18);
   s.add("limits.save_minutes", c.limits.save_minutes, "minutes between saves within an epoch").between(0, 1e9);
@@ -84,8 +82,7 @@ void add_split_settings(Settings& s, Config& c) {
   s.add("validation", c.split.fraction, "fraction of the patients that is held out, at least one").between(0, 0.9);
   s.add("held_out", c.split.held_out, "the patients held out instead: ends of their seriesuids, comma-separated");
   s.add("fold", c.split.fold, "cross-validation: which of the --folds parts is held out, from 0").between(0, 999);
-  s.add("folds", c.split.folds, "number of parts; 10 uses LUNA16's own, subset0..9; 0: no cross-validation")
-      .between(0, 1000);
+  s.add("folds", c.split.folds, "number of parts; 10: LUNA16's subset0..9; 0: no cross-validation").between(0, 1000);
 }
 
 void add_phantom_settings(Settings& s, Config& c) {
@@ -115,9 +112,7 @@ void add_network_settings(Settings& s, Config& c) {
   s.add("net.norm", c.net.norm, "normalisation after each convolution");
   s.add("net.norm_groups", c.net.norm_groups, "groups of group norm; must divide the width").between(1, 4096);
   s.add("net.init", c.net.init, "distribution of the initial weights");
-  s.add("net.deep_supervision", c.net.deep_supervision,
-        "coarser decoder scales with a loss of their own, up to depth - 1")
-      .between(0, 7);
+  s.add("net.deep_supervision", c.net.deep_supervision, "coarser scales with a loss of their own").between(0, 7);
 }
 
 void add_training_settings(Settings& s, Config& c) {
@@ -138,14 +133,11 @@ void add_training_settings(Settings& s, Config& c) {
   s.add("train.warmup", c.schedule.warmup, "steps of linear learning-rate warm-up").between(0, 1e9);
   s.add("train.decay", c.schedule.decay, "learning-rate schedule after the warm-up");
   s.add("train.clip", c.train.clip, "gradients are scaled down to this norm; 0: no limit").between(0, INFINITY);
-  s.add("train.ema", c.train.ema, "decay of the weights' moving average, which is validated and saved; 0: off")
-      .between(0, 0.999999);
-  s.add("train.patience", c.train.patience, "stop after this many validations without improvement; 0: never")
+  s.add("train.ema", c.train.ema, "decay of the moving average of the weights; 0: off").between(0, 0.999999);
+  s.add("train.patience", c.train.patience, "validations without improvement before it stops; 0: never")
       .between(0, 1e6);
   s.add("train.validate_every", c.train.validate_every, "epochs from one validation to the next").between(1, 1e6);
-  s.add("train.loaders", c.train.loaders,
-        "threads that prepare batches; 0: one per 8 cores, with a GPU one per core, up to 8")
-      .between(0, 256);
+  s.add("train.loaders", c.train.loaders, "threads that prepare batches; 0: by the number of cores").between(0, 256);
 }
 
 void add_classifier_settings(Settings& s, Config& c) {
@@ -157,12 +149,9 @@ void add_classifier_settings(Settings& s, Config& c) {
   s.add("classify.pixel_mm", crop.pixel_mm, "mm between pixels of a crop").between(0.05, 100);
   s.add("classify.planes", crop.planes, "planes of a crop").between(1, 64);
   s.add("classify.plane_mm", crop.plane_mm, "mm between planes").between(0.05, 100);
-  s.add("classify.shift_mm", c.crops.shift_mm, "crops are shifted at random by up to this many mm per axis")
-      .between(0, 100);
-  s.add("classify.hard", c.crops.hard, "fraction of negative crops around dense voxels instead of candidates")
-      .between(0, 1);
-  s.add("classify.threshold", c.candidates.threshold, "the U-Net's probability above which voxels are candidates")
-      .between(0, 1);
+  s.add("classify.shift_mm", c.crops.shift_mm, "largest random shift of a crop, mm per axis").between(0, 100);
+  s.add("classify.hard", c.crops.hard, "fraction of negatives that are dense voxels, not candidates").between(0, 1);
+  s.add("classify.threshold", c.candidates.threshold, "the U-Net's probability for a candidate").between(0, 1);
 }
 
 void add_augmentation_settings(Settings& s, Config& c) {
@@ -187,11 +176,8 @@ void add_augmentation_settings(Settings& s, Config& c) {
 
 void add_cache_settings(Settings& s, Config& c) {
   s.add("cache", c.cache.folder, "folder of the prepared scans; default runs/cache/<name of the data>");
-  s.add("cache_bits", c.cache_bits,
-        "bits per voxel: 16 for HU; 8 for 256 grey levels within the input window, half the size")
-      .one_of({"8", "16"});
-  s.add("masks", c.cache.masks,
-        "spheres from annotations.csv, readers' outlines, or auto: outlines where there are any");
+  s.add("cache_bits", c.cache_bits, "bits per voxel: 16: HU; 8: grey levels of the input window").one_of({"8", "16"});
+  s.add("masks", c.cache.masks, "spheres of annotations.csv, or readers' outlines; auto: outlines if there are any");
   s.on_read([&c] { c.share(); });
 }
 

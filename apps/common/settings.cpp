@@ -18,99 +18,43 @@ using Field = Settings::Field;
 
 std::string flag_of(const Field& field) { return (field.is_argument ? "" : "--") + field.name; }
 
-std::string list_text(const std::vector<int64_t>& numbers) {
-  std::string list;
-  for (int64_t n : numbers) list += (list.empty() ? "" : ",") + std::to_string(n);
-  return list;
-}
-
-// A setting's value as JSON: numbers and booleans as such, everything else as text.
-json json_of(const Field& field) {
-  return std::visit(
-      [](const auto& v) -> json {
-        using T = std::decay_t<decltype(v)>;
-        if constexpr (std::is_same_v<T, Settings::Choice>)
-          return v.get();
-        else if constexpr (std::is_same_v<T, std::vector<int64_t>*>)
-          return list_text(*v);
-        else
-          return *v;
-      },
-      field.value);
-}
-
 std::string printed(const Field& field) {
-  if (const auto* number = std::get_if<double*>(&field.value)) return shortest(**number);
-  const json value = json_of(field);
-  if (value.is_array()) return value.empty() ? "" : value[0].get<std::string>() + (value.size() > 1 ? " ..." : "");
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  if (field.words) return field.words->empty() ? "" : field.words->front() + (field.words->size() > 1 ? " ..." : "");
+  const Settings::Value value = field.get();
+  if (const auto* real = std::get_if<double>(&value)) return shortest(*real);
+  if (const auto* string = std::get_if<std::string>(&value)) return *string;
+  return std::visit([](const auto& v) { return json(v).dump(); }, value);
 }
 
-// What --help shows behind the name: "nearest|bilinear|transpose [nearest]", "INT [12]".
+// What --help shows after the name: "nearest|bilinear|transpose [nearest]", "INT [12]".
 std::string usage_of(const Field& field) {
-  if (field.is_argument) return std::holds_alternative<std::string*>(field.value) ? "" : "...";
-  constexpr const char* types[] = {"INT", "INT", "NUMBER", "true|false", "TEXT", "TEXT ...", "INT,INT,...", ""};
-  std::string type = field.choices.empty() ? types[field.value.index()] : "";
+  if (field.is_argument) return field.words ? "..." : "";
+  std::string choices;
+  for (const std::string& choice : field.choices) choices += (choices.empty() ? "" : "|") + choice;
   const std::string value = printed(field);
-  for (const std::string& choice : field.choices) type += (type.empty() ? "" : "|") + choice;
-  return type + (value.empty() ? "" : " [" + value + "]");
-}
-
-// Is the text a number, and within the setting's limits? (CLI::Range would name a limit of 1e-12 as 0.000000.)
-template <class T>
-CLI::Validator number_within(double low, double high) {
-  return CLI::Validator(
-      [=](std::string& given) {
-        T number;
-        if (!parse(given, number) || !std::isfinite(double(number)))
-          return text("needs ", std::is_floating_point_v<T> ? "a number" : "a whole number", ", not \"", given, "\"");
-        if (double(number) >= low && double(number) <= high) return std::string();
-        return text("must be ",
-                    std::isinf(high) ? text("at least ", T(low)) : text("between ", T(low), " and ", T(high)), ", not ",
-                    given);
-      },
-      "");
-}
-
-// Sets the variable; the text has passed the option's checks.
-void assign(const Field& field, const std::string& given) {
-  std::visit(
-      [&](const auto& v) {
-        using T = std::decay_t<decltype(v)>;
-        if constexpr (std::is_same_v<T, std::string*>) {
-          *v = given;
-        } else if constexpr (std::is_same_v<T, bool*>) {
-          if (given != "true" && given != "false")
-            throw CLI::ValidationError(flag_of(field), "must be true or false, not \"" + given + "\"");
-          *v = given == "true";
-        } else if constexpr (std::is_same_v<T, Settings::Choice>) {
-          v.set(given);
-        } else if constexpr (std::is_same_v<T, std::vector<int64_t>*>) {
-          v->clear();
-          std::istringstream words(given);
-          for (std::string word; std::getline(words, word, ',');)
-            if (!parse(trimmed(word), v->emplace_back()))
-              throw CLI::ValidationError(flag_of(field) + " " + given, "must be comma-separated whole numbers");
-        } else if constexpr (!std::is_same_v<T, std::vector<std::string>*>) {
-          // Not CLI11's conversion: strtold, rounded to double, turns 0.002877 into a neighbouring number.
-          parse(given, *v);
-        }
-      },
-      field.value);
+  return (choices.empty() ? field.type : choices) + (value.empty() ? "" : " [" + value + "]");
 }
 
 CLI::Option* add_option(CLI::App& app, const Field& field) {
-  if (const auto* list = std::get_if<std::vector<std::string>*>(&field.value))
-    return app.add_option(flag_of(field), **list, field.help);
+  const std::string flag = flag_of(field);
+  if (field.words) return app.add_option(flag, *field.words, field.help);
+  // The value is not converted by CLI11: its strtold, rounded to double, turns 0.002877 into a neighbouring number.
   auto* option = app.add_option_function<std::string>(
-      flag_of(field), [&field](const std::string& given) { assign(field, given); }, field.help);
+      flag,
+      [&field, flag](const std::string& given) {
+        if (!field.set(given)) throw CLI::ValidationError(flag, text("\"", given, "\" is not ", field.type));
+      },
+      field.help);
   option->take_last();
-  if (std::holds_alternative<bool*>(field.value))  // --recompute is short for --recompute true
-    option->expected(0, 1)->default_str("true");
-  if (std::holds_alternative<double*>(field.value)) option->check(number_within<double>(field.low, field.high));
-  if (std::holds_alternative<int*>(field.value)) option->check(number_within<int>(field.low, field.high));
-  if (std::holds_alternative<int64_t*>(field.value)) option->check(number_within<int64_t>(field.low, field.high));
+  if (field.type == "true|false") option->expected(0, 1)->default_str("true");  // --recompute: --recompute true
   if (!field.choices.empty()) option->check(CLI::IsMember(field.choices));
+  if (std::isfinite(field.low))  // CLI::Range would print a limit of 1e-12 as 0.000000
+    option->check([&field](const std::string& given) {
+      double value;
+      if (!parse(given, value) || (value >= field.low && value <= field.high)) return std::string();
+      return text("must be ", std::isinf(field.high) ? "at least " : "between ", number(field.low),
+                  std::isinf(field.high) ? "" : text(" and ", number(field.high)), ", not ", given);
+    });
   return option;
 }
 
@@ -144,6 +88,20 @@ void flatten(const json& j, const std::string& prefix, std::vector<std::pair<std
 
 }  // namespace
 
+Settings::Value Settings::value_of(const std::vector<int64_t>& numbers) {
+  std::string list;
+  for (int64_t n : numbers) list += (list.empty() ? "" : ",") + std::to_string(n);
+  return list;
+}
+
+bool Settings::assign(const std::string& list, std::vector<int64_t>& numbers) {
+  numbers.clear();
+  std::istringstream words(list);
+  for (std::string word; std::getline(words, word, ',');)
+    if (!acinus::parse(trimmed(word), numbers.emplace_back())) return false;
+  return true;
+}
+
 Settings::Settings(std::string program, std::string description)
     : program_(std::move(program)), description_(std::move(description)) {}
 
@@ -172,7 +130,7 @@ std::string Settings::unknown_flag(const Words& words) const {
 bool Settings::read(Words words, const std::string& file) {
   const bool from_file = !file.empty();
   CLI::App app(description_, program_);
-  app.get_formatter()->column_width(32);
+  app.get_formatter()->column_width(36);
   if (from_file)
     app.set_help_flag();
   else
@@ -269,7 +227,7 @@ std::string Settings::to_json() const {
     std::string name = field.name;
     for (size_t dot; (dot = name.find('.')) != std::string::npos; name = name.substr(dot + 1))
       group = &(*group)[name.substr(0, dot)];
-    (*group)[name] = json_of(field);
+    std::visit([&](const auto& value) { (*group)[name] = value; }, field.get());
   }
   return all.dump(2) + "\n";
 }

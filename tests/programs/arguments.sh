@@ -23,7 +23,7 @@ expect "train: shares beyond all" 2 "together 1 at most" "$train" --train.foregr
 expect "train: a fold that is not there" 2 "fold counts from 0" "$train" --fold 5 --folds 5
 expect "train: folds and patients held out" 2 "held_out or --folds" "$train" --held_out 1 --folds 3
 expect "train: a fold of nothing" 2 "fold needs --folds" "$train" --fold 1
-expect "train: classes that are no numbers" 2 "classes 0,x: must be comma-separated whole numbers" "$train" --classes 0,x
+expect "train: classes that are no numbers" 2 'classes: "0,x" is not INT' "$train" --classes 0,x
 expect "train: nothing to resume" 1 "resume nowhere: there is no last.safetensors" "$train" --resume nowhere
 expect "prepare: no folder" 2 DIR "$prepare"
 expect "predict: no scan" 2 SCAN "$predict"
