@@ -24,7 +24,7 @@ expect "train: one patient alone" 1 "." "$train" --data one --out run
 expect "train: held out patients that are not there" 1 "held out" "$train" --data set --held_out x --out run
 expect "train: more folds than patients" 1 "7 folds of 3 patients" "$train" --data set --folds 7 --out run
 report "none of these left a run behind" "$(ls -d run 2>/dev/null)"
-expect "train: --out that is not empty" 1 "empty: is there already" "$train" --data set --out empty $small
+expect "train: --out that is not empty" 1 "empty: exists and is not an empty folder" "$train" --data set --out empty $small
 echo x >file
 expect "train: --out that is a file" 1 "file" "$train" --data set --out file $small
 report "... which is left alone" "$([ "$(cat file)" = x ] || echo changed)"

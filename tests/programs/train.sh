@@ -33,7 +33,7 @@ compare "one thread or two" threads1/run threads2/run
 expect "with --recompute" 0 "epoch *2/2" env -C recompute "$train" $phantoms $small --out run --recompute
 compare "activations kept or computed again" a/run recompute/run
 expect "--recompute= says nothing" 2 'recompute: "" is not true' "$train" --recompute=
-expect "--recompute takes no other word" 2 "recompute is true or false" "$train" --recompute perhaps
+expect "--recompute takes no other word" 2 'recompute: "perhaps" is not true' "$train" --recompute perhaps
 expect "with the config.json of a run" 0 "epoch *2/2" env -C b "$train" --config run/config.json --out again
 compare "its config.json alone" a/run b/again
 make_set
