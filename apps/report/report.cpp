@@ -4,40 +4,26 @@
 #include <cmath>
 
 #include "apps/report/curve.h"
-#include "data/formats/csv.h"
 #include "tensor/check.h"
 #include "tensor/text.h"
 
 namespace acinus {
 namespace {
 
-struct Column {
-  const char* name;
+struct CurveStyle {
   double EpochRow::*value;
-  Score of = nullptr;  // of runs with this score alone
-  // Its curve, if it has one.
-  const char *title = nullptr, *unit = "";
+  const char *title, *unit = "";
   bool from_zero = true;
   double factor = 1;
 };
-constexpr Score kDice = &EpochRow::val_dice, kAuc = &EpochRow::val_auc;
-constexpr Column kAllColumns[] = {
-    {"loss", &EpochRow::loss, nullptr, "Loss", "", /*from_zero=*/false},
-    {"val_loss", &EpochRow::val_loss, kAuc, "Validation loss"},
-    {"val_dice", kDice, kDice, "Validation Dice"},
-    {"val_auc", kAuc, kAuc, "Validation AUC"},
-    {"lr", &EpochRow::lr, nullptr, "Learning rate"},
-    {"seconds", &EpochRow::seconds},
-    {"images_per_second", &EpochRow::images_per_second, nullptr, "Images per second"},
-    {"loader_wait", &EpochRow::loader_wait, nullptr, "Waiting for data", "% of the time", true, 100},
-    {"peak_mb", &EpochRow::peak_mb, nullptr, "Peak memory", "MB"}};
-
-std::vector<Column> columns_of(Score score) {
-  std::vector<Column> columns;
-  for (const Column& column : kAllColumns)
-    if (!column.of || column.of == score) columns.push_back(column);
-  return columns;
-}
+constexpr CurveStyle kCurves[] = {{&EpochRow::loss, "Loss", "", /*from_zero=*/false},
+                                  {&EpochRow::val_loss, "Validation loss"},
+                                  {kDice, "Validation Dice"},
+                                  {kAuc, "Validation AUC"},
+                                  {&EpochRow::lr, "Learning rate"},
+                                  {&EpochRow::images_per_second, "Images per second"},
+                                  {&EpochRow::loader_wait, "Waiting for data", "% of the time", true, 100},
+                                  {&EpochRow::peak_mb, "Peak memory", "MB"}};
 
 const char* name_of(Score score) { return score == kAuc ? "validation AUC" : "validation Dice"; }
 
@@ -74,34 +60,35 @@ std::string curves(const std::vector<EpochRow>& rows, Score score, int64_t best)
   out += "<div class='grid curves'>\n";
   std::vector<double> epochs;
   for (const EpochRow& row : rows) epochs.push_back(double(row.epoch));
-  for (const Column& column : columns_of(score)) {
-    if (!column.title) continue;
-    Curve curve{column.title, column.unit, epochs, {}, column.from_zero};
-    for (const EpochRow& row : rows) curve.y.push_back(row.*column.value * column.factor);
-    curve.decades = column.value == &EpochRow::lr;
+  const std::vector<Metric> metrics = metrics_of(score);
+  for (const CurveStyle& style : kCurves) {
+    if (std::ranges::none_of(metrics, [&](const Metric& metric) { return metric.value == style.value; })) continue;
+    Curve curve{style.title, style.unit, epochs, {}, style.from_zero};
+    for (const EpochRow& row : rows) curve.y.push_back(row.*style.value * style.factor);
+    curve.decades = style.value == &EpochRow::lr;
     curve.mark = best;
-    curve.mark_value = column.value == score;
-    out += text("<figure><figcaption><strong>", column.title, "</strong><span>last ", number(curve.y.back(), 4),
-                *column.unit ? " " : "", column.unit, "</span></figcaption>\n", svg_curve(curve), "</figure>\n");
+    curve.mark_value = style.value == score;
+    out += text("<figure><figcaption><strong>", style.title, "</strong><span>last ", number(curve.y.back(), 4),
+                *style.unit ? " " : "", style.unit, "</span></figcaption>\n", svg_curve(curve), "</figure>\n");
   }
   return out + "</div>\n";
 }
 
 std::string epoch_table(const std::vector<EpochRow>& rows, Score score, int64_t best) {
   if (rows.empty()) return "";
-  const std::vector<Column> columns = columns_of(score);
+  const std::vector<Metric> columns = metrics_of(score);
   const size_t every = (rows.size() + kTableRows - 1) / kTableRows;
   std::string out = "<details><summary>The epochs as a table</summary>\n<div class='scroll'><table class='numbers'>\n";
   if (every > 1)
     out += text("<caption>One epoch in ", every, ", the best and the last; metrics.csv has all.</caption>\n");
   out += "<thead><tr><th scope='col'>epoch</th><th scope='col'>step</th>";
-  for (const Column& column : columns) out += text("<th scope='col'>", column.name, "</th>");
+  for (const Metric& column : columns) out += text("<th scope='col'>", column.name, "</th>");
   out += "</tr></thead>\n<tbody>\n";
   for (size_t i = 0; i < rows.size(); i++) {
     if (i % every != 0 && int64_t(i) != best && i + 1 != rows.size()) continue;
     out += text(int64_t(i) == best ? "<tr class='best'>" : "<tr>", "<th scope='row'>", rows[i].epoch, "</th><td>",
                 rows[i].step, "</td>");
-    for (const Column& column : columns) out += text("<td>", number(rows[i].*column.value), "</td>");
+    for (const Metric& column : columns) out += text("<td>", number(rows[i].*column.value), "</td>");
     out += "</tr>\n";
   }
   return out + "</tbody></table></div></details>\n";
@@ -128,44 +115,6 @@ std::string patient_table(const std::vector<std::pair<std::string, double>>& pat
 }
 
 }  // namespace
-
-bool is_better(const EpochRow& a, const EpochRow& b, Score score) {
-  const double of_a = std::isfinite(a.*score) ? a.*score : -INFINITY,
-               of_b = std::isfinite(b.*score) ? b.*score : -INFINITY;
-  if (of_a != of_b) return of_a > of_b;
-  return a.val_loss < b.val_loss || (std::isinf(of_a) && std::isnan(a.val_loss));
-}
-
-std::string to_csv(const std::vector<EpochRow>& rows, Score score) {
-  const std::vector<Column> columns = columns_of(score);
-  std::string out = "epoch,step";
-  for (const Column& column : columns) out += text(",", column.name);
-  for (const EpochRow& row : rows) {
-    out += text("\n", row.epoch, ",", row.step);
-    for (const Column& column : columns) out += "," + shortest(row.*column.value);
-  }
-  return out + "\n";
-}
-
-std::vector<EpochRow> rows_from_csv(const std::string& path) {
-  const CsvTable table = read_csv(path);
-  std::vector<EpochRow> rows;
-  for (size_t i = 0; i < table.rows.size(); i++) {
-    EpochRow row;
-    row.epoch = table.integer(i, "epoch"), row.step = table.integer(i, "step");
-    for (const Column& column : columns_of(kDice)) {
-      const std::string& written = table.text(i, column.name);
-      if (!parse(written, row.*column.value))  // unlike table.number, this takes nan and inf, which to_csv writes
-        fail(path, ":", table.lines[i], ": ", column.name, " is '", shown(written), "', not a number");
-    }
-    const EpochRow before = rows.empty() ? EpochRow{} : rows.back();
-    if (row.epoch <= before.epoch || row.step <= before.step)
-      fail(path, ":", table.lines[i], ": epoch ", row.epoch, ", step ", row.step, " after epoch ", before.epoch,
-           ", step ", before.step, "; both must rise");
-    rows.push_back(row);
-  }
-  return rows;
-}
 
 std::string report_html(const Report& r) {
   const int64_t best = best_of(r.rows, r.score);

@@ -1,0 +1,39 @@
+// The numbers of a run, epoch by epoch, and the file that holds them: metrics.csv.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace acinus {
+
+struct EpochRow {
+  int64_t epoch = 0, step = 0;  // step: the steps made by the end of the epoch
+  double loss = 0, val_dice = NAN, lr = 0, seconds = 0, images_per_second = 0;
+  double loader_wait = 0;                // fraction of the time spent waiting for the next batch, 0..1
+  double peak_mb = 0;                    // memory
+  double val_loss = NAN, val_auc = NAN;  // of a classifier, which has no val_dice
+};
+
+// What the epochs of a run are compared by: the validation Dice of a U-Net, the AUC of a classifier.
+using Score = double EpochRow::*;
+constexpr Score kDice = &EpochRow::val_dice, kAuc = &EpochRow::val_auc;
+
+// Is a, the later one, better than b? A higher score is; for equal scores, or where neither is a number, a lower
+// val_loss; and where that is unknown too, the later epoch.
+bool is_better(const EpochRow& a, const EpochRow& b, Score score);
+
+// The columns of metrics.csv that follow epoch and step. What the seed determines comes first, what the clock determines
+// last.
+struct Metric {
+  const char* name;
+  double EpochRow::*value;
+};
+std::vector<Metric> metrics_of(Score score);
+
+// A header line and one line per epoch.
+std::string to_csv(const std::vector<EpochRow>& rows, Score score = kDice);
+// The rows of a U-Net's run, to the last bit. Error for a damaged file, and where epochs or steps do not increase.
+std::vector<EpochRow> rows_from_csv(const std::string& path);
+
+}  // namespace acinus
