@@ -1,5 +1,5 @@
-// predict: runs trained U-Nets over a scan, or many, and writes what they find: nodules in world millimetres, masks on
-// the scans' own grids, pictures and pages. Or over pictures of another task, and writes masks.
+// predict: runs trained U-Nets over scans and writes what they find: nodules in world millimetres, masks on the scans'
+// own grids, pictures and pages. With networks for other tasks, it writes the masks of images.
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,10 +10,12 @@
 #include <map>
 #include <new>
 #include <set>
+#include <sstream>
 
 #include "apps/common/cli.h"
 #include "apps/common/machine.h"
 #include "apps/prediction/classifier.h"
+#include "apps/prediction/output.h"
 #include "apps/prediction/prediction.h"
 #include "data/dataset/source.h"
 #include "tensor/io/file.h"
@@ -25,277 +27,304 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> parted(const std::string& list) {
-  std::vector<std::string> parts(1);
-  for (const char c : list) c == ',' ? void(parts.emplace_back()) : void(parts.back() += c);
-  for (std::string& part : parts) part = std::string(trimmed(part));
-  return parts;
-}
+struct Options {
+  std::vector<std::string> scans;
+  std::string model, classifier, out;
+  Machine machine;
+  PredictionOptions prediction;
 
-std::string name_of(const std::string& path) {
-  return volume_ending(path).empty() ? fs::path(path).stem().string() : volume_name(path);
-}
+  bool parse(int argc, char** argv);
+};
 
-// A scan, or a picture if the networks take some; not what ./predict itself or the readers wrote.
-bool is_input(const std::string& path, bool pictures) {
-  if (volume_ending(path).empty() && !(pictures && (path.ends_with(".png") || path.ends_with(".npy")))) return false;
-  const std::string name = name_of(path);
-  for (const char* kind : {"_mask", "_prob", "_readers"})
-    if (name.ends_with(kind)) return false;
+bool Options::parse(int argc, char** argv) {
+  PredictionOptions& p = prediction;
+  p.threshold = 0, p.segment.batch = 0;
+  Settings settings("predict",
+                    "Finds nodules in CT scans. Writes nodules.csv and, for each scan, <uid>_mask.mhd and\n"
+                    "<uid>_prob.mhd on its own grid, pictures of the candidates, and a page <uid>.html.\n"
+                    "With a network trained on images/ and masks/, segments other images.");
+  settings.add_argument("SCAN", scans,
+                         text("a scan in Hounsfield units (", kVolumeEndingsText,
+                              ") or an image; a folder of them; or a .txt file with a path per line. One or more"));
+  settings.add("model", model,
+               "a network, such as runs/laptop/best.safetensors; comma-separated networks are averaged");
+  settings.add("classifier", classifier,
+               "a network of ./train --task classify, whose probabilities replace those of the model");
+  settings.add("out", out, "folder for the results; default predictions, or predictions-2, ...");
+  settings
+      .add("threshold", p.threshold, "probability above which a voxel is in the mask; 0: as the network was trained")
+      .between(0, 1);
+  settings.add("mirror", p.segment.mirror, "average over mirrored slices, in four times the time");
+  settings.add("batch", p.segment.batch, "slices per batch; 0: 1 on the CPU, 8 on a GPU").between(0, 256);
+  settings.add("candidates.threshold", p.candidates.threshold, "probability above which a voxel is part of a candidate")
+      .between(0, 1);
+  settings
+      .add("candidates.min_diameter_mm", p.candidates.min_diameter_mm,
+           "smaller candidates are left out; diameter of a sphere of the same volume")
+      .between(0, 1000);
+  settings.add("candidates.most", p.candidates.most, "maximum per scan").between(1, 100000);
+  settings.add("pictures", p.pictures, "maximum per scan, of the most probable candidates").between(0, 1000);
+  settings.add("probability", p.probability, "write <uid>_prob.mhd");
+  settings.add("rle", p.rle, "write <uid>_rle.csv: slice,class,rle (Kaggle's run-length encoding)");
+  machine.add_settings(settings);
+  if (!settings.parse(argc, argv)) return false;
+  if (model.empty())
+    throw UsageError("--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors");
   return true;
 }
 
-// The files that SCANs name: themselves, those below a folder, or the lines of a .txt file.
-std::vector<std::string> find_inputs(const std::vector<std::string>& scans, bool pictures) {
-  std::vector<std::string> paths;
-  for (const std::string& scan : scans) {
-    const size_t before = paths.size();
-    if (!fs::exists(scan)) fail(scan, ": No such file or directory");
-    if (fs::is_directory(scan)) {
-      for (const std::string& path : files_below(holds_pairs(scan) ? scan + "/images" : scan))
-        if (is_input(path, pictures)) paths.push_back(path);
-      if (paths.size() == before)
-        fail(scan, ": there is no scan in it or below it (", kVolumeEndingsText, pictures ? ", .png or .npy" : "", ")");
-    } else if (scan.ends_with(".txt")) {
-      const std::string list = read_file(scan, int64_t(1) << 26);
-      for (std::string_view rest = list; !rest.empty();) {
-        const std::string path(trimmed(next_line(rest)));
-        if (path.empty() || path[0] == '#') continue;
-        // As it is, or beside the list.
-        const fs::path beside = fs::path(scan).parent_path() / path;
-        paths.push_back(!fs::exists(path) && fs::exists(beside) ? beside.string() : path);
-      }
-      if (paths.size() == before) fail(scan, ": names no scan; one path a line is wanted");
-    } else {
-      paths.push_back(scan);
-    }
-  }
-  // Results are named after their scans.
-  std::map<std::string, std::string> by_name;
-  std::vector<std::string> once;
-  for (const std::string& path : paths) {
-    const auto [it, is_new] = by_name.emplace(name_of(path), path);
-    if (is_new) once.push_back(path);
-    if (!is_new && it->second != path)
-      fail("two scans are called ", name_of(path), ": ", it->second, " and ", path,
-           "; results are named after their scans, so predict them into different folders (--out)");
-  }
-  return once;
+// ---- the networks
+
+std::vector<std::string> split_list(const std::string& list) {
+  std::vector<std::string> parts;
+  std::istringstream rest(list);
+  for (std::string part; std::getline(rest, part, ',');) parts.emplace_back(trimmed(part));
+  return parts;
 }
 
-// The networks of an ensemble, and what each was trained to see.
+// An ensemble of U-Nets, whose probabilities are averaged, and perhaps a classifier of what they find.
 struct Networks {
   std::vector<LoadedUNet> loaded;
   std::vector<Segmenter> segmenters;
+  LoadedClassifier classifier;
+  ScoreCandidates score;  // by the classifier
 
-  Networks(const std::string& list, const Machine& machine, Device device) {
-    for (const std::string& path : parted(list)) {
-      if (!fs::exists(path)) fail("cannot read ", path, ": there is no such network; ./train makes one");
-      LoadedUNet& one = loaded.emplace_back(load_unet(path));
-      one.net->to(device);
-      const InputFormat format = input_format(one.metadata, path);
-      if (!segmenters.empty()) {
-        const Segmenter& first = segmenters[0];
-        if (format.lungs != first.format.lungs || format.channels != first.format.channels ||
-            one.net->options().out != first.net->options().out)
-          fail(path, ": does not go together with ", parted(list)[0],
-               ": channels, classes or whether they keep to the lungs differ");
-      }
-      segmenters.push_back({one.net.get(), format});
-    }
+  Networks(const Options& options, Device device) {
+    for (const std::string& path : split_list(options.model)) add(path, options, device);
+    if (options.classifier.empty()) return;
+    if (!format().of_scans())
+      throw UsageError("--classifier is for nodules in scans, but --model was trained on images and masks");
+    classifier = load_classifier(options.classifier);
+    classifier.net->to(device);
+    score = [this](const ScanView& image, std::vector<Candidate>& candidates) {
+      classify(classifier, image, candidates);
+    };
+  }
+  Networks(const Networks&) = delete;  // score refers to this object
+
+  const InputFormat& format() const { return segmenters[0].format; }
+
+ private:
+  void add(const std::string& path, const Options& options, Device device) {
+    if (!fs::exists(path)) fail("cannot read ", path, ": there is no such network; ./train makes one");
+    LoadedUNet& network = loaded.emplace_back(load_unet(path));
+    UNet& net = *network.net;
+    net.to(device);
+    segmenters.push_back({&net, input_format(network.metadata, path)});
+    const InputFormat& added = segmenters.back().format;
+    if (added.lungs != format().lungs || added.channels != format().channels ||
+        net.options().out != segmenters[0].net->options().out)
+      fail(path, ": cannot be averaged with ", split_list(options.model)[0],
+           ": their channels, classes or restriction to the lungs differ");
   }
 };
 
-// The candidates of a call, and those of scans that earlier calls left in the same folder.
-class Lists {
+// ---- the inputs
+
+// A scan, or a picture if the networks take pictures; but not what ./predict itself or the readers wrote.
+bool is_input(const std::string& path, bool pictures) {
+  if (volume_ending(path).empty() && !(pictures && (path.ends_with(".png") || path.ends_with(".npy")))) return false;
+  const std::string id = scan_id(path);
+  return !id.ends_with("_mask") && !id.ends_with("_prob") && !id.ends_with("_readers");
+}
+
+// The paths in a .txt file, relative to the current folder or to that of the file. Lines with # are comments.
+std::vector<std::string> paths_in_list(const std::string& list) {
+  std::vector<std::string> paths;
+  const std::string content = read_file(list, int64_t(1) << 26);
+  for (std::string_view rest = content; !rest.empty();) {
+    const std::string path(trimmed(next_line(rest)));
+    if (path.empty() || path[0] == '#') continue;
+    const fs::path beside_list = fs::path(list).parent_path() / path;
+    paths.push_back(!fs::exists(path) && fs::exists(beside_list) ? beside_list.string() : path);
+  }
+  if (paths.empty()) fail(list, ": names no scan; write one path per line");
+  return paths;
+}
+
+std::vector<std::string> paths_in_folder(const std::string& folder, bool pictures) {
+  std::vector<std::string> paths = files_below(holds_pairs(folder) ? folder + "/images" : folder);
+  std::erase_if(paths, [&](const std::string& path) { return !is_input(path, pictures); });
+  if (paths.empty())
+    fail(folder, ": there is no scan in it or below it (", kVolumeEndingsText, pictures ? ", .png or .npy" : "", ")");
+  return paths;
+}
+
+// Each scan once. Results are named after their scans, so two scans with one name are an Error.
+std::vector<std::string> find_inputs(const std::vector<std::string>& scans, bool pictures) {
+  std::map<std::string, std::string> path_of_id;
+  std::vector<std::string> inputs;
+  for (const std::string& scan : scans) {
+    if (!fs::exists(scan)) fail(scan, ": No such file or directory");
+    for (const std::string& path : fs::is_directory(scan)   ? paths_in_folder(scan, pictures)
+                                   : scan.ends_with(".txt") ? paths_in_list(scan)
+                                                            : std::vector{scan}) {
+      const auto [it, is_new] = path_of_id.emplace(scan_id(path), path);
+      if (is_new)
+        inputs.push_back(path);
+      else if (it->second != path)
+        fail("two scans are called ", it->first, ": ", it->second, " and ", path,
+             "; results are named after their scans, so predict them into different folders (--out)");
+    }
+  }
+  return inputs;
+}
+
+// ---- the results
+
+// nodules.csv and submission.csv: the candidates of this call, and those of other scans that earlier calls left in the
+// same folder.
+class CandidateTables {
  public:
-  explicit Lists(const std::string& folder) : folder_(folder) {
+  explicit CandidateTables(const std::string& folder) : folder_(folder) {
     const std::string path = folder + "/nodules.csv";
     if (!fs::exists(path)) return;
     for (Candidate& candidate : read_candidates(path)) of_scan_[candidate.seriesuid].push_back(std::move(candidate));
   }
-  // A scan's candidates take the place of its earlier ones.
+  // Replaces a scan's earlier candidates.
   void set(const std::string& id, const std::vector<Candidate>& candidates) {
     of_scan_[id] = candidates;
-    these_.insert(id);
+    of_this_call_.insert(id);
     if (seconds_now() - written_ > 30) write();  // so that little is lost if the program is killed
   }
   void write() {
-    if (these_.empty()) return;
+    if (of_this_call_.empty()) return;
     std::vector<Candidate> all;
     for (const auto& [id, candidates] : of_scan_) all.insert(all.end(), candidates.begin(), candidates.end());
     write_candidates(folder_ + "/nodules.csv", all);
     write_submission(folder_ + "/submission.csv", all);
     written_ = seconds_now();
   }
-  void describe() const {
-    if (these_.empty()) return;
-    std::printf("%s/nodules.csv", folder_.c_str());
-    if (of_scan_.size() > these_.size())
-      std::printf(", with those of %zu other scans, of earlier calls", of_scan_.size() - these_.size());
-    std::printf("\n%s/submission.csv\n", folder_.c_str());
+  void print() const {
+    if (of_this_call_.empty()) return;
+    const size_t others = of_scan_.size() - of_this_call_.size();
+    std::printf("%s/nodules.csv%s\n%s/submission.csv\n", folder_.c_str(),
+                others > 0 ? text(", with ", counted(others, "scan"), " of earlier calls").c_str() : "",
+                folder_.c_str());
   }
 
  private:
   std::string folder_;
   std::map<std::string, std::vector<Candidate>> of_scan_;
-  std::set<std::string> these_;
+  std::set<std::string> of_this_call_;
   double written_ = seconds_now();
 };
 
-std::string in_words(const std::vector<std::pair<std::string, double>>& seconds) {
-  std::string out;
-  for (const auto& [stage, time] : seconds) {
-    char one[96];
-    std::snprintf(one, sizeof one, "%s%s %.1f s", out.empty() ? "" : ", ", stage.c_str(), time);
-    out += one;
+// "14 nodules among 20 candidates, 812 mm3; 120 slices, 3.2 s (reading 0.2 s, ...)"
+std::string summary(const Prediction& p, const BatchRow& row, double writing_seconds) {
+  const Grid& grid = p.mask.grid;
+  const auto voxels = int64_t(p.mask.voxels.size()) - std::ranges::count(p.mask.voxels, 0);
+  const double mm3 = double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2];
+  std::string stages;
+  for (const auto& [stage, seconds] : p.timings) stages += text(stage, " ", fixed(seconds, 1), " s, ");
+  return text(p.has_nodules ? text(counted(row.nodules, "nodule"), " among ", counted(row.candidates, "candidate"),
+                                   ", ", fixed(mm3, 0), " mm3")
+                            : text(voxels, " voxels of foreground"),
+              "; ", grid.size[2], " slices, ", fixed(row.seconds, 1), " s (", stages, "writing ",
+              fixed(writing_seconds, 1), " s)");
+}
+
+// Predicts one scan and writes its files; false if the user stopped it.
+bool predict_and_write(const std::string& path, const std::string& counter, const Networks& networks,
+                       const Options& options, BatchRow& row, CandidateTables& tables,
+                       std::vector<std::string>& files) {
+  const double start = seconds_now();
+  Prediction p;
+  {
+    Progress progress(counter + "slices", 1);
+    p = predict_scan(path, networks.segmenters, options.prediction, networks.score, [&](int64_t done, int64_t total) {
+      progress.update(done, total);
+      return noted_signal() == 0;
+    });
   }
-  return out;
+  if (p.stopped) return false;
+  const WrittenFiles written = write_prediction(p, options.out, options.prediction);
+  files = written.names;
+  row.seconds = seconds_now() - start, row.warnings = p.warnings;
+  row.has_nodules = p.has_nodules;
+  row.nodules = p.nodules(options.prediction.threshold), row.candidates = int64_t(p.candidates.size());
+  row.most_probable = p.candidates.empty() ? 0 : p.candidates[0].probability;
+  if (p.has_nodules) tables.set(p.id, p.candidates);
+  for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
+  std::printf("%s%s: %s\n", counter.c_str(), path.c_str(), summary(p, row, written.seconds).c_str());
+  return true;
+}
+
+// The folder for the results; true if it is new.
+bool make_output_folder(Options& options, const std::vector<std::string>& inputs) {
+  if (options.out.empty()) options.out = fresh_folder("predictions");
+  const std::string& out = options.out;
+  const bool is_new = !fs::exists(out);
+  for (const std::string& input : inputs)
+    if (!is_new && fs::exists(input) && fs::equivalent(fs::absolute(input).parent_path(), out))
+      throw UsageError("--out " + out + " is the folder of " + input + "; results need another folder");
+  make_folder(out);
+  if (access(out.c_str(), W_OK) != 0) fail("cannot write into the folder ", out, ": ", std::strerror(errno));
+  return is_new;
+}
+
+int predict(int argc, char** argv) {
+  Options options;
+  if (!options.parse(argc, argv)) return 0;
+  const Device device = options.machine.use();
+  options.prediction.segment.activations = options.machine.activations();
+  const Networks networks(options, device);
+  if (options.prediction.segment.batch == 0) options.prediction.segment.batch = device == Device::cuda ? 8 : 1;
+  if (options.prediction.threshold == 0) options.prediction.threshold = networks.format().threshold;
+  options.prediction.about = {{"network", options.model},
+                              {"threshold of the mask", text(options.prediction.threshold)}};
+  if (!options.classifier.empty())
+    options.prediction.about.emplace_back("probabilities by the classifier", options.classifier);
+  const std::vector<std::string> inputs = find_inputs(options.scans, /*pictures=*/!networks.format().lungs);
+  const size_t n = inputs.size();
+  const bool is_new = make_output_folder(options, inputs);
+  const auto remove_if_empty = [&] {
+    std::error_code not_empty;
+    return is_new && fs::remove(options.out, not_empty);
+  };
+  note_signals();
+
+  CandidateTables tables(options.out);
+  std::vector<BatchRow> rows;
+  std::vector<std::string> files;  // of the last scan
+  bool stopped = false;
+  for (size_t i = 0; i < n && !stopped; i++) {
+    BatchRow& row = rows.emplace_back(BatchRow{.id = scan_id(inputs[i]), .error = ""});
+    const std::string counter = n > 1 ? text("[", i + 1, "/", n, "] ") : "";
+    try {
+      stopped = !predict_and_write(inputs[i], counter, networks, options, row, tables, files);
+    } catch (const std::bad_alloc&) {
+      row.error = text(inputs[i], ": not enough memory");
+    } catch (const std::exception& error) {  // an Error, or the file system's
+      row.error = error.what();
+    }
+    if (!row.error.empty() && n > 1) std::fprintf(stderr, "%sfailed: %s\n", counter.c_str(), row.error.c_str());
+    std::fflush(stdout);
+  }
+  tables.write();
+  if (stopped) {
+    std::printf("stopped after %zu of %zu scans; %s\n", rows.size() - 1, n,
+                remove_if_empty() ? "nothing was written" : ("the finished ones are in " + options.out).c_str());
+    return 128 + noted_signal();
+  }
+  if (n == 1 && !rows[0].error.empty()) {
+    remove_if_empty();
+    fail(rows[0].error);
+  }
+  tables.print();
+  if (n == 1) {
+    for (const std::string& file : files) std::printf("%s/%s\n", options.out.c_str(), file.c_str());
+    return 0;
+  }
+  write_file(options.out + "/index.html", batch_html(text(options.out, ": ", n, " scans"), rows));
+  std::printf("%s/index.html\n", options.out.c_str());
+  const auto failed = std::ranges::count_if(rows, [](const BatchRow& row) { return !row.error.empty(); });
+  if (failed > 0) std::printf("%lld of %zu scans failed\n", static_cast<long long>(failed), n);
+  return failed > 0 ? 1 : 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_program(argv, [&] {
-    std::vector<std::string> scans;
-    std::string model, classifier, out;
-    Machine machine;
-    PredictionOptions options;
-    options.threshold = 0, options.segment.batch = 0;
-    Settings settings("predict",
-                      "Finds nodules in CT scans: writes nodules.csv, and of each scan <uid>_mask.mhd and "
-                      "<uid>_prob.mhd, on its own\n"
-                      "grid, pictures of the candidates, and a page <uid>.html. Or, with a network trained on images/ "
-                      "and masks/, the\n"
-                      "classes in other images.");
-    settings.add_argument(
-        "SCAN", scans,
-        text("a scan in Hounsfield units: ", kVolumeEndingsText,
-             "; or an image; a folder of them; or a .txt file with a path a line; or several of these"));
-    settings.add("model", model,
-                 "a network, such as runs/laptop/best.safetensors; several, parted by commas, are averaged");
-    settings.add("classifier", classifier,
-                 "a network of ./train --task classify, whose probabilities take the place of the model's");
-    settings.add("out", out, "folder for the results; default predictions, or predictions-2, ...");
-    settings.add("threshold", options.threshold, "of the probability, for the mask; 0: as the network was trained")
-        .between(0, 1);
-    settings.add("mirror", options.segment.mirror, "the mean over mirrored slices, in four times the time");
-    settings.add("batch", options.segment.batch, "slices at once; 0: 1 on the CPU, 8 on a GPU").between(0, 256);
-    settings.add("candidates.threshold", options.candidates.threshold, "voxels more probable than that are candidates")
-        .between(0, 1);
-    settings
-        .add("candidates.min_diameter_mm", options.candidates.min_diameter_mm,
-             "of a ball of the same volume: smaller ones are left out")
-        .between(0, 1000);
-    settings.add("candidates.most", options.candidates.most, "a scan").between(1, 100000);
-    settings.add("pictures", options.pictures, "at most this many a scan, of the most probable candidates")
-        .between(0, 1000);
-    settings.add("probability", options.probability, "write <uid>_prob.mhd");
-    settings.add("rle", options.rle, "write <uid>_rle.csv: slice,class,rle (Kaggle's run-length encoding)");
-    machine.add_settings(settings);
-    if (!settings.parse(argc, argv)) return 0;
-    if (model.empty())
-      throw UsageError("--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors");
-
-    const Device device = machine.use();
-    Networks networks(model, machine, device);
-    LoadedClassifier second;
-    std::function<void(const ScanView&, std::vector<Candidate>&)> score;
-    if (!classifier.empty()) {
-      if (!networks.segmenters[0].format.of_scans())
-        throw UsageError("--classifier looks at nodules in scans; --model was trained on images and masks");
-      second = load_classifier(classifier);
-      second.net->to(device);
-      score = [&](const ScanView& image, std::vector<Candidate>& candidates) { classify(second, image, candidates); };
-    }
-    options.segment.activations = machine.activations();
-    if (options.segment.batch == 0) options.segment.batch = device == Device::cuda ? 8 : 1;
-    if (options.threshold == 0) options.threshold = networks.segmenters[0].format.threshold;
-    const std::vector<std::string> inputs = find_inputs(scans, !networks.segmenters[0].format.lungs);
-    if (out.empty()) out = fresh_folder("predictions");
-    const bool is_new = !fs::exists(out);
-    for (const std::string& input : inputs)
-      if (!is_new && fs::exists(input) && fs::equivalent(fs::absolute(input).parent_path(), out))
-        throw UsageError("--out " + out + " is where " + input + " lies; results need another folder");
-    make_folder(out);
-    if (access(out.c_str(), W_OK) != 0) fail("cannot write into the folder ", out, ": ", std::strerror(errno));
-    options.about = {{"network", model}, {"threshold of the mask", text(options.threshold)}};
-    if (!classifier.empty()) options.about.emplace_back("probabilities by the classifier", classifier);
-    note_signals();
-
-    Lists lists(out);
-    std::vector<BatchRow> rows;
-    const auto one = [&](const std::string& path, const std::string& place, BatchRow& row) {
-      const double start = seconds_now();
-      Prediction p;
-      {
-        Progress progress(place + "slices", 1);
-        p = predict_scan(path, networks.segmenters, options, score, [&](int64_t done, int64_t of) {
-          progress.update(done, of);
-          quit_if_stopped();
-        });
-      }
-      const std::vector<std::string> files = write_prediction(p, out, options);
-      row.seconds = seconds_now() - start, row.warnings = p.warnings;
-      for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
-      const Grid& grid = p.mask.grid;
-      const auto voxels = p.mask.voxels.size() - size_t(std::count(p.mask.voxels.begin(), p.mask.voxels.end(), 0));
-      std::printf("%s%s: ", place.c_str(), path.c_str());
-      if (!p.probability.voxels.empty()) {
-        row.page = true;
-        row.nodules = p.nodules(options.threshold), row.candidates = int64_t(p.candidates.size());
-        row.most_probable = p.candidates.empty() ? 0 : p.candidates[0].probability;
-        std::printf("%s among %s, %.0f mm3", counted(row.nodules, "nodule").c_str(),
-                    counted(row.candidates, "candidate").c_str(),
-                    double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2]);
-        lists.set(p.id, p.candidates);
-      } else {
-        std::printf("%zu voxels of foreground", voxels);
-      }
-      std::printf("; %lld slices, %.1f s (%s)\n", static_cast<long long>(grid.size[2]), row.seconds,
-                  in_words(p.seconds).c_str());
-      if (inputs.size() == 1)
-        for (const std::string& file : files) std::printf("%s/%s\n", out.c_str(), file.c_str());
-    };
-    try {
-      for (size_t i = 0; i < inputs.size(); i++) {
-        BatchRow& row = rows.emplace_back();
-        row.id = name_of(inputs[i]);
-        const std::string place = inputs.size() > 1 ? text("[", i + 1, "/", inputs.size(), "] ") : "";
-        try {
-          one(inputs[i], place, row);
-        } catch (const std::bad_alloc&) {
-          row.error = text(inputs[i], ": there is not enough memory for it");
-        } catch (const std::exception& error) {  // an Error; or what the file system says
-          row.error = error.what();
-        }
-        if (!row.error.empty() && inputs.size() > 1)
-          std::fprintf(stderr, "%sfailed: %s\n", place.c_str(), row.error.c_str());
-        std::fflush(stdout);
-      }
-    } catch (const Quit&) {
-      lists.write();
-      std::error_code ignored;
-      const bool nothing = is_new && fs::remove(out, ignored);  // where it is empty
-      std::printf("stopped after %zu of %zu scans; %s\n", rows.size() - 1, inputs.size(),
-                  nothing ? "nothing was written" : ("what was done is in " + out).c_str());
-      std::fflush(stdout);
-      throw;
-    }
-    lists.write();
-    lists.describe();
-    if (inputs.size() == 1 && !rows[0].error.empty()) {
-      std::error_code ignored;
-      if (is_new) fs::remove(out, ignored);  // where it is empty
-      fail(rows[0].error);
-    }
-    const auto failed = std::count_if(rows.begin(), rows.end(), [](const BatchRow& row) { return !row.error.empty(); });
-    if (inputs.size() > 1) {
-      write_file(out + "/index.html", batch_html(text(out, ": ", inputs.size(), " scans"), rows));
-      std::printf("%s/index.html\n", out.c_str());
-    }
-    if (failed > 0) std::printf("%lld of %zu scans failed\n", static_cast<long long>(failed), inputs.size());
-    std::fflush(stdout);
-    return failed > 0 ? 1 : 0;
-  });
+  return run_program(argv, [&] { return predict(argc, argv); });
 }

@@ -1,34 +1,43 @@
-// Coordinates that were meant in another way than annotations.csv has them: millimetres, LPS, x,y,z.
+// Coordinates that mean something else than annotations.csv says: millimetres, LPS, x,y,z.
 //
-// A list of places says nothing about its frame; only the scan can tell. If hardly any place lies where a nodule can
-// be, each way below is tried, and the one under which most do is named.
+// A list of points says nothing about its frame; only the scan can tell. If hardly any point lies where a nodule can be,
+// each misreading in the table is tried, and the one under which most points do is named.
 #pragma once
-#include <string>
-#include <vector>
+#include <array>
+#include <span>
 
 #include "data/volume/geometry.h"
 
 namespace acinus {
 
 struct Misreading {
+  enum Frame {
+    world,         // world coordinates, in another order or with other signs
+    indices,       // voxel indices instead of millimetres
+    no_direction,  // world coordinates, calculated without the direction in the scan's header
+    mirrored       // right, but the scan's voxels are mirrored along the axes with a negative sign
+  } frame;
+  std::array<int, 3> axes;  // the column that holds x, y and z
+  Vec3 signs;
   const char *what, *cure;
-  Vec3 (*voxel)(const Grid& grid, const Vec3& written);  // where the place then lies
-};
-extern const std::vector<Misreading> kMisreadings;
 
-// The one under which the share of places that fit(place, voxel) is largest, if that is most of them (above 2/3) and
-// much more than now (`share_now` + 0.3); null if there is none.
-template <class Place, class Fit>
-const Misreading* best_misreading(const std::vector<Place>& places, double share_now, size_t& fitting, Fit fit) {
+  Vec3 voxel(const Grid& grid, const Vec3& written) const;  // where the point is then
+};
+extern const std::span<const Misreading> kMisreadings;
+
+// The misreading under which the largest fraction of points fits, if that is more than 2/3 of them and than the
+// current `fraction` + 0.3; else null. fit(point, misreading) says whether a point does. `fitting`: how many do.
+template <class Points, class Fit>
+const Misreading* best_misreading(const Points& points, double fraction, size_t& fitting, Fit fit) {
   const Misreading* best = nullptr;
   fitting = 0;
   for (const Misreading& misreading : kMisreadings) {
     size_t n = 0;
-    for (const Place& place : places) n += fit(place, misreading.voxel);
+    for (const auto& point : points) n += fit(point, misreading);
     if (n > fitting) fitting = n, best = &misreading;
   }
-  const double share = places.empty() ? 0 : double(fitting) / double(places.size());
-  return share > 2. / 3 && share > share_now + 0.3 ? best : nullptr;
+  const double now = points.empty() ? 0 : double(fitting) / double(points.size());
+  return now > 2. / 3 && now > fraction + 0.3 ? best : nullptr;
 }
 
 }  // namespace acinus

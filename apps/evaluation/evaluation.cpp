@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "apps/report/curve.h"
 #include "data/formats/csv.h"
 #include "tensor/check.h"
 #include "tensor/text.h"
@@ -14,7 +13,7 @@ namespace {
 std::string padded(const std::string& s, size_t width) {
   return s + std::string(width - std::min(width, s.size()), ' ');
 }
-std::string to_right(const std::string& s, size_t width) {
+std::string right_aligned(const std::string& s, size_t width) {
   return std::string(width - std::min(width, s.size()), ' ') + s;
 }
 
@@ -29,8 +28,8 @@ Spread spread(const std::string& name, std::vector<double> errors) {
 
 }  // namespace
 
-Submission judge(const std::string& name, const Truth& truth, const std::vector<Candidate>& marks,
-                 const FrocOptions& options) {
+Submission evaluate_marks(const std::string& name, const Truth& truth, const std::vector<Candidate>& marks,
+                          const FrocOptions& options) {
   Submission s{name, match_marks(truth, marks), {}};
   s.froc = froc(s.matching, options);
   return s;
@@ -65,29 +64,31 @@ std::string counts_text(const Evaluation& e) {
     const Matching& m = s.matching;
     out += text(s.name, ": ", counted(m.marks, "mark"), "; ", counted(m.found, "nodule"), " found (TP), ", m.missed(),
                 " missed (FN), ", counted(m.false_positives, "false positive"), " (FP)\n  not counted: ", m.ignored,
-                " on excluded findings, ", m.doubles, " more than one on a nodule, ", m.beyond, " beyond 100 a scan\n");
+                " on excluded findings, ", counted(m.doubles, "duplicate"), " on a nodule, ", m.beyond,
+                " beyond 100 per scan\n");
   }
   return out;
 }
 
 std::string froc_text(const Evaluation& e) {
-  size_t width = 22;
+  size_t width = 24;
   for (const Submission& s : e.submissions) {
     if (!s.froc.defined()) return "";
     width = std::max(width, s.name.size() + 2);
   }
-  std::string out = padded("false positives a scan", width);
-  for (const char* rate : kFrocRateNames) out += to_right(rate, 7);
+  std::string out = padded("false positives per scan", width);
+  for (const char* rate : kFrocRateNames) out += right_aligned(rate, 7);
   out += "    CPM\n";
   for (const Submission& s : e.submissions) {
     const auto row = [&](const std::string& head, double Estimate::*value) {
       out += padded(head, width);
-      for (size_t r = 0; r < std::size(kFrocRates); r++) out += to_right(fixed(s.froc.at(r).sensitivity.*value, 3), 7);
-      out += to_right(fixed(s.froc.cpm.*value, 3), 7) + "\n";
+      for (size_t r = 0; r < std::size(kFrocRates); r++)
+        out += right_aligned(fixed(s.froc.at(r).sensitivity.*value, 3), 7);
+      out += right_aligned(fixed(s.froc.cpm.*value, 3), 7) + "\n";
     };
     row(s.name, &Estimate::value);
     if (s.froc.resamples == 0) continue;
-    row(text("  ", number(100 * e.options.confidence, 3), " % from"), &Estimate::low);
+    row(text("  ", percent(e.options.confidence), " from"), &Estimate::low);
     row("       to", &Estimate::high);
   }
   return out;
@@ -99,7 +100,7 @@ std::string difference_text(const Evaluation& e) {
     const Estimate d = cpm_difference(e.submissions[i].froc, e.submissions[0].froc, e.options.confidence);
     out += text(e.submissions[i].name, " minus ", e.submissions[0].name, ": CPM ", fixed(d.value, 3));
     if (std::isfinite(d.low))
-      out += text(" (", number(100 * e.options.confidence, 3), " %: ", fixed(d.low, 3), " to ", fixed(d.high, 3),
+      out += text(" (", percent(e.options.confidence), ": ", fixed(d.low, 3), " to ", fixed(d.high, 3),
                   d.low <= 0 && d.high >= 0 ? "; may be chance)" : ")");
     out += "\n";
   }
@@ -111,10 +112,10 @@ std::string localisation_text(const Evaluation& e) {
   for (const Submission& s : e.submissions) {
     const std::vector<Spread> spreads = localisation(s.matching.hits);
     if (spreads.empty()) continue;
-    out += text(s.name, ": marks minus nodules, mm, of ", counted(s.matching.hits.size(), "nodule"), "\n");
+    out += text(s.name, ": marks minus nodules in mm, over ", counted(s.matching.hits.size(), "nodule"), "\n");
     for (const Spread& spread : spreads)
-      out += text("  ", padded(spread.name, 10), "mean ", to_right(fixed(spread.mean, 2), 7), "   deviation ",
-                  to_right(std::isfinite(spread.deviation) ? fixed(spread.deviation, 2) : "-", 7), "\n");
+      out += text("  ", padded(spread.name, 10), "mean ", right_aligned(fixed(spread.mean, 2), 7), "   deviation ",
+                  right_aligned(std::isfinite(spread.deviation) ? fixed(spread.deviation, 2) : "-", 7), "\n");
   }
   return out;
 }
@@ -122,26 +123,24 @@ std::string localisation_text(const Evaluation& e) {
 std::string masks_text(const Evaluation& e) {
   if (e.masks.empty()) return "";
   std::string out = padded("scan", 70) + "   Dice    IoU  HD95 mm\n";
-  double dice = 0, iou = 0;
-  std::vector<double> distances;
-  int64_t judged = 0, infinite = 0;
+  double dice = 0, iou = 0, distance = 0;
+  int64_t n = 0, infinite = 0;
   for (const MaskResult& m : e.masks) {
     if (!m.has_mask) continue;
-    out += padded(m.id, 70) + to_right(fixed(m.dice, 4), 7) + to_right(fixed(m.iou, 4), 7) +
-           to_right(fixed(m.hausdorff_mm, 2), 9) + (m.has_nodule ? "" : "  no nodule") + "\n";
+    out += padded(m.id, 70) + right_aligned(fixed(m.dice, 4), 7) + right_aligned(fixed(m.iou, 4), 7) +
+           right_aligned(fixed(m.hausdorff_mm, 2), 9) + (m.has_nodule ? "" : "  no nodule") + "\n";
     if (!m.has_nodule) continue;
-    dice += m.dice, iou += m.iou, judged++;
+    n++;
+    dice += m.dice, iou += m.iou;
     if (std::isfinite(m.hausdorff_mm))
-      distances.push_back(m.hausdorff_mm);
+      distance += m.hausdorff_mm;
     else
       infinite++;
   }
-  if (judged == 0) return out;
-  out += padded(text("mean over ", judged, " with nodules"), 70) + to_right(fixed(dice / double(judged), 4), 7) +
-         to_right(fixed(iou / double(judged), 4), 7);
-  double sum = 0;
-  for (double d : distances) sum += d;
-  out += distances.empty() ? "" : to_right(fixed(sum / double(distances.size()), 2), 9);
+  if (n == 0) return out;
+  out += padded(text("mean over ", n, " with nodules"), 70) + right_aligned(fixed(dice / double(n), 4), 7) +
+         right_aligned(fixed(iou / double(n), 4), 7);
+  if (n > infinite) out += right_aligned(fixed(distance / double(n - infinite), 2), 9);
   return out + (infinite > 0 ? text("  without ", infinite, " where nothing was predicted") : "") + "\n";
 }
 

@@ -1,6 +1,7 @@
 #include "apps/prediction/classifier.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "apps/common/input_format.h"
 #include "tensor/ops.h"
@@ -16,14 +17,13 @@ std::map<std::string, std::string> to_metadata(const CropOptions& o) {
 }
 
 CropOptions crop_options(const std::map<std::string, std::string>& metadata, const std::string& source) {
-  const auto number = [&](const char* key, auto& value) { read_number(metadata, key, source, value); };
   CropOptions options;
-  number("crop.size", options.size);
-  number("crop.pixel_mm", options.pixel_mm);
-  number("crop.planes", options.planes);
-  number("crop.plane_mm", options.plane_mm);
-  number("crop.hu_low", options.window.low);
-  number("crop.hu_high", options.window.high);
+  read_number(metadata, "crop.size", source, options.size);
+  read_number(metadata, "crop.pixel_mm", source, options.pixel_mm);
+  read_number(metadata, "crop.planes", source, options.planes);
+  read_number(metadata, "crop.plane_mm", source, options.plane_mm);
+  read_number(metadata, "crop.hu_low", source, options.window.low);
+  read_number(metadata, "crop.hu_high", source, options.window.high);
   check_options(options);
   return options;
 }
@@ -37,34 +37,32 @@ LoadedClassifier load_classifier(const std::string& path) {
 }
 
 std::vector<double> classify(ResNet& net, const CropOptions& options, const ScanView& image,
-                             const std::vector<Vec3>& places) {
+                             const std::vector<Vec3>& points) {
   NoGrad no_grad;
   const Device device = net.parameters()[0].second.device();
-  const CropPose views[] = {
+  const CropPose poses[] = {
       {}, {.mirror = {true, false, false}}, {.mirror = {false, true, false}}, {.mirror = {false, false, true}}};
-  constexpr int64_t kViews = 4, kBatch = 16;  // places at once
-  std::vector<double> probabilities(places.size());
-  for (int64_t first = 0; first < int64_t(places.size()); first += kBatch) {
-    const int64_t n = std::min(kBatch, int64_t(places.size()) - first);
-    Tensor x({n * kViews, options.size, options.size, options.planes});
+  constexpr int64_t kPoses = 4, kBatch = 16;  // points per batch
+  std::vector<double> probabilities(points.size());
+  for (int64_t first = 0; first < int64_t(points.size()); first += kBatch) {
+    const int64_t n = std::min(kBatch, int64_t(points.size()) - first) * kPoses;
+    Tensor x({n, options.size, options.size, options.planes});
     float* const crops = x.data<float>();
-    parallel(n * kViews, /*pays=*/true, [&](int64_t i) {
-      copy_crop(image, places[size_t(first + i / kViews)], options, views[i % kViews], crops + i * options.values());
+    parallel(n, /*pays=*/true, [&](int64_t i) {
+      copy_crop(image, points[first + i / kPoses], options, poses[i % kPoses], crops + i * options.values());
     });
     const Tensor p = sigmoid(net(x.to(device))).to(Device::cpu);
-    for (int64_t i = 0; i < n * kViews; i++)
-      probabilities[size_t(first + i / kViews)] += double(p.data<float>()[i]) / kViews;
+    for (int64_t i = 0; i < n; i++) probabilities[first + i / kPoses] += double(p.data<float>()[i]) / kPoses;
   }
   return probabilities;
 }
 
 void classify(LoadedClassifier& classifier, const ScanView& image, std::vector<Candidate>& candidates) {
-  std::vector<Vec3> places;
-  for (const Candidate& candidate : candidates) places.push_back(candidate.centre);
-  const std::vector<double> probabilities = classify(*classifier.net, classifier.crop, image, places);
+  std::vector<Vec3> centres;
+  for (const Candidate& candidate : candidates) centres.push_back(candidate.centre);
+  const std::vector<double> probabilities = classify(*classifier.net, classifier.crop, image, centres);
   for (size_t i = 0; i < candidates.size(); i++) candidates[i].probability = probabilities[i];
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const Candidate& a, const Candidate& b) { return a.probability > b.probability; });
+  std::ranges::stable_sort(candidates, std::greater<>(), &Candidate::probability);
 }
 
 }  // namespace acinus

@@ -1,4 +1,4 @@
-// Where networks and scans meet: a U-Net run over a whole scan, and what comes out judged.
+// Semantic segmentation of a whole scan by one U-Net or several, and the Dice score of the result.
 #pragma once
 #include <functional>
 #include <string>
@@ -10,44 +10,47 @@
 
 namespace acinus {
 
-// A network, and what it was trained to see. The network keeps the mode it is in (eval, that is).
+// A network and what it was trained to see. The network keeps its mode, which should be eval.
 struct Segmenter {
   UNet* net = nullptr;
   InputFormat format;
 };
 struct SegmentOptions {
-  int64_t batch = 1;    // slices at once; several keep a GPU busier
-  bool mirror = false;  // the mean over each slice and its three mirror images, in four times the time
+  int64_t batch = 1;               // slices at once; larger batches use a GPU better
+  bool mirror = false;             // average over each slice and its three mirror images, in four times the time
   DType activations = DType::f32;  // bfloat16 takes half the memory, and is what tensor cores multiply fastest
 };
 
-// Runs networks over a scan, slice by slice, so that memory is bounded by a few slices, and calls see(z, p) for each: p
-// are the probabilities of the classes (rows, cols, classes), the background left out, in the mean over all networks.
-// labels: those of the scan; where the formats say `lungs`, probabilities outside the lungs are 0, and only a box
-// around the lungs is looked at, kLungMargin voxels larger on each side: about half of a chest scan.
-// see() returns whether to go on; where it returned false, segment_slices does, too, and the other slices are left out.
+// Runs the networks slice by slice, so that a few slices bound the memory, and calls use_slice(z, p) for each slice: p
+// (rows, cols, classes) are the probabilities of the classes without the background, averaged over the networks.
+//
+// `labels` are the scan's. If the formats say `lungs`, probabilities outside the lungs are 0, and the networks see only
+// a box around the lungs with a margin of kLungMargin voxels: about half of a chest scan.
+//
+// Stops when use_slice returns false, and then returns false itself.
 constexpr int64_t kLungMargin = 32;
+using UseSlice = std::function<bool(int64_t z, const float* p)>;
 bool segment_slices(const std::vector<Segmenter>& networks, const ScanView& image, const uint8_t* labels,
-                    const SegmentOptions& options, const std::function<bool(int64_t, const float*)>& see);
+                    const SegmentOptions& options, const UseSlice& use_slice);
 inline bool segment_slices(UNet& net, const ScanView& image, const uint8_t* labels, const InputFormat& format,
-                           const std::function<bool(int64_t, const float*)>& see) {
-  return segment_slices({{&net, format}}, image, labels, {}, see);
+                           const UseSlice& use_slice) {
+  return segment_slices({{&net, format}}, image, labels, {}, use_slice);
 }
 
-// The most probable class of each pixel, if its probability is above the threshold; else 0, the background.
+// The most probable class of each pixel if its probability exceeds the threshold, else 0, the background.
 void classes_of(const float* p, int64_t pixels, int64_t classes, double threshold, uint8_t* mask);
 
-// Hard Dice, 2 |A and B| / (|A| + |B|), counted slice by slice; 1 where both are empty. Of several classes the mean
-// over those that are there, in either.
+// The Dice score of two masks, 2 |A and B| / (|A| + |B|), counted slice by slice; 1 if both are empty. With several
+// classes, the mean over those that occur in either mask.
 class DiceCount {
  public:
-  explicit DiceCount(int64_t classes) : both_(size_t(classes)), sum_(size_t(classes)) {}
-  // `a` and `b`: classes, 0 for the background; other bits than those of kClass are passed over.
+  explicit DiceCount(int64_t classes) : both_(classes), sum_(classes) {}
+  // `a` and `b`: classes, 0 for the background; bits other than those of kClass are ignored.
   void add(const uint8_t* a, const uint8_t* b, int64_t pixels);
   double dice() const;
 
  private:
-  std::vector<int64_t> both_, sum_;  // by class
+  std::vector<int64_t> both_, sum_;  // |A and B| and |A| + |B|, by class
 };
 
 }  // namespace acinus

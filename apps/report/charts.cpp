@@ -3,121 +3,161 @@
 #include <algorithm>
 #include <cmath>
 
-#include "apps/report/plot.h"
+#include "apps/report/svg_plot.h"
 #include "tensor/check.h"
 #include "tensor/text.h"
 
 namespace acinus {
 namespace {
 
-Axis froc_axis() {
-  return {kFrocRates[0],
-          kFrocRates[std::size(kFrocRates) - 1],
-          true,
-          {std::begin(kFrocRates), std::end(kFrocRates)},
-          {std::begin(kFrocRateNames), std::end(kFrocRateNames)}};
-}
-
-std::string point_of(const Plot& plot, double x, double y) { return text(px(plot.x_of(x)), " ", px(plot.y_of(y))); }
+// Of longer runs the smallest and the largest value of several epochs are drawn, so that pages stay small.
+constexpr size_t kMaxPoints = 250;
+constexpr int kBins = 16;
 
 bool has_interval(const Estimate& e) { return std::isfinite(e.low) && std::isfinite(e.high); }
 
-std::string band(const Plot& plot, const Froc& f, const std::string& colour) {
-  if (!has_interval(f.cpm)) return "";
-  std::string path;
-  for (const FrocPoint& p : f.curve) path += (path.empty() ? "M" : "L") + point_of(plot, p.rate, p.sensitivity.high);
-  for (auto p = f.curve.rbegin(); p != f.curve.rend(); p++) path += "L" + point_of(plot, p->rate, p->sensitivity.low);
-  return text("<path class='band ", colour, "' d='", path, "z'/>\n");
+Axis titled(Axis axis, const std::string& title) {
+  axis.title = title;
+  return axis;
 }
 
-std::string line(const Plot& plot, const Froc& f, const std::string& name, const std::string& colour) {
-  std::string path, dots;
-  for (const FrocPoint& p : f.curve) path += (path.empty() ? "M" : "L") + point_of(plot, p.rate, p.sensitivity.value);
-  for (size_t r = 0; r < std::size(kFrocRates); r++) {
-    const FrocPoint& p = f.at(r);
-    const double x = plot.x_of(p.rate), y = plot.y_of(p.sensitivity.value);
-    dots += text("<g class='at'><title>", escaped(name), ": ", fixed(p.sensitivity.value, 3), " at ", kFrocRateNames[r],
-                 p.rate > 1 ? " false positives a scan" : " false positive a scan",
-                 has_interval(p.sensitivity)
-                     ? text(" (", fixed(p.sensitivity.low, 3), " to ", fixed(p.sensitivity.high, 3), ")")
-                     : "",
-                 "</title><path d='M", px(x - 9), " ", px(y - 9), "h18v18h-18z'/><circle class='dot ", colour, "' cx='",
-                 px(x), "' cy='", px(y), "' r='3.2'/></g>\n");
+// Draws epochs begin to end - 1 as their smallest and largest value, and a dot that shows these.
+void add_epochs(Series& series, const Curve& c, size_t begin, size_t end, bool logarithmic) {
+  const size_t none = c.y.size();
+  size_t smallest = none, largest = none;
+  bool all_finite = true;
+  for (size_t i = begin; i < end; i++) {
+    all_finite = all_finite && std::isfinite(c.y[i]);
+    if (!std::isfinite(c.y[i]) || (logarithmic && c.y[i] <= 0)) continue;
+    if (smallest == none || c.y[i] < c.y[smallest]) smallest = i;
+    if (largest == none || c.y[i] > c.y[largest]) largest = i;
   }
-  return text("<path class='line ", colour, "' d='", path, "'/>\n<g class='few'>\n", dots, "</g>\n");
+  const auto [first, second] = std::minmax(smallest, largest);
+  std::string value = number(c.y[begin]);
+  if (first == none) {
+    series.x.push_back(c.x[begin]), series.y.push_back(NAN);
+  } else {
+    series.x.push_back(c.x[first]), series.y.push_back(c.y[first]);
+    if (second != first) series.x.push_back(c.x[second]), series.y.push_back(c.y[second]);
+    value = number(c.y[smallest]) + (second != first ? " to " + number(c.y[largest]) : "");
+  }
+  if (end - begin > 1 && !all_finite) value += ", some not finite";
+  series.dots.push_back(
+      {.x = first == none ? c.x[begin] : c.x[second],
+       .y = first == none ? NAN : c.y[second],
+       .title = text("epoch ", number(c.x[begin], 9), end - begin > 1 ? " to " + number(c.x[end - 1], 9) : "", ": ",
+                     value, c.unit.empty() ? "" : " ", c.unit),
+       .from = begin == 0 ? -INFINITY : c.x[begin - 1] / 2 + c.x[begin] / 2,
+       .to = end == none ? INFINITY : c.x[end - 1] / 2 + c.x[end] / 2,
+       .lost = !all_finite});
 }
-
-// A range that holds all of these.
-std::pair<double, double> range(const std::vector<double>& values) {
-  const auto [low, high] = std::ranges::minmax_element(values);
-  return {*low, *high};
-}
-
-constexpr int kBins = 16;
 
 }  // namespace
 
-std::string svg_froc(const std::vector<std::pair<std::string, Froc>>& curves) {
-  const double line_height = 17, below = curves.size() > 1 ? 18 + line_height * double(curves.size()) : 0;
-  const Plot plot{froc_axis(),
-                  linear_axis(0, 1, 5),
-                  {.x_label = "false positives a scan",
-                   .y_label = "sensitivity",
-                   .width = 480,
-                   .height = 320 + below,
-                   .below = below}};
-  std::string svg = plot.axes(), bands, lines, legend, label = "FROC curve";
-  for (size_t i = 0; i < curves.size(); i++) {
-    const auto& [name, f] = curves[i];
-    bands += band(plot, f, series(i));
-    lines += line(plot, f, name, series(i));
-    label += text(i == 0 ? ": " : "; ", name, ", CPM ", fixed(f.cpm.value, 3));
-    const double y = plot.size.bottom() + 54 + line_height * double(i);
-    if (curves.size() > 1)
-      legend += text("<path class='line ", series(i), "' d='M", px(plot.left), " ", px(y - 4), "h22'/><text x='",
-                     px(plot.left + 28), "' y='", px(y), "'>", escaped(name), "</text>\n");
+std::string svg_curve(const Curve& c) {
+  check(c.x.size() == c.y.size(), "curve: ", c.x.size(), " epochs and ", c.y.size(), " values");
+  const size_t n = c.y.size();
+  double low = INFINITY, high = -INFINITY, lowest_positive = INFINITY;
+  for (double y : c.y)
+    if (std::isfinite(y)) {
+      low = std::min(low, y), high = std::max(high, y);
+      if (y > 0) lowest_positive = std::min(lowest_positive, y);
+    }
+  if (!(low <= high)) {
+    const char* why = n == 0 ? "no epoch yet" : "no finite value";
+    return svg_plot({}, {.label = text(c.title, ": ", why), .message = why});
   }
-  return svg_frame(plot.size, label, svg + bands + lines + legend);
+  const bool logarithmic = c.logarithmic && lowest_positive < high / 100;
+  if (c.from_zero && !logarithmic) {
+    if (low == 0 && high == 0) high = 1;
+    low = std::min(low, 0.0), high = std::max(high, 0.0);
+  }
+  const std::string unit = c.unit.empty() ? "" : " " + c.unit;
+  const double margin = c.x.front() < c.x.back() ? 0 : 0.5;  // a single epoch is in the middle
+  PlotOptions options{.label = text(c.title, ": ", counted(n, "epoch"), ", from ", number(c.y.front()), unit, " to ",
+                                    number(c.y.back()), unit),
+                      .x = titled(linear_axis(c.x.front() - margin, c.x.back() + margin, 8, 1),
+                                  logarithmic ? "epoch, logarithmic scale" : "epoch"),
+                      .y = logarithmic ? logarithmic_axis(lowest_positive, high) : linear_axis(low, high, 5)};
+  Series values, best{.style = "mark"};
+  const size_t step = (n + kMaxPoints - 1) / kMaxPoints;
+  for (size_t begin = 0; begin < n; begin += step) add_epochs(values, c, begin, std::min(begin + step, n), logarithmic);
+  if (c.best >= 0 && c.best < int64_t(n)) {
+    const double x = c.x[c.best], y = c.y[c.best];
+    best.x = {x, x}, best.y = {options.y.low, options.y.high};
+    if (c.show_best && std::isfinite(y) && (!logarithmic || y > 0))
+      options.note = {x, y, text("best: ", fixed(y, 4), " in epoch ", number(x, 9))};
+  }
+  return svg_plot({values, best}, options);
+}
+
+std::string svg_froc(const std::vector<std::pair<std::string, Froc>>& curves) {
+  const size_t rates = std::size(kFrocRates);
+  PlotOptions options{.label = "FROC curve",
+                      .x = {kFrocRates[0],
+                            kFrocRates[rates - 1],
+                            true,
+                            {std::begin(kFrocRates), std::end(kFrocRates)},
+                            {std::begin(kFrocRateNames), std::end(kFrocRateNames)},
+                            "false positives per scan"},
+                      .y = titled(linear_axis(0, 1, 5), "sensitivity"),
+                      .width = 480,
+                      .height = 320};
+  std::vector<Series> all;
+  for (const auto& [name, f] : curves) {
+    options.label += text(all.empty() ? ": " : "; ", name, ", CPM ", fixed(f.cpm.value, 3));
+    Series s{.name = name};
+    for (const FrocPoint& p : f.curve) {
+      s.x.push_back(p.rate), s.y.push_back(p.sensitivity.value);
+      if (has_interval(f.cpm)) s.low.push_back(p.sensitivity.low), s.high.push_back(p.sensitivity.high);
+    }
+    for (size_t r = 0; r < rates; r++) {
+      const auto& [rate, sensitivity, threshold] = f.at(r);
+      const auto& [value, low, high] = sensitivity;
+      s.dots.push_back({rate, value,
+                        text(name, ": ", fixed(value, 3), " at ", kFrocRateNames[r],
+                             rate > 1 ? " false positives" : " false positive", " per scan",
+                             has_interval(sensitivity) ? text(" (", fixed(low, 3), " to ", fixed(high, 3), ")") : "")});
+    }
+    all.push_back(std::move(s));
+  }
+  return svg_plot(all, options);
 }
 
 std::string svg_histogram(const Values& v) {
   check(!v.values.empty(), "histogram: no values");
-  const auto [low, high] = range(v.values);
-  // Ticks stand on the ends of bins: the axis goes from one round number to another.
+  const auto [low, high] = std::ranges::minmax(v.values);
+  // The axis goes from one round number to another, so that ticks are at the ends of bins.
   Axis x = linear_axis(low, high, 5);
   const double step = x.ticks.size() > 1 ? x.ticks[1] - x.ticks[0] : x.high - x.low;
-  x.low = std::floor(x.low / step) * step, x.high = std::ceil(x.high / step) * step;
-  x = linear_axis(x.low, x.high, 5);
+  x = titled(linear_axis(std::floor(x.low / step) * step, std::ceil(x.high / step) * step, 5), v.unit);
   std::vector<int64_t> counts(kBins, 0);
-  for (double value : v.values) counts[size_t(std::clamp(int(x.at(value) * kBins), 0, kBins - 1))]++;
-  const Plot plot{
-      x, linear_axis(0, double(*std::ranges::max_element(counts)), 4, 1), {.x_label = v.unit, .y_label = "nodules"}};
-  std::string bars;
+  for (double value : v.values) counts[std::clamp(int(x.at(value) * kBins), 0, kBins - 1)]++;
+  Series series;
   const double width = (x.high - x.low) / kBins;
-  for (size_t i = 0; i < kBins; i++) {
-    const double from = x.low + width * double(i), left = plot.x_of(from), right = plot.x_of(from + width);
+  for (int i = 0; i < kBins; i++) {
+    const double from = x.low + width * i;
     if (counts[i] > 0)
-      bars += text("<g class='bars'><title>", number(from, 3), " to ", number(from + width, 3), " ", escaped(v.unit),
-                   ": ", counts[i], "</title><path d='M", px(left + 0.5), " ", px(plot.size.bottom()), "V",
-                   px(plot.y_of(double(counts[i]))), "H", px(right - 0.5), "V", px(plot.size.bottom()), "z'/></g>\n");
+      series.bars.push_back({from, from + width, double(counts[i]),
+                             text(number(from, 3), " to ", number(from + width, 3), " ", v.unit, ": ", counts[i])});
   }
-  return svg_frame(plot.size, text(v.title, ": histogram of ", v.values.size(), " values"), plot.axes() + bars);
+  return svg_plot({series}, {.label = text(v.title, ": histogram of ", v.values.size(), " values"),
+                             .x = x,
+                             .y = titled(linear_axis(0, double(std::ranges::max(counts)), 4, 1), "nodules")});
 }
 
 std::string svg_scatter(const Values& x, const Values& y) {
-  check(!x.values.empty() && x.values.size() == y.values.size(), "scatter: ", x.values.size(), " and ", y.values.size(),
-        " values");
-  const double most = std::max({range(x.values).second, range(y.values).second, 1e-9});
-  const Axis axis = linear_axis(0, most * 1.05, 5);
-  const Plot plot{
-      axis, axis, {.x_label = text(x.title, ", ", x.unit), .y_label = text(y.title, ", ", y.unit), .height = 260}};
-  std::string dots =
-      text("<path class='mark' d='M", point_of(plot, 0, 0), "L", point_of(plot, axis.high, axis.high), "'/>\n");
-  for (size_t i = 0; i < x.values.size(); i++)
-    dots += text("<g><title>", number(x.values[i], 3), " ", escaped(x.unit), ", ", number(y.values[i], 3), " ",
-                 escaped(y.unit), "</title><circle cx='", px(plot.x_of(x.values[i])), "' cy='",
-                 px(plot.y_of(y.values[i])), "' r='2.6'/></g>\n");
-  return svg_frame(plot.size, text(y.title, " over ", x.title, ", ", x.values.size(), " nodules"), plot.axes() + dots);
+  const size_t n = x.values.size();
+  check(n > 0 && n == y.values.size(), "scatter plot: ", n, " and ", y.values.size(), " values");
+  const Axis axis = linear_axis(0, 1.05 * std::max({std::ranges::max(x.values), std::ranges::max(y.values), 1e-9}), 5);
+  Series points, equal{.style = "mark", .x = {0, axis.high}, .y = {0, axis.high}};
+  for (size_t i = 0; i < n; i++)
+    points.dots.push_back({x.values[i], y.values[i],
+                           text(number(x.values[i], 3), " ", x.unit, ", ", number(y.values[i], 3), " ", y.unit)});
+  return svg_plot({points, equal}, {.label = text(y.title, " over ", x.title, ", ", n, " nodules"),
+                                    .x = titled(axis, text(x.title, ", ", x.unit)),
+                                    .y = titled(axis, text(y.title, ", ", y.unit)),
+                                    .height = 260});
 }
 
 }  // namespace acinus

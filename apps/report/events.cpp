@@ -17,8 +17,8 @@
 namespace acinus {
 namespace {
 
-// ---- Protocol Buffers' wire format (https://protobuf.dev/programming-guides/encoding): a message is a row of fields,
-// each a key (its number, and how the value is stored) and the value. Numbers are little-endian.
+// ---- Protocol Buffers' wire format (https://protobuf.dev/programming-guides/encoding): a message is a sequence of
+// fields, each a key (its number and how the value is stored) and the value. Numbers are little-endian.
 
 template <class T>
 std::string little_endian(T value) {
@@ -27,7 +27,7 @@ std::string little_endian(T value) {
   return bytes;
 }
 
-// 7 bits a byte, the lowest first; the eighth says that more follow.
+// 7 bits per byte, the lowest first; the eighth says that more follow.
 std::string varint(uint64_t value) {
   std::string bytes;
   for (; value >= 128; value >>= 7) bytes += char(uint8_t(value | 128));
@@ -47,7 +47,7 @@ std::string field(uint64_t number, const std::string& value) {
   return key(number, kLength) + varint(value.size()) + value;
 }
 
-// An Event{1: wall_time, 2: step, 5: Summary{1: Value{1: tag, and what `value` holds}}} (tensorboard's event.proto and
+// Event{1: wall_time, 2: step, 5: Summary{1: Value{1: tag, and the fields of `value`}}} (TensorBoard's event.proto and
 // summary.proto).
 std::string event(double wall_time, int64_t step, const std::string& tag, const std::string& value) {
   return field(1, wall_time) + field(2, step) + field(5, field(1, field(1, tag) + value));
@@ -83,7 +83,7 @@ std::string host_name() {
 }
 
 EventFile::EventFile(const std::string& folder, double wall_time, const std::string& host) {
-  check(wall_time >= 0 && wall_time < 1e10, "events: ", wall_time, " is no time of ten digits");
+  check(wall_time >= 0 && wall_time < 1e10, "events: ", wall_time, " is not a time of ten digits");
   make_folder(folder);
   char seconds[16];
   std::snprintf(seconds, sizeof seconds, "%010lld", static_cast<long long>(wall_time));
@@ -123,7 +123,7 @@ void EventFile::append(std::string_view event) {
       done += size_t(put);
     } else if (errno != EINTR) {
       const int error = errno;
-      [[maybe_unused]] const int cut = ftruncate(descriptor_, size_);  // what comes later must stay readable
+      [[maybe_unused]] const int cut = ftruncate(descriptor_, size_);  // later records must stay readable
       fail("cannot write ", path_, ": ", std::strerror(error));
     }
   }

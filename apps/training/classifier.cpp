@@ -7,7 +7,6 @@
 
 #include "apps/prediction/classifier.h"
 #include "apps/prediction/segment.h"
-#include "apps/report/curve.h"
 #include "apps/training/run.h"
 #include "nn/inspect.h"
 #include "tensor/text.h"

@@ -3,6 +3,7 @@
 #include "data/formats/csv.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
@@ -14,14 +15,19 @@ bool is_better(const EpochRow& a, const EpochRow& b, Score score) {
 }
 
 std::vector<Metric> metrics_of(Score score) {
-  std::vector<Metric> metrics{{"loss", &EpochRow::loss}};
-  if (score == kDice) metrics.push_back({"val_dice", kDice});
-  if (score == kAuc) metrics.insert(metrics.end(), {{"val_loss", &EpochRow::val_loss}, {"val_auc", kAuc}});
-  metrics.insert(metrics.end(), {{"lr", &EpochRow::lr},
-                                 {"seconds", &EpochRow::seconds},
-                                 {"images_per_second", &EpochRow::images_per_second},
-                                 {"loader_wait", &EpochRow::loader_wait},
-                                 {"peak_mb", &EpochRow::peak_mb}});
+  std::vector<Metric> metrics{{"loss", &EpochRow::loss, "loss/train", "Loss"}};
+  if (score == kDice) metrics.push_back({"val_dice", kDice, "dice/validation", "Validation Dice"});
+  if (score == kAuc) {
+    metrics.push_back({"val_loss", &EpochRow::val_loss, "loss/validation", "Validation loss"});
+    metrics.push_back({"val_auc", kAuc, "auc/validation", "Validation AUC"});
+  }
+  metrics.push_back({"lr", &EpochRow::lr, "lr", "Learning rate"});
+  metrics.push_back({"seconds", &EpochRow::seconds});
+  metrics.push_back(
+      {"images_per_second", &EpochRow::images_per_second, "speed/images_per_second", "Images per second"});
+  metrics.push_back(
+      {"loader_wait", &EpochRow::loader_wait, "speed/loader_wait", "Waiting for data", "% of the time", 100});
+  metrics.push_back({"peak_mb", &EpochRow::peak_mb, "memory/peak_mb", "Peak memory", "MB"});
   return metrics;
 }
 
@@ -54,6 +60,22 @@ std::vector<EpochRow> rows_from_csv(const std::string& path) {
     rows.push_back(row);
   }
   return rows;
+}
+
+void add_epochs(Report& report, const std::vector<EpochRow>& rows, Score score) {
+  for (const EpochRow& row : rows) report.epochs.push_back(row.epoch), report.steps.push_back(row.step);
+  for (const Metric& metric : metrics_of(score)) {
+    ReportMetric& added = report.metrics.emplace_back(ReportMetric{metric.name, {}});
+    for (const EpochRow& row : rows) added.values.push_back(row.*metric.value);
+    if (metric.title) added.title = metric.title;
+    added.unit = metric.unit, added.factor = metric.factor;
+    added.from_zero = metric.value != &EpochRow::loss;
+    added.logarithmic = metric.value == &EpochRow::lr;
+    if (metric.value == score) report.score = metric.name;
+  }
+  for (size_t i = 0; i < rows.size(); i++)
+    if (std::isfinite(rows[i].*score) && (report.best < 0 || is_better(rows[i], rows[report.best], score)))
+      report.best = int64_t(i);
 }
 
 }  // namespace acinus

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/report/report.h"
+
 namespace acinus {
 
 struct EpochRow {
@@ -23,11 +25,15 @@ constexpr Score kDice = &EpochRow::val_dice, kAuc = &EpochRow::val_auc;
 // val_loss; and where that is unknown too, the later epoch.
 bool is_better(const EpochRow& a, const EpochRow& b, Score score);
 
-// The columns of metrics.csv that follow epoch and step. What the seed determines comes first, what the clock determines
-// last.
+// What is logged of each epoch, in the order of metrics.csv: what the seed determines comes first, what the clock
+// determines last.
 struct Metric {
-  const char* name;
+  const char* name;  // in metrics.csv
   double EpochRow::*value;
+  const char* tag = nullptr;    // in TensorBoard
+  const char* title = nullptr;  // of its curve in report.html, with its unit and the factor to convert to it
+  const char* unit = "";
+  double factor = 1;
 };
 std::vector<Metric> metrics_of(Score score);
 
@@ -35,5 +41,8 @@ std::vector<Metric> metrics_of(Score score);
 std::string to_csv(const std::vector<EpochRow>& rows, Score score = kDice);
 // The rows of a U-Net's run, to the last bit. Error for a damaged file, and where epochs or steps do not increase.
 std::vector<EpochRow> rows_from_csv(const std::string& path);
+
+// The epochs, their metrics and the best epoch, for report.html.
+void add_epochs(Report& report, const std::vector<EpochRow>& rows, Score score);
 
 }  // namespace acinus

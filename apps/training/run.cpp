@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "data/dataset/statistics.h"
+#include "nn/checkpoint.h"
 #include "tensor/io/file.h"
 #include "tensor/memory.h"
 #include "tensor/text.h"
@@ -242,17 +243,16 @@ void Run::report(const std::string& state) const {
   r.command = command_;
   r.config_json = settings_;
   r.state = state;
-  r.rows = at_.rows;
-  r.score = score_;
+  add_epochs(r, at_.rows, score_);
   r.facts = {{"machine", c_.machine.description()},
              {"network", text(module_->parameter_count(), " parameters")},
              {"steps", text(at_.step, " of ", c_.train.epochs * steps_)},
              {"time", minutes(seconds())}};
   r.fingerprint = fingerprint_;
   Findings findings = findings_;
-  append(findings, examine_rows(at_.rows, c_));
+  findings.append(check_rows(at_.rows, c_));
   for (const Finding& finding : findings)
-    if (finding.level > Finding::note) r.findings.push_back(one_line(finding));
+    if (finding.level > Level::note) r.findings.push_back(one_line(finding));
   add_to(r);
   write_file(c_.out + "/report.html", report_html(r));
 }

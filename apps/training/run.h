@@ -10,7 +10,7 @@
 
 #include "apps/common/config.h"
 #include "apps/report/events.h"
-#include "apps/checks/findings.h"
+#include "apps/checks/checks.h"
 #include "apps/report/report.h"
 #include "apps/training/training.h"
 #include "data/sampling/loader.h"

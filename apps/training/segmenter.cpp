@@ -5,7 +5,6 @@
 #include <cstdio>
 
 #include "apps/prediction/segment.h"
-#include "apps/report/curve.h"
 #include "apps/training/run.h"
 #include "apps/training/validation.h"
 #include "nn/inspect.h"
@@ -64,11 +63,11 @@ SegmenterRun::SegmenterRun(Config& config, Settings& settings, const std::string
 
 // What ./doctor would say of the data, the split and some pieces.
 void SegmenterRun::look_at_data() {
-  findings_ = examine_data(data_);
-  append(findings_, examine_split(data_, split_));
+  findings_ = check_data(data_);
+  findings_.append(check_split(data_, split_));
   Tensor x, t;
   sampler_->draw(0, 32, x, t);
-  append(findings_, examine_batch(x, t, c_));
+  findings_.append(check_batch(x, t, c_));
 }
 
 std::map<std::string, std::string> SegmenterRun::metadata() const {
@@ -91,7 +90,7 @@ void SegmenterRun::validate(EpochRow& row) {
   });
   if (validation_.stopped) throw Quit{0};  // without a word: go() has some
   row.val_dice = validation_.dice;
-  if (at_.best_epoch == 0) early_ = examine_outputs(validation_, c_);
+  if (at_.best_epoch == 0) early_ = check_outputs(outputs_of(validation_), c_);
 }
 
 std::string SegmenterRun::scores(const EpochRow& row) const {
@@ -109,8 +108,8 @@ void SegmenterRun::leave(const EpochRow& row) {
 
 void SegmenterRun::add_to(Report& report) const {
   if (!validation_.scans.empty())
-    for (const Finding& finding : examine_outputs(validation_, c_))
-      if (finding.level > Finding::note) report.findings.push_back(one_line(finding));
+    for (const Finding& finding : check_outputs(outputs_of(validation_), c_))
+      if (finding.level > Level::note) report.findings.push_back(one_line(finding));
   report.pictures = picture_groups(validation_, format_.window);
   for (const auto& [scan, dice] : validation_.scans)
     report.patients.emplace_back(scan->id, scan->foreground ? dice : NAN);

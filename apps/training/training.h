@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "apps/common/config.h"
-#include "apps/report/report.h"
+#include "apps/training/metrics.h"
 #include "nn/module.h"
 #include "optim/ema.h"
 #include "optim/optimizer.h"

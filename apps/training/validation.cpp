@@ -122,6 +122,18 @@ std::vector<Picture> pictures_of(const ShownSlice& shown, const HuWindow& window
 
 }  // namespace
 
+Outputs outputs_of(const Validation& v) {
+  Outputs o;
+  for (const auto& [scan, dice] : v.scans) {
+    o.voxels += double(scan->image.grid.voxels());
+    o.true_voxels += double(scan->foreground);
+    for (const SliceCount& slice : scan->slices) o.lung_voxels += double(slice.lungs);
+  }
+  o.lowest = v.lowest, o.highest = v.highest, o.mean_probability = v.mean_probability;
+  o.predicted_share = v.predicted_share, o.extreme_share = v.extreme_share, o.dice = v.dice;
+  return o;
+}
+
 std::vector<PictureGroup> picture_groups(const Validation& v, const HuWindow& window) {
   std::vector<PictureGroup> groups;
   const auto add = [&](const char* heading, const char* about, const std::vector<ShownSlice>& slices) {

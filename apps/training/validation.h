@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "apps/prediction/segment.h"
-#include "apps/report/report.h"
+#include "apps/checks/checks.h"
+#include "apps/report/html.h"
 #include "data/dataset/dataset.h"
 
 namespace acinus {
@@ -37,6 +38,8 @@ struct ValidationOptions {
 // after_slice(done, of) is called after each slice, and returns whether to go on.
 Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,
                     const std::function<bool(int64_t, int64_t)>& after_slice);
+
+Outputs outputs_of(const Validation& validation);  // for check_outputs
 
 // For report.html: the whole slice and a close-up, outlined.
 std::vector<PictureGroup> picture_groups(const Validation& validation, const HuWindow& window);

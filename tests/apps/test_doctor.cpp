@@ -1,10 +1,11 @@
 // The doctor: a clean set of phantoms raises no warning, and each flaw that is planted is named.
-#include "apps/checks/findings.h"
-#include "data/dataset/statistics.h"
+#include "apps/checks/checks.h"
+#include "apps/training/validation.h"
 #include "data/chest/lungs.h"
-#include "data/volume/mask.h"
 #include "data/chest/phantom.h"
+#include "data/dataset/statistics.h"
 #include "data/formats/png.h"
+#include "data/volume/mask.h"
 #include "tensor/io/file.h"
 #include "tests/testing.h"
 
@@ -76,7 +77,7 @@ Dataset clean() {
   return changed([](int, auto&, auto&) {});
 }
 
-std::string all_of(const Findings& findings, int least = Finding::note) {
+std::string all_of(const Findings& findings, Level least = Level::note) {
   std::string all;
   for (const Finding& f : findings)
     if (f.level >= least) all += f.what + " -> " + f.cure + "\n";
@@ -85,25 +86,24 @@ std::string all_of(const Findings& findings, int least = Finding::note) {
 bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // One finding of that level, whose text and cure hold these; and nothing worse than a note besides.
-void check_only(const Findings& findings, int level, const std::string& what, const std::string& cure) {
+void check_only(const Findings& findings, Level level, const std::string& what, const std::string& cure) {
   CAPTURE(all_of(findings), what, cure);
   int worse = 0;
   bool found = false;
   for (const Finding& f : findings) {
-    worse += f.level > Finding::note;
+    worse += f.level > Level::note;
     found = found || (f.level == level && holds(f.what, what) && holds(f.cure, cure));
   }
   CHECK(found);
-  CHECK(worse == (level > Finding::note));
+  CHECK(worse == (level > Level::note));
 }
 
-Validation judged(const Scan& scan, double predicted, double mean, double extreme, double low, double high,
-                  double dice) {
+Outputs outputs(const Scan& scan, double predicted, double mean, double extreme, double low, double high, double dice) {
   Validation v;
   v.scans = {{&scan, dice}};
   v.predicted_share = predicted, v.mean_probability = mean, v.extreme_share = extreme, v.dice = dice;
   v.lowest = low, v.highest = high;
-  return v;
+  return outputs_of(v);
 }
 
 std::vector<EpochRow> epochs(const std::vector<double>& loss, const std::vector<double>& dice, double wait = 0.01) {
@@ -117,20 +117,20 @@ std::vector<EpochRow> epochs(const std::vector<double>& loss, const std::vector<
 
 TEST_CASE("doctor: clean phantoms raise no warning", "[slow]") {
   const Dataset data = clean();
-  CHECK(all_of(examine_data(data), Finding::warning) == "");
-  CHECK(all_of(examine_split(data, split_patients(data, {})), Finding::warning) == "");
+  CHECK(all_of(check_data(data), Level::warning) == "");
+  CHECK(all_of(check_split(data, split_patients(data, {})), Level::warning) == "");
 }
 
 TEST_CASE("doctor: coordinates meant in another way are named", "[slow]") {
   const auto check_error = [](const Dataset& data, const std::string& what, const std::string& cure) {
-    check_only(examine_data(data), Finding::error, what, cure);
+    check_only(check_data(data), Level::error, what, cure);
   };
   const auto moved = [](auto move) {
     return changed([&](int i, const Volume<int16_t>& ct, std::vector<Annotation>& list) {
       for (Annotation& a : list) a.centre = move(i, ct.grid, a.centre);
     });
   };
-  check_error(moved([](int, const Grid&, Vec3 c) { return Vec3{-c[0], -c[1], c[2]}; }), "the sign of x and y", "RAS");
+  check_error(moved([](int, const Grid&, Vec3 c) { return Vec3{-c[0], -c[1], c[2]}; }), "the signs of x and y", "RAS");
   check_error(moved([](int, const Grid&, Vec3 c) { return Vec3{c[2], c[1], c[0]}; }), "x and z are exchanged", "z,y,x");
   check_error(moved([](int, const Grid&, Vec3 c) { return Vec3{c[0], c[1], -c[2]}; }), "sign of z", "coordZ");
   check_error(moved([](int, const Grid& g, Vec3 c) { return g.to_voxel(c); }), "voxel indices", "spacing");
@@ -158,35 +158,35 @@ TEST_CASE("doctor: coordinates meant in another way are named", "[slow]") {
 }
 
 TEST_CASE("doctor: diameters, and nodules outside") {
-  const auto check_one = [](int level, auto change, const std::string& what, const std::string& cure) {
-    check_only(examine_data(changed(change)), level, what, cure);
+  const auto check_one = [](Level level, auto change, const std::string& what, const std::string& cure) {
+    check_only(check_data(changed(change)), level, what, cure);
   };
   check_one(
-      Finding::error, [](int i, auto&, auto& list) { list[0].diameter_mm = i == 1 ? 0 : list[0].diameter_mm; },
+      Level::error, [](int i, auto&, auto& list) { list[0].diameter_mm = i == 1 ? 0 : list[0].diameter_mm; },
       "1 nodule with a diameter of 0 or less: chest1", "excluded");
   check_one(
-      Finding::error, [](int i, auto&, auto& list) { list[0].diameter_mm = i == 1 ? 4000 : list[0].diameter_mm; },
+      Level::error, [](int i, auto&, auto& list) { list[0].diameter_mm = i == 1 ? 4000 : list[0].diameter_mm; },
       "larger than 100 mm or than the lungs: chest1", "mm");
   check_one(
-      Finding::warning, [](int i, auto&, auto& list) { list[0].centre[2] += i == 1 ? 900 : 0; },
+      Level::warning, [](int i, auto&, auto& list) { list[0].centre[2] += i == 1 ? 900 : 0; },
       text("outside their scans: 1 of "), "cropped");
   check_one(
-      Finding::error,
+      Level::error,
       [](int, auto&, auto& list) {
         for (Annotation& a : list) a.diameter_mm /= 25;
       },
-      "half of the nodules have less than", "cm");
+      "half of the nodules are smaller than", "cm");
 }
 
 TEST_CASE("doctor: values that are no Hounsfield units") {
   const auto with_values = [](auto value) {
-    return examine_data(changed([&](int, Volume<int16_t>& ct, auto&) {
+    return check_data(changed([&](int, Volume<int16_t>& ct, auto&) {
       for (int16_t& v : ct.voxels) v = int16_t(value(v));
     }));
   };
-  check_only(with_values([](int v) { return v + 1024; }), Finding::error, "6 scans without air (values 0 to ",
+  check_only(with_values([](int v) { return v + 1024; }), Level::error, "6 scans without air (values 0 to ",
              "RescaleIntercept");
-  check_only(with_values([](int v) { return std::clamp((v + 1000) * 255 / 1400, 0, 255); }), Finding::error,
+  check_only(with_values([](int v) { return std::clamp((v + 1000) * 255 / 1400, 0, 255); }), Level::error,
              "greys of 0 to 255", "DICOM");
   // Padding around the circle that the scanner sees is usual, and no flaw.
   const Dataset padded = changed([](int, Volume<int16_t>& ct, auto&) {
@@ -194,47 +194,47 @@ TEST_CASE("doctor: values that are no Hounsfield units") {
       for (int64_t x = 0; x < ct.grid.size[0]; x++)
         for (int64_t y : {0, 1, 2}) ct.at(x, y, z) = z % 2 ? -2048 : -3024;
   });
-  CHECK(all_of(examine_data(padded), Finding::warning) == "");
+  CHECK(all_of(check_data(padded), Level::warning) == "");
   // Raw values with padding: no air in between.
-  check_only(examine_data(changed([](int, Volume<int16_t>& ct, auto&) {
+  check_only(check_data(changed([](int, Volume<int16_t>& ct, auto&) {
                for (int16_t& v : ct.voxels) v = int16_t(v + 1024);
                std::fill_n(ct.slice(10), 2000, int16_t(-2000));
                std::fill_n(ct.slice(20), 2000, int16_t(-2000));
              })),
-             Finding::error, "6 scans without air (values 0 to ", "RescaleIntercept");
-  check_only(examine_data(changed([](int i, Volume<int16_t>& ct, auto&) {
+             Level::error, "6 scans without air (values 0 to ", "RescaleIntercept");
+  check_only(check_data(changed([](int i, Volume<int16_t>& ct, auto&) {
                if (i == 4) std::fill(ct.voxels.begin(), ct.voxels.end(), int16_t(7));
              })),
-             Finding::error, "1 scan of one value only: chest4 (7)", "");
+             Level::error, "1 scan with a single value: chest4 (7)", "");
 }
 
 TEST_CASE("doctor: spacings, lungs, doubles") {
   Dataset data = clean();
   for (double& mm : data.scans[2].image.grid.spacing) mm /= 1000;
-  check_only(examine_data(data), Finding::error, "less than 0.01 mm: chest2", "metres");
+  check_only(check_data(data), Level::error, "smaller than 0.01 mm: chest2", "metres");
 
   data = clean();
   std::vector<uint8_t> without(data.scans[1].labels, data.scans[1].labels + data.scans[1].image.grid.voxels());
   for (uint8_t& label : without) label &= kClass;
   data.scans[1].labels = without.data();
   data.scans[1].slices = count_slices(data.scans[1].image, without.data());
-  CHECK(holds(all_of(examine_data(data), Finding::warning), "no lungs were found in 1 scan: chest1"));
+  CHECK(holds(all_of(check_data(data), Level::warning), "1 scan in which no lungs were found: chest1"));
 
   data = clean();
   const Scan twin = data.scans[3];
   data.scans.push_back(twin);
   data.scans.back().id = data.scans.back().patient = "other";
-  check_only(examine_data(data), Finding::warning, "other and chest3", "remove");
-  const Findings split = examine_split(data, {{0, 1, 2, 3}, {4, 5, 6}});
-  check_only(split, Finding::error, "same voxels on both sides of the split: other and chest3", "remove");
+  check_only(check_data(data), Level::warning, "other and chest3", "remove");
+  const Findings split = check_split(data, {{0, 1, 2, 3}, {4, 5, 6}});
+  check_only(split, Level::error, "same voxels on both sides of the split: other and chest3", "remove");
 
   data = clean();
   data.scans[4].patient = "chest0";
-  check_only(examine_split(data, {{0, 1, 2, 3}, {4, 5}}), Finding::error,
-             "1 patient on both sides of the split: chest0", "by patient");
+  check_only(check_split(data, {{0, 1, 2, 3}, {4, 5}}), Level::error, "1 patient on both sides of the split: chest0",
+             "by patient");
   data.scans[4] = scan_of(4, chests()[4].ct, {});
-  check_only(examine_split(data, {{0, 1, 2, 3, 5}, {4}}), Finding::warning, "none of the scans held out", "--held_out");
-  check_only(examine_split(data, {{4}, {0, 1, 2, 3, 5}}), Finding::error, "none of the scans to learn from", "split");
+  check_only(check_split(data, {{0, 1, 2, 3, 5}, {4}}), Level::warning, "none of the held-out scans", "--held_out");
+  check_only(check_split(data, {{4}, {0, 1, 2, 3, 5}}), Level::error, "none of the training scans", "split");
 }
 
 namespace {
@@ -265,8 +265,8 @@ Findings of_pairs(Name name, Change change) {
   CacheOptions options;
   options.folder = folder / "cache";
   const Dataset data = load_dataset(folder.path.string(), options, 1 << 30, {}, &failed);
-  Findings findings = examine_failures(failed);
-  append(findings, examine_data(data));
+  Findings findings = check_failures(failed);
+  findings.append(check_data(data));
   return findings;
 }
 std::string plain(int n) { return text("img_", n); }
@@ -285,13 +285,13 @@ TEST_CASE("doctor: pictures and masks") {
                       [&](int n, auto&, Picture& m) {
                         if (n > 7) values(m, [&](int v) { return v ? 70 + n % 2 : 0; });
                       }),
-             Finding::error, "4 masks with values that are no classes", "--classes 0,70,71");
+             Level::error, "4 masks with values that are not classes", "--classes 0,70,71");
   check_only(of_pairs(plain,
                       [](int n, auto&, Picture& m) {
                         if (n < 2)
                           for (size_t i = 0; i < 200; i++) m.pixels[i] = uint8_t(i);
                       }),
-             Finding::error, "2 masks with values", "JPEG");
+             Level::error, "2 masks with values", "JPEG");
   check_only(of_pairs(plain,
                       [](int n, auto&, Picture& m) {
                         if (n != 5) return;
@@ -299,28 +299,28 @@ TEST_CASE("doctor: pictures and masks") {
                         for (size_t i = 0; i < 1024; i++) colours.pixels[3 * i] = m.pixels[i];
                         m = colours;
                       }),
-             Finding::error, "img_5.png: is coloured", "number");
-  check_only(of_pairs(plain, [&](int, auto&, Picture& m) { values(m, [](int v) { return 255 - v; }); }),
-             Finding::warning, "are foreground", "--classes 255,0");
-  check_only(of_pairs(plain, [&](int, auto&, Picture& m) { values(m, [](int) { return 0; }); }), Finding::error,
+             Level::error, "img_5.png: is coloured", "number");
+  check_only(of_pairs(plain, [&](int, auto&, Picture& m) { values(m, [](int v) { return 255 - v; }); }), Level::warning,
+             "are foreground", "--classes 255,0");
+  check_only(of_pairs(plain, [&](int, auto&, Picture& m) { values(m, [](int) { return 0; }); }), Level::error,
              "no mask holds any foreground", "--classes");
   check_only(of_pairs(plain,
                       [&](int n, auto&, Picture& m) {
                         if (n < 8) values(m, [](int) { return 0; });
                       }),
-             Finding::warning, "8 of 12 masks are empty", "values");
+             Level::warning, "8 of 12 masks are empty", "values");
   check_only(of_pairs(plain,
                       [&](int n, Picture& p, auto&) {
                         if (n == 3) values(p, [](int) { return 1; });
                       }),
-             Finding::error, "1 picture of one value only: img_3 (1)", "255");
+             Level::error, "1 picture with a single value: img_3 (1)", "255");
   check_only(of_pairs(plain,
                       [](int n, Picture& p, Picture&) {
                         if (n == 3) p = square(2, false);
                       }),
-             Finding::warning, "1 picture with the same voxels as another one: img_3 and img_2", "remove");
+             Level::warning, "1 picture with the same voxels as another one: img_3 and img_2", "remove");
   check_only(of_pairs([](int n) { return text("case0", n / 4, "_", 10 + n); }, [](int, auto&, auto&) {}),
-             Finding::warning, "case00_10 and case00_11 look like slices of one patient", "images/case00/");
+             Level::warning, "case00_10 and case00_11 look like slices of one patient", "images/case00/");
   CHECK(all_of(of_pairs([](int n) { return text("case0", n / 4, "/", 10 + n); }, [](int, auto&, auto&) {})) == "");
 }
 
@@ -329,24 +329,23 @@ TEST_CASE("doctor: batches") {
   const Tensor x = random_tensor({8, 16, 16, 3}, 1, DType::f32, 0, 1);
   Tensor t = Tensor::zeros({8, 16, 16, 1});
   t.data<float>()[100] = 1;
-  CHECK(all_of(examine_batch(x, t, c)) == "");
+  CHECK(all_of(check_batch(x, t, c)) == "");
   const auto with = [&](const Tensor& of, auto change) {
     const Tensor copy = of.clone();
     for (int64_t i = 0; i < copy.elements(); i++) copy.data<float>()[i] = change(i, copy.data<float>()[i]);
     return copy;
   };
-  check_only(examine_batch(with(x, [](int64_t i, float v) { return i == 9 ? NAN : v; }), t, c), Finding::error,
-             "1 are not finite", "augment");
-  check_only(examine_batch(with(x, [](int64_t, float v) { return 2 * v; }), t, c), Finding::error, "outside 0 to 1",
+  check_only(check_batch(with(x, [](int64_t i, float v) { return i == 9 ? NAN : v; }), t, c), Level::error,
+             "1 value not finite", "augment");
+  check_only(check_batch(with(x, [](int64_t, float v) { return 2 * v; }), t, c), Level::error, "outside 0 to 1",
              "--input.hu_low -1000");
-  check_only(examine_batch(Tensor::zeros(x.shape()), t, c), Finding::error,
-             "8 of the first 8 pieces are of one value, black", "--input.hu_high 400");
-  check_only(examine_batch(x, with(t, [](int64_t, float v) { return 255 * v; }), c), Finding::error, "neither 0 nor 1",
-             "");
-  check_only(examine_batch(x, Tensor::zeros(t.shape()), c), Finding::error, "none of the first 8 pieces", "--data");
-  check_only(examine_batch(x, Tensor::full(t.shape(), 1), c), Finding::error, "all pixels", "--data");
+  check_only(check_batch(Tensor::zeros(x.shape()), t, c), Level::error,
+             "8 of the first 8 patches have a single value, black", "--input.hu_high 400");
+  check_only(check_batch(x, with(t, [](int64_t, float v) { return 255 * v; }), c), Level::error, "neither 0 nor 1", "");
+  check_only(check_batch(x, Tensor::zeros(t.shape()), c), Level::error, "none of the first 8 patches", "--data");
+  check_only(check_batch(x, Tensor::full(t.shape(), 1), c), Level::error, "all pixels", "--data");
   c.sampling.foreground = 0;
-  CHECK(all_of(examine_batch(x, Tensor::zeros(t.shape()), c)) == "");
+  CHECK(all_of(check_batch(x, Tensor::zeros(t.shape()), c)) == "");
 }
 
 TEST_CASE("doctor: what a network puts out") {
@@ -356,43 +355,42 @@ TEST_CASE("doctor: what a network puts out") {
   lungs /= double(scan.image.grid.voxels());
   Config c;
   // Outside the lungs all is 0, and that is no fault.
-  CHECK(all_of(examine_outputs(judged(scan, 1e-3, 0.01, 1 - lungs, 1e-5, 0.99, 0.6), c)) == "");
-  CHECK(all_of(examine_outputs(judged(scan, 1e-3, 0.01, 0.995, 1e-5, 0.99, 0.05), c)) == "");
-  check_only(examine_outputs(judged(scan, 0, NAN, 0, 1, 0, 0), c), Finding::error, "NaN", "--train.clip");
-  check_only(examine_outputs(judged(scan, 0, 0.2 * lungs, 1 - lungs, 0.2, 0.2, 0), c), Finding::error,
-             "same number everywhere, 0.2", "window");
-  check_only(examine_outputs(judged(scan, 0, 0.01, 1 - lungs, 1e-4, 0.3, 0), c), Finding::warning,
-             "everything background", "--train.foreground");
-  check_only(examine_outputs(judged(scan, 0.9 * lungs, 0.1, 1 - lungs, 0.1, 0.9, 0.01), c), Finding::warning,
-             "of the lungs nodule", "--train.lr");
-  const Validation saturated = judged(scan, 1e-3, 0.001, 1, 0, 1, 0.01);
-  check_only(examine_outputs(saturated, c), Finding::warning, "saturated", "now 0.01");
+  CHECK(all_of(check_outputs(outputs(scan, 1e-3, 0.01, 1 - lungs, 1e-5, 0.99, 0.6), c)) == "");
+  CHECK(all_of(check_outputs(outputs(scan, 1e-3, 0.01, 0.995, 1e-5, 0.99, 0.05), c)) == "");
+  check_only(check_outputs(outputs(scan, 0, NAN, 0, 1, 0, 0), c), Level::error, "NaN", "--train.clip");
+  check_only(check_outputs(outputs(scan, 0, 0.2 * lungs, 1 - lungs, 0.2, 0.2, 0), c), Level::error,
+             "the same everywhere, 0.2", "window");
+  check_only(check_outputs(outputs(scan, 0, 0.01, 1 - lungs, 1e-4, 0.3, 0), c), Level::warning, "background everywhere",
+             "--train.foreground");
+  check_only(check_outputs(outputs(scan, 0.9 * lungs, 0.1, 1 - lungs, 0.1, 0.9, 0.01), c), Level::warning,
+             "of the lungs", "--train.lr");
+  const Outputs saturated = outputs(scan, 1e-3, 0.001, 1, 0, 1, 0.01);
+  check_only(check_outputs(saturated, c), Level::warning, "saturated", "now 0.01");
   c.train.loss = LossKind::dice;
-  check_only(examine_outputs(saturated, c), Finding::warning, "saturated", "dice+bce");
+  check_only(check_outputs(saturated, c), Level::warning, "saturated", "dice+bce");
 }
 
 TEST_CASE("doctor: the numbers of a run") {
   Config c;
   c.train.epochs = 6;
-  CHECK(all_of(examine_rows(epochs({1, .8, .6, .5, .4, .35}, {.1, .3, .5, .62, .60, .61}), c)) == "");
-  CHECK(all_of(examine_rows({}, c)) == "");
-  check_only(examine_rows(epochs({1, .8, NAN}, {.1, .2, .2}), c), Finding::error, "the loss of epoch 3 is nan",
+  CHECK(all_of(check_rows(epochs({1, .8, .6, .5, .4, .35}, {.1, .3, .5, .62, .60, .61}), c)) == "");
+  CHECK(all_of(check_rows({}, c)) == "");
+  check_only(check_rows(epochs({1, .8, NAN}, {.1, .2, .2}), c), Level::error, "the loss of epoch 3 is nan",
              "--train.lr");
-  check_only(examine_rows(epochs({1, 1.1, 1.2}, {.1, .2, .2}), c), Finding::error,
+  check_only(check_rows(epochs({1, 1.1, 1.2}, {.1, .2, .2}), c), Level::error,
              "has not fallen: 1 in the first epoch, 1.2", "lower");
-  check_only(examine_rows(epochs({1, .9, .8}, {0, 0, 0}), c), Finding::error, "Dice is 0 after each of 3 epochs",
-             "--data");
+  check_only(check_rows(epochs({1, .9, .8}, {0, 0, 0}), c), Level::error, "Dice is 0 after each of 3 epochs", "--data");
   c.train.loss = LossKind::dice;
-  check_only(examine_rows(epochs({1, .9, .8}, {0, 0, 0}), c), Finding::error, "Dice is 0 after each of 3 epochs",
+  check_only(check_rows(epochs({1, .9, .8}, {0, 0, 0}), c), Level::error, "Dice is 0 after each of 3 epochs",
              "dice+bce");
-  check_only(examine_rows(epochs({1, .9, .8}, {.1, .2, .2}, 0.2), c), Finding::warning, "waited for batches in 20 %",
+  check_only(check_rows(epochs({1, .9, .8}, {.1, .2, .2}, 0.2), c), Level::warning, "waited for batches in 20 %",
              "--train.loaders 2");
   std::vector<EpochRow> still = epochs({1, .9, .8}, {.1, .2, .2});
   for (EpochRow& row : still) row.lr = 0;
-  check_only(examine_rows(still, c), Finding::error, "learning rate was 0", "--train.lr");
-  check_only(examine_rows(epochs({1, .8, .6, .5, .4, .35}, {.1, .3, .4, .5, .55, .6}), c), Finding::note,
-             "the last one, 6", "--train.epochs 12");
-  check_only(examine_rows(epochs({1, .8, .6, .5, .4, .3, .2, .1}, {.1, .5, .4, .4, .3, .3, .3, .3}), c), Finding::note,
+  check_only(check_rows(still, c), Level::error, "learning rate was 0", "--train.lr");
+  check_only(check_rows(epochs({1, .8, .6, .5, .4, .35}, {.1, .3, .4, .5, .55, .6}), c), Level::note, "the last one, 6",
+             "--train.epochs 12");
+  check_only(check_rows(epochs({1, .8, .6, .5, .4, .3, .2, .1}, {.1, .5, .4, .4, .3, .3, .3, .3}), c), Level::note,
              "overfitting: since epoch 2", "best.safetensors");
 }
 
@@ -400,20 +398,20 @@ TEST_CASE("doctor: the folder of a run") {
   const Scratch folder;
   Config c;
   const std::string run = folder.path.string();
-  check_only(read_config(run, c), Finding::error, "holds no config.json", "runs/laptop");
+  check_only(read_config(run, c), Level::error, "holds no config.json", "runs/laptop");
   put(folder / "config.json", R"({"train": {"epochs": 3, "colour": 1}})");
-  check_only(read_config(run, c), Finding::error, "train.colour", "--help");
+  check_only(read_config(run, c), Level::error, "train.colour", "--help");
   put(folder / "config.json", R"({"train": {"epochs": 3}})");
   CHECK(all_of(read_config(run, c)) == "");
   CHECK(c.train.epochs == 3);
-  check_only(examine_run(run, c), Finding::warning, "ended before it saved", "killed");
+  check_only(check_run(run, c), Level::warning, "ended before it first saved", "killed");
   put(folder / "metrics.csv", to_csv(epochs({1, .8}, {.1, .3})));
   write_safetensors(folder / "last.safetensors", {{"head.bias", Tensor::from({2}, {0, 1})}});
   write_safetensors(folder / "best.safetensors", {{"head.bias", Tensor::from({2}, {0, 1})}});
-  CHECK(all_of(examine_run(run, c), Finding::warning) == "");
-  CHECK(holds(all_of(examine_run(run, c)), "after epoch 2 of 3 -> to go on: ./train --resume " + run));
+  CHECK(all_of(check_run(run, c), Level::warning) == "");
+  CHECK(holds(all_of(check_run(run, c)), "after epoch 2 of 3 -> to continue: ./train --resume " + run));
   write_safetensors(folder / "last.safetensors", {{"head.bias", Tensor::from({2}, {NAN, 1})}});
-  check_only(examine_run(run, c), Finding::error, "last.safetensors: head.bias holds numbers that are not finite",
+  check_only(check_run(run, c), Level::error, "last.safetensors: head.bias holds values that are not finite",
              "best.safetensors");
 }
 
@@ -426,7 +424,7 @@ TEST_CASE("doctor: predictions") {
   const Volume<uint8_t> truth = sphere_mask(phantom.ct.grid, annotations_of(2));
   const auto examine = [&](const auto& volume, bool with_list = true) {
     write_volume(mask, volume);
-    return examine_prediction(mask, scan, with_list ? list : "");
+    return check_prediction(mask, scan, with_list ? list : "");
   };
   const auto changed = [&](auto change) {
     Volume<uint8_t> volume = truth;
@@ -434,23 +432,22 @@ TEST_CASE("doctor: predictions") {
     return examine(volume);
   };
   const size_t nodules = phantom.nodules.size();
-  CHECK(all_of(examine(truth), Finding::warning) == "");
+  CHECK(all_of(examine(truth), Level::warning) == "");
   CHECK(holds(all_of(examine(truth)), text(nodules, " of ", nodules, " annotated nodules")));
-  check_only(changed([](auto& v) { v.grid.direction = Grid().direction; }), Finding::error,
+  check_only(changed([](auto& v) { v.grid.direction = Grid().direction; }), Level::error,
              "direction RAI, the scan's LPI", "CopyInformation");
-  check_only(changed([](auto& v) { v.grid.origin[0] *= -1, v.grid.origin[1] *= -1; }), Finding::error, "origin (",
-             "RAS");
-  check_only(changed([](auto& v) { v.grid.spacing[2] = 1; }), Finding::error, "spacing (3, 3, 1)", "header");
-  check_only(examine(Volume<uint8_t>(Grid{{96, 110, 40}})), Finding::error, "96x110x40 voxels, the scan 110x96x40",
+  check_only(changed([](auto& v) { v.grid.origin[0] *= -1, v.grid.origin[1] *= -1; }), Level::error, "origin (", "RAS");
+  check_only(changed([](auto& v) { v.grid.spacing[2] = 1; }), Level::error, "spacing (3, 3, 1)", "header");
+  check_only(examine(Volume<uint8_t>(Grid{{96, 110, 40}})), Level::error, "96x110x40 voxels, the scan 110x96x40",
              "resample");
-  check_only(examine(Volume<uint8_t>(Grid{{40, 96, 110}})), Finding::error, "40x96x110", "z,y,x");
+  check_only(examine(Volume<uint8_t>(Grid{{40, 96, 110}})), Level::error, "40x96x110", "z,y,x");
   check_only(changed([](auto& v) {
                for (uint8_t& x : v.voxels) x *= 255;
              }),
-             Finding::warning, "0 and 255", "255");
-  check_only(changed([](auto& v) { std::fill(v.voxels.begin(), v.voxels.end(), uint8_t(0)); }), Finding::error, "empty",
+             Level::warning, "0 and 255", "255");
+  check_only(changed([](auto& v) { std::fill(v.voxels.begin(), v.voxels.end(), uint8_t(0)); }), Level::error, "empty",
              "--threshold");
-  check_only(examine(Volume<uint8_t>(truth.grid), false), Finding::warning, "empty", "--threshold");
+  check_only(examine(Volume<uint8_t>(truth.grid), false), Level::warning, "empty", "--threshold");
   const std::string inverted = all_of(changed([](auto& v) {
     for (uint8_t& x : v.voxels) x = !x;
   }));
@@ -461,12 +458,12 @@ TEST_CASE("doctor: predictions") {
   const std::string turned = all_of(changed([](auto& v) {
     for (int64_t z = 0; z < v.grid.size[2]; z++) std::reverse(v.slice(z), v.slice(z) + v.grid.size[0] * v.grid.size[1]);
   }));
-  CHECK(holds(turned, text("0 of ", nodules, " annotated nodules hold voxels of the mask; ")));
+  CHECK(holds(turned, text("0 of ", nodules, " annotated nodules contain voxels of the mask; ")));
   CHECK(holds(turned, text(", ", nodules, " do")));
-  check_only(examine_prediction(scan, scan, list), Finding::error, "are not those of a mask", "is this the scan");
+  check_only(check_prediction(scan, scan, list), Level::error, "are not those of a mask", "is this the scan");
   Volume<float> probability(truth.grid);
   for (size_t i = 0; i < truth.voxels.size(); i++) probability.voxels[i] = truth.voxels[i] ? 0.9f : 0.1f;
-  check_only(examine(probability), Finding::error, "map of probabilities (0.1 to 0.9)", "0.5");
+  check_only(examine(probability), Level::error, "map of probabilities (0.1 to 0.9)", "0.5");
   probability.voxels[5] = NAN;
   CHECK(holds(all_of(examine(probability)), "not finite (NaN): 1 of"));
 }

@@ -1,8 +1,8 @@
 // What ./evaluate measures on masks, and how it shows what it found.
 #include "apps/evaluation/evaluation.h"
-#include "apps/evaluation/judging.h"
+#include "apps/evaluation/predictions.h"
 #include "apps/report/charts.h"
-#include "apps/report/plot.h"
+#include "apps/report/svg_plot.h"
 #include "data/scoring/rle.h"
 #include "data/scoring/surface.h"
 #include "tensor/io/file.h"
@@ -66,7 +66,8 @@ Evaluation small_evaluation() {
   Evaluation e;
   e.title = "a <b> & 'c'", e.command = "./evaluate 'x < y'", e.notes = {"beware of <i>"};
   const Truth truth{{"a", "b<"}, {{"a", {0, 0, 0}, 10}, {"b<", {0, 0, 0}, 8}}, {}};
-  e.submissions.push_back(judge("<s>.csv", truth, {{"a", {1, -2, 2}, 9, 0.5}, {"b<", {90, 0, 0}, 3, 0.7}}, {}));
+  e.submissions.push_back(
+      evaluate_marks("<s>.csv", truth, {{"a", {1, -2, 2}, 9, 0.5}, {"b<", {90, 0, 0}, 3, 0.7}}, {}));
   e.masks = {{"a", true, true, 0.5, 1.0 / 3, INFINITY}, {"b<", false, false}};
   return e;
 }
@@ -152,8 +153,8 @@ TEST_CASE("evaluation: tables say what there is, and what there is not") {
                              "(TP), 1 missed (FN), 1 false positive (FP)"));
   // The false positive is the more probable one: at half a false positive a scan, half of the nodules.
   CHECK_THAT(froc_text(e),
-             Catch::Contains("<s>.csv                 0.000  0.000  0.500  0.500  0.500  0.500  0.500  0.357\n"
-                             "  95 % from             0.000"));
+             Catch::Contains("<s>.csv                   0.000  0.000  0.500  0.500  0.500  0.500  0.500  0.357\n"
+                             "  95 % from               0.000"));
   CHECK_THAT(froc_csv(e),
              Catch::StartsWith("submission,false_positives_per_scan,sensitivity,low,high,threshold\n<s>.csv,"
                                "0.125,0,0,") &&
@@ -198,7 +199,7 @@ TEST_CASE("evaluation: the FROC plot's dots lie at their rates, evenly, and its 
   CHECK(y[0] - y[6] > 100);  // 0 and 0.5 of 254
   for (const char* rate : {">1/8<", ">1/4<", ">1/2<", ">1<", ">2<", ">4<", ">8<"}) CHECK(svg.find(rate) != svg.npos);
   CHECK_THAT(svg, Catch::Contains("&lt;two&gt;</text>") &&
-                      Catch::Contains("0.500 at 1/2 false positive a scan (0.000 to 1.000)"));
+                      Catch::Contains("0.500 at 1/2 false positive per scan (0.000 to 1.000)"));
   const std::string file = svg_file(svg);
   CHECK_THAT(file, Catch::StartsWith("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 480 372'"));
   CHECK(file.find("var(") == file.npos);
@@ -219,7 +220,7 @@ TEST_CASE("evaluation: marks of other scans, doubled marks") {
   CHECK(read_marks(folder / "m.csv", {"a", "b"}, "s.csv", true, notes).size() == 5);
   REQUIRE(notes.size() == 2);
   CHECK_THAT(notes[0], Catch::Contains("left out: 3 marks, of 2 scans not in s.csv"));
-  CHECK_THAT(notes[1], Catch::Contains("1 mark lies where another does: line 3 as in line 1"));
+  CHECK_THAT(notes[1], Catch::Contains("1 mark is at the same point as another: line 3 repeats line 1"));
   notes.clear();
   CHECK(read_marks(folder / "m.csv", {}, "", false, notes).size() == 5);  // any scan
   CHECK(notes.size() == 1);
@@ -234,13 +235,13 @@ TEST_CASE("evaluation: a mask against the data's own") {
   const Source source{"a", "a", "", folder / "a.mhd", "", {{"a", grid.to_world({12, 10, 6}), 8}}};
   const CacheOptions cache{.folder = folder / "cache", .lungs = false};
   make_folder(cache.folder);
-  MaskResult r = judge_mask(source, "", cache);
+  MaskResult r = evaluate_mask(source, "", cache);
   CHECK(r.has_nodule);
   CHECK_FALSE(r.has_mask);
   Mask mask = cached_scan(source, false, cache).scan.mask();
   const auto judged = [&] {
     write_volume(folder / "a_mask.mhd", mask);
-    return judge_mask(source, mask_of(folder.path.string(), "a"), cache);
+    return evaluate_mask(source, mask_path(folder.path.string(), "a"), cache);
   };
   r = judged();
   CHECK(r.has_mask);
@@ -261,9 +262,9 @@ TEST_CASE("evaluation: a mask against the data's own") {
   CHECK(r.hausdorff_mm == INFINITY);
   mask.grid.origin[0] += 1;
   CHECK_THAT(error_of(judged), Catch::Contains("a_mask.mhd: its voxel (0, 0, 0) lies at"));
-  CHECK(mask_of(folder.path.string(), "b") == "");
+  CHECK(mask_path(folder.path.string(), "b") == "");
   const Source beyond{"a", "a", "", folder / "a.mhd", "", {{"a", grid.to_world({12, 10, 40}), 8}}};
-  r = judge_mask(beyond, "", cache);
+  r = evaluate_mask(beyond, "", cache);
   CHECK_FALSE(r.has_nodule);
   REQUIRE(r.warnings.size() == 1);
   CHECK_THAT(r.warnings[0], Catch::Contains("outside"));

@@ -6,9 +6,11 @@
 #include <set>
 
 // run_tests is linked with the library, which does not hold the programs' parts
-#include "apps/report/curve.h"
+#include "apps/report/charts.h"
 #include "apps/report/events.h"
 #include "apps/report/report.h"
+#include "apps/report/svg_plot.h"
+#include "apps/training/metrics.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
 #include "tests/testing.h"
@@ -101,7 +103,7 @@ std::vector<EpochRow> rows_of(int64_t n) {
 Report full_report() {
   Report r;
   r.title = "runs/a", r.command = "./train --out runs/a", r.config_json = "{\n  \"seed\": 1\n}\n", r.state = "finished";
-  r.rows = rows_of(12);
+  add_epochs(r, rows_of(12), kDice);
   r.facts = {{"device", "CPU"}};
   r.fingerprint = {{"patients", "24"}};
   r.findings = {"the learning rate is high"};
@@ -109,6 +111,12 @@ Report full_report() {
       {"Worst slices", "The lowest Dice.", {{"patient 7", chequered(5, 4, 3)}, {"patient 8", chequered(3, 3, 1)}}}};
   r.patients = {{"1.2.3", 0.7512}, {"1.2.4", kNan}};
   return r;
+}
+
+std::string report_of(const std::vector<EpochRow>& rows) {
+  Report r;
+  add_epochs(r, rows, kDice);
+  return report_html(r);
 }
 
 size_t count(const std::string& text, const std::string& part) {
@@ -198,25 +206,24 @@ TEST_CASE("report: one page, well-formed, that fetches and runs nothing") {
     CHECK(count(page, text("<strong>", title, "</strong>")) == 1);
     CHECK(count(page, text("aria-label='", title, ": 12 epochs")) == 1);
   }
-  for (const char* part : {"<div class='state finished'>finished</div>", "the learning rate is high",
-                           ">1.2.3</th><td class='right'>0.7512</td>", "\xE2\x80\x93</td>",
-                           "Mean Dice 0.7512 over 1 patient; 1 without one", "alt='Worst slices: patient 7'",
-                           "./train --out runs/a</pre>", "last 3 % of the time", "green, true", "red, predicted",
-                           "yellow, both", "&quot;seed&quot;: 1", ">CPU</td>", ">24</td>"})
+  for (const char* part :
+       {"<div class='state finished'>finished</div>", "the learning rate is high", ">1.2.3</th><td>0.7512</td>",
+        "\xE2\x80\x93</td>", "Mean Dice 0.7512 over 1 patient; 1 without one", "alt='Worst slices: patient 7'",
+        "./train --out runs/a</pre>", "last 3 % of the time", "green, true", "red, predicted", "yellow, both",
+        "&quot;seed&quot;: 1", ">CPU</td>", ">24</td>"})
     CHECK_THAT(page, Catch::Contains(part));
 }
 
 TEST_CASE("report: the best epoch is the first with the highest Dice that is a number") {
-  Report r;
-  r.rows = rows_of(5);
+  std::vector<EpochRow> rows = rows_of(5);
   const double dice[] = {kNan, 0.25, 0.5, 0.5, INFINITY};
-  for (size_t i = 0; i < 5; i++) r.rows[i].val_dice = dice[i];
-  const std::string page = report_html(r);
+  for (size_t i = 0; i < 5; i++) rows[i].val_dice = dice[i];
+  const std::string page = report_of(rows);
   CHECK_THAT(page, Catch::Contains("best validation Dice, in epoch 3</dt><dd>0.5000</dd>"));
   CHECK_THAT(page, Catch::Contains(">best: 0.5000 in epoch 3</text>"));
   CHECK_THAT(page, Catch::Contains("<tr class='best'><th scope='row'>3</th>"));
-  for (EpochRow& row : r.rows) row.val_dice = kNan;
-  CHECK(count(report_html(r), "best validation Dice, in") == 0);
+  for (EpochRow& row : rows) row.val_dice = kNan;
+  CHECK(count(report_of(rows), "best validation Dice, in") == 0);
 }
 
 TEST_CASE("report: which epoch is better") {
@@ -238,10 +245,11 @@ TEST_CASE("report: which epoch is better") {
 }
 
 TEST_CASE("report: of a classifier") {
-  Report r = full_report();
-  r.score = &EpochRow::val_auc;
-  for (size_t i = 0; i < r.rows.size(); i++)
-    r.rows[i].val_dice = kNan, r.rows[i].val_auc = i == 4 ? 0.75 : 0.5, r.rows[i].val_loss = 0.25;
+  std::vector<EpochRow> rows = rows_of(12);
+  for (size_t i = 0; i < rows.size(); i++)
+    rows[i].val_dice = kNan, rows[i].val_auc = i == 4 ? 0.75 : 0.5, rows[i].val_loss = 0.25;
+  Report r;
+  add_epochs(r, rows, kAuc);
   r.results = {{"AUC by the classifier's", "0.7500"}};
   const std::string page = report_html(r);
   Html html;
@@ -251,8 +259,8 @@ TEST_CASE("report: of a classifier") {
                            "<strong>Validation loss</strong>", "Held-out patients", ">0.7500</td>"})
     CHECK_THAT(page, Catch::Contains(part));
   CHECK(count(page, "Validation Dice") == 0);
-  REQUIRE_THAT(to_csv(r.rows, r.score), Catch::StartsWith("epoch,step,loss,val_loss,val_auc,lr,seconds,images_per_"
-                                                          "second,loader_wait,peak_mb\n"));
+  REQUIRE_THAT(to_csv(rows, kAuc), Catch::StartsWith("epoch,step,loss,val_loss,val_auc,lr,seconds,images_per_"
+                                                     "second,loader_wait,peak_mb\n"));
 }
 
 TEST_CASE("report: whatever stands in the texts stays text") {
@@ -298,9 +306,7 @@ TEST_CASE("report: pictures come back out of the page") {
 TEST_CASE("report: any number of epochs, any numbers") {
   for (int64_t n : {0, 1, 2, 3, 41, 251, 1000, 20000}) {
     CAPTURE(n);
-    Report r;
-    r.rows = rows_of(n);
-    const std::string page = report_html(r);
+    const std::string page = report_of(rows_of(n));
     Html html;
     REQUIRE(html.problem(page) == "");
     CHECK(html.tags.count("svg") == (n > 0 ? 6 : 0));
@@ -315,7 +321,7 @@ TEST_CASE("report: any number of epochs, any numbers") {
     for (double b : odd) {
       CAPTURE(a, b);
       Report r;
-      r.rows = {{1, 1, a, b, a, b, a, b, a}, {2, 2, b, a, b, a, b, a, b}, {3, 3, a, a, a, a, a, a, a}};
+      add_epochs(r, {{1, 1, a, b, a, b, a, b, a}, {2, 2, b, a, b, a, b, a, b}, {3, 3, a, a, a, a, a, a, a}}, kDice);
       r.patients = {{"x", a}};
       const std::string page = report_html(r);
       Html html;
@@ -332,7 +338,7 @@ TEST_CASE("report: any number of epochs, any numbers") {
 TEST_CASE("curve: points lie where axes and values say, values show on hover") {
   const Curve curve{"Dice", "mm", {1, 2, 3, 4, 5}, {0, 0.5, kNan, 1, 0.25}, true, false, 3, true};
   const std::string svg = svg_curve(curve);
-  const std::vector<double> p = path_numbers(svg, "line");  // M and L of each beginning, and two pieces
+  const std::vector<double> p = path_numbers(svg, "line s0");  // M and L of each beginning, and two pieces
   REQUIRE(p.size() == 12);
   const double left = p[0], bottom = p[1], right = p[10], top = p[9];
   CHECK(p[5] == Approx((top + bottom) / 2).margin(0.11));
@@ -344,13 +350,13 @@ TEST_CASE("curve: points lie where axes and values say, values show on hover") {
   CHECK_THAT(svg,
              Catch::Contains("<title>epoch 2: 0.5 mm</title>") && Catch::Contains("<title>epoch 3: nan mm</title>"));
   CHECK_THAT(svg, Catch::Contains(">best: 1.0000 in epoch 4</text>"));
-  CHECK(path_numbers(svg, "mark")[0] == p[8]);
+  CHECK(path_numbers(svg, "mark s1")[0] == p[8]);
 
   Curve rates{"Learning rate", "", {1, 2, 3, 4}, {1e-2, 1e-4, 1e-6, 0}, true};
   CHECK(count(svg_curve(rates), "logarithmic") == 0);
-  rates.decades = true;
+  rates.logarithmic = true;
   CHECK(count(svg_curve(rates), "logarithmic") == 1);
-  const std::vector<double> r = path_numbers(svg_curve(rates), "line");
+  const std::vector<double> r = path_numbers(svg_curve(rates), "line s0");
   REQUIRE(r.size() == 8);  // 0 has no place on this axis
   CHECK(r[5] == Approx((r[3] + r[7]) / 2).margin(0.11));
   rates.y = {1e-2, 9e-3, 8e-3, 2e-4};
@@ -369,7 +375,7 @@ TEST_CASE("curve: points lie where axes and values say, values show on hover") {
   CHECK(small.size() < 60000);
   CHECK(count(small, ": 0 to 1</title>") == 1);
   CHECK(count(small, ": -1 to 0</title>") == 1);
-  const std::vector<double> q = path_numbers(small, "line");
+  const std::vector<double> q = path_numbers(small, "line s0");
   CHECK(*std::max_element(q.begin() + 2, q.end()) > 0);
   double least = 1e9, most = 0;
   for (size_t i = 1; i < q.size(); i += 2) least = std::min(least, q[i]), most = std::max(most, q[i]);
@@ -566,8 +572,8 @@ TEST_CASE("events: a file of its own each time; what goes wrong is said") {
   CHECK(read_file(first.path(), 100).size() == 40);
   CHECK_THAT(EventFile(folder.path).path(),
              Catch::Contains(text("events.out.tfevents.1")) || Catch::Contains("tfevents.2"));
-  CHECK_THAT(error_of([&] { EventFile(folder.path, kNan); }), Catch::Contains("no time of ten digits"));
-  CHECK_THAT(error_of([&] { EventFile(folder.path, 1e10); }), Catch::Contains("no time of ten digits"));
+  CHECK_THAT(error_of([&] { EventFile(folder.path, kNan); }), Catch::Contains("not a time of ten digits"));
+  CHECK_THAT(error_of([&] { EventFile(folder.path, 1e10); }), Catch::Contains("not a time of ten digits"));
   write_file(folder / "file", "x");
   CHECK_THAT(error_of([&] { EventFile(folder / "file"); }), Catch::Contains("cannot make the folder"));
 }

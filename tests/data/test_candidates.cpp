@@ -1,5 +1,5 @@
 // From probabilities to places in the patient, and the files that ./predict leaves.
-#include "apps/prediction/prediction.h"
+#include "apps/prediction/output.h"
 #include "data/formats/csv.h"
 #include "data/formats/metaimage.h"
 #include "data/formats/png.h"
@@ -122,7 +122,7 @@ TEST_CASE("predict: a scan stored the other way round gives the same places", "[
     CHECK(p.warnings.size() <= 1);  // that there is no trachea
     CHECK(p.left_ml + p.right_ml > 1000);
     found[turned] = p.candidates;
-    const auto files = write_prediction(p, scratch.path.string(), options);
+    const auto files = write_prediction(p, scratch.path.string(), options).names;
     CHECK(files[0] == p.id + "_mask.mhd");
     CHECK(read_grid(scratch / files[0]) == read_grid(path));
     CHECK(read_volume<float>(scratch / files[1]).voxels == p.probability.voxels);
@@ -227,7 +227,7 @@ TEST_CASE("predict: what looks odd is said, old pictures go") {
   for (const char* name :
        {"a_candidate1.png", "a_candidate17.png", "a_z3.png", "a_candidate.png", "ab_candidate1.png", "a_zoo.png"})
     put(scratch / name, "old");
-  const auto files = write_prediction(p, scratch.path.string(), options);
+  const auto files = write_prediction(p, scratch.path.string(), options).names;
   CHECK(files.back() == "a.html");
   for (const char* name : {"a_candidate17.png", "a_z3.png"}) CHECK_FALSE(std::filesystem::exists(scratch / name));
   for (const char* name : {"a_candidate.png", "ab_candidate1.png", "a_zoo.png", "a_candidate1.png"})
@@ -242,7 +242,7 @@ TEST_CASE("predict: what looks odd is said, old pictures go") {
   CHECK_FALSE(p.warnings.empty());  // no lungs
   write_prediction(p, scratch.path.string(), options);
   CHECK_FALSE(std::filesystem::exists(scratch / "a_candidate1.png"));
-  CHECK_THAT(read_file(scratch / "a.html", 1 << 20), Catch::Contains("the network looked at nothing"));
-  CHECK(error_of([&] { predict_scan(scratch / "a_zoo.png", {segmenter}, options, {}, {}); }).find("is no scan") !=
+  CHECK_THAT(read_file(scratch / "a.html", 1 << 20), Catch::Contains("the network had nothing to look at"));
+  CHECK(error_of([&] { predict_scan(scratch / "a_zoo.png", {segmenter}, options, {}, {}); }).find("is not a scan") !=
         std::string::npos);
 }

@@ -8,7 +8,7 @@ printf '%s\n' s t >seriesuids.csv
 printf '%s\n' s,4.9,0,0,.9 s,0,4.8,0,.8 s,0,0,5,.7 t,50,0,0,.95 >marks.csv
 froc="$evaluate froc marks.csv --annotations nodules.csv --seriesuids seriesuids.csv --out judged"
 expect "evaluate froc" 0 "4 marks; 1 nodule found (TP), 0 missed (FN), 2 false positives (FP)" $froc
-report "... what is not counted is said" "$(grep -q 'not counted: 0 on excluded findings, 1 more than one' out || cat out)"
+report "... what is not counted is said" "$(grep -q "not counted: 0 on excluded findings, 1 duplicate on a nodule" out || cat out)"
 report "... the line to (0,0)" "$(grep -q '^marks.csv *0.000  0.000  1.000  1.000  1.000  1.000  1.000  0.714$' out || cat out)"
 report "... leaves a table, a plot and a page" "$(ls judged | tr '\n' ' ' | grep -vx 'evaluation.html froc.csv froc.svg ')"
 cp judged/froc.csv froc.csv
@@ -46,6 +46,6 @@ expect "... a scan without nodules" 0 "1 scan, 0 nodules" "$evaluate" fewer --da
 report "... have masks and false positives, and no curve" "$(grep -q 'no nodule$' out && grep -q '[1-9][0-9]* false positives' out && grep -q '^note: no nodule in these scans' out &&
   [ "$(ls judged-h | tr '\n' ' ')" = 'evaluation.html scans.csv ' ] || cat out)"
 rm fewer/nodules.csv
-expect "... no table of marks" 1 "fewer/nodules.csv: is not there" "$evaluate" fewer --data set --cache cache
+expect "... no table of marks" 1 "fewer/nodules.csv: no such file" "$evaluate" fewer --data set --cache cache
 expect "... a folder that is not there" 1 "nowhere: no such folder" "$evaluate" nowhere --data set
 report "none of these left an evaluation behind" "$(ls -d evaluation 2>/dev/null)"

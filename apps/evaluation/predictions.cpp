@@ -1,4 +1,4 @@
-#include "apps/evaluation/judging.h"
+#include "apps/evaluation/predictions.h"
 
 #include <filesystem>
 #include <map>
@@ -12,20 +12,20 @@
 namespace acinus {
 namespace {
 
-// Doubled rows count in the original evaluation as in ours: off a nodule each is one more false positive.
-void note_doubled(const std::string& path, const std::vector<Candidate>& marks, const std::vector<int64_t>& lines,
-                  std::vector<std::string>& notes) {
+// Duplicates count in LUNA16's evaluation as in ours: off a nodule, each is another false positive.
+void note_duplicates(const std::string& path, const std::vector<Candidate>& marks, const std::vector<int64_t>& lines,
+                     std::vector<std::string>& notes) {
   std::map<std::pair<std::string, Vec3>, int64_t> first_line;
   std::string example;
-  size_t doubled = 0;
+  size_t duplicates = 0;
   for (size_t i = 0; i < marks.size(); i++) {
     const auto [it, is_new] = first_line.emplace(std::pair{marks[i].seriesuid, marks[i].centre}, lines[i]);
-    if (!is_new && doubled++ == 0) example = text("line ", lines[i], " as in line ", it->second);
+    if (!is_new && duplicates++ == 0) example = text("line ", lines[i], " repeats line ", it->second);
   }
-  if (doubled > 0)
-    notes.push_back(text(path, ": ", counted(doubled, "mark"), doubled == 1 ? " lies" : " lie",
-                         " where another does: ", example, doubled > 1 ? ", ..." : "",
-                         "; each counts, and off a nodule is a false positive more, as in LUNA16's evaluation"));
+  if (duplicates > 0)
+    notes.push_back(text(path, ": ", counted(duplicates, "mark"), duplicates == 1 ? " is" : " are",
+                         " at the same point as another: ", example, duplicates > 1 ? ", ..." : "",
+                         "; each counts, off a nodule as another false positive, as in LUNA16's evaluation"));
 }
 
 }  // namespace
@@ -35,48 +35,49 @@ std::vector<Candidate> read_marks(const std::string& path, const std::vector<std
   std::vector<int64_t> lines;
   std::vector<Candidate> marks = read_candidates(path, &lines);
   const std::set<std::string> known(scans.begin(), scans.end());
-  std::set<std::string> unknown;
-  size_t strange = 0, first = 0;
+  std::set<std::string> unknown_scans;
+  size_t unknown = 0, first = 0;
   for (size_t i = 0; i < marks.size() && !known.empty(); i++)
     if (!known.contains(marks[i].seriesuid)) {
-      if (strange++ == 0) first = i;
-      unknown.insert(marks[i].seriesuid);
+      if (unknown++ == 0) first = i;
+      unknown_scans.insert(marks[i].seriesuid);
     }
-  const std::string how_many = text(counted(strange, "mark"), ", of ", counted(unknown.size(), "scan"));
-  if (strange > 0 && !ignore_unknown)
+  const std::string how_many = text(counted(unknown, "mark"), ", of ", counted(unknown_scans.size(), "scan"));
+  if (unknown > 0 && !ignore_unknown)
     fail(path, ":", lines[first], ": the scan ", shown(marks[first].seriesuid), " is not in ", source, " (", how_many,
          " in all). Marks of other data? --ignore_unknown leaves them out");
-  if (strange > 0) notes.push_back(text(path, ": left out: ", how_many, " not in ", source));
-  if (marks.empty()) notes.push_back(text(path, ": holds no mark"));
-  note_doubled(path, marks, lines, notes);
+  if (unknown > 0) notes.push_back(text(path, ": left out: ", how_many, " not in ", source));
+  if (marks.empty()) notes.push_back(text(path, ": holds no marks"));
+  note_duplicates(path, marks, lines, notes);
   return marks;
 }
 
-void note_truth(const Truth& truth, std::vector<std::string>& notes) {
+void add_truth_notes(const Truth& truth, Evaluation& e) {
   const std::set<std::string> scans(truth.scans.begin(), truth.scans.end());
+  for (const Annotation& finding : truth.excluded) e.excluded += scans.contains(finding.seriesuid);
   std::set<std::string> others;
   size_t elsewhere = 0;
   for (const Annotation& a : truth.nodules)
     if (!scans.contains(a.seriesuid)) elsewhere++, others.insert(a.seriesuid);
   if (elsewhere > 0)
-    notes.push_back(text(counted(elsewhere, "nodule"), " of ", counted(others.size(), "other scan"),
-                         elsewhere == 1 ? " is" : " are", " left out"));
+    e.notes.push_back(text(counted(elsewhere, "nodule"), " of ", counted(others.size(), "other scan"),
+                           elsewhere == 1 ? " is" : " are", " left out"));
   if (truth.excluded.empty())
-    notes.push_back(
-        "no excluded findings: marks on what LUNA16 takes neither for a nodule nor for none are false positives here, "
-        "so the CPM is lower");
+    e.notes.push_back(
+        "no excluded findings are given: marks on what LUNA16 counts neither way are false positives, which lowers the "
+        "CPM");
   if (truth.scans.size() < 30)
-    notes.push_back(text("only ", counted(truth.scans.size(), "scan"),
-                         ": the numbers say little about others, and the intervals are too narrow to trust"));
+    e.notes.push_back(text("only ", counted(truth.scans.size(), "scan"),
+                           ": the numbers may not carry over to other scans, and the intervals are too narrow"));
 }
 
-std::string mask_of(const std::string& predictions, const std::string& uid) {
+std::string mask_path(const std::string& predictions, const std::string& uid) {
   for (const char* ending : kVolumeEndings)
     if (const std::string path = predictions + "/" + uid + "_mask" + ending; std::filesystem::exists(path)) return path;
   return "";
 }
 
-MaskResult judge_mask(const Source& source, const std::string& mask, const CacheOptions& cache) {
+MaskResult evaluate_mask(const Source& source, const std::string& mask, const CacheOptions& cache) {
   MaskResult result{source.id};
   const CachedScan cached = cached_scan(source, /*pairs=*/false, cache);
   const Volume<uint8_t> truth = cached.scan.mask();
