@@ -37,25 +37,9 @@ struct Band {
 // A convolution that also describes one phase of a data gradient (engine.h):
 //   y[i,j] = sum over a,b  x[i*stride + origin_h + a*step_h, j*stride + origin_w + b*step_w] * w[a,b]
 struct Convolution {
-  int64_t n, h, w, c, oh, ow, o, kh, kw, stride, origin_h, origin_w, step_h, step_w;
+  int64_t n, h, w, c, oh, ow, o, kh, kw, stride;
+  int64_t origin_h, origin_w, step_h, step_w;
   bool pays_threads;
-
-  explicit Convolution(const ConvGeometry& g)
-      : n(g.n),
-        h(g.h),
-        w(g.w),
-        c(g.c),
-        oh(g.oh),
-        ow(g.ow),
-        o(g.o),
-        kh(g.kh),
-        kw(g.kw),
-        stride(g.stride),
-        origin_h(-g.padding),
-        origin_w(-g.padding),
-        step_h(g.dilation),
-        step_w(g.dilation),
-        pays_threads(g.pays_threads()) {}
 
   // For a 1x1 kernel the image itself is the matrix of patches.
   bool pointwise() const { return kh * kw == 1 && stride == 1 && origin_h == 0 && origin_w == 0 && oh == h && ow == w; }
@@ -77,6 +61,12 @@ struct Convolution {
     return implicit() ? ((rows + kernel_rows - 1) * width() + kw) * c : rows * ow * kernel_rows * kw * c;
   }
 };
+
+Convolution convolution_of(const ConvGeometry& g) {
+  return {g.n,        g.h,        g.w,        g.c,        g.oh,
+          g.ow,       g.o,        g.kh,       g.kw,       g.stride,
+          -g.padding, -g.padding, g.dilation, g.dilation, g.pays_threads()};
+}
 
 // ---- patches --------------------------------------------------------------------------------------------------
 
@@ -197,7 +187,7 @@ void data_gradient_by_phase(const ConvGeometry& g, const T* dy, const T* w, cons
   for (int64_t phase_h = 0; phase_h < std::min(g.stride, g.h); phase_h++)
     for (int64_t phase_w = 0; phase_w < std::min(g.stride, g.w); phase_w++) {
       const PhaseTaps down(phase_h, g.kh, g), across(phase_w, g.kw, g);
-      Convolution t(g.transposed());
+      Convolution t = convolution_of(g.transposed());
       t.oh = (g.h - phase_h + g.stride - 1) / g.stride, t.ow = (g.w - phase_w + g.stride - 1) / g.stride;
       t.kh = down.count, t.kw = across.count, t.stride = 1;
       t.origin_h = down.origin - (down.count - 1) * down.step;
@@ -220,8 +210,7 @@ void data_gradient_of_disjoint_patches(const ConvGeometry& g, const T* dy, const
   const int64_t patch_row = g.kw * g.c, patch = g.kh * patch_row;
   std::vector<T> weights(g.o * patch);  // (o, kh, kw, c)
   transpose(w, patch, g.o, weights.data());
-  Convolution t(g);  // of which only the bands serve: output rows, with a patch for each pixel
-  const std::vector<Band> bands = t.bands(g.kh);
+  const std::vector<Band> bands = convolution_of(g).bands(g.kh);
   const int64_t pixels = bands.empty() ? 0 : bands[0].rows * g.ow;
   parallel<T>(bands.size(), g.pays_threads(), pixels * patch, [&](int64_t i, T* patches) {
     const Band band = bands[i];
@@ -283,7 +272,7 @@ void forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const 
              const ConvEpilogue& epilogue, const Tensor& y) {
   dispatch_precise(y.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    convolve<T>(Convolution(g), x.skip.data<T>(), w.data<T>(), ptr_or_null<T>(bias), epilogue.relu,
+    convolve<T>(convolution_of(g), x.skip.data<T>(), w.data<T>(), ptr_or_null<T>(bias), epilogue.relu,
                 {y.data<T>(), g.oh, g.ow});
   });
 }
@@ -301,7 +290,7 @@ void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, con
 void weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
   dispatch_precise(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    weight_gradient_by_band<T>(Convolution(g), x.skip.data<T>(), dy.data<T>(), dw.data<T>());
+    weight_gradient_by_band<T>(convolution_of(g), x.skip.data<T>(), dy.data<T>(), dw.data<T>());
   });
 }
 

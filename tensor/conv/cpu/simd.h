@@ -1,7 +1,10 @@
-// A Vector<T> is as many numbers as the machine handles in one instruction: 16 floats with AVX-512, 8 with AVX2,
-// 4 with SSE or NEON; half as many doubles. It is the vector type of GCC and clang: + - * work element by element,
-// and a plain number beside a vector counts for each of its elements. For the few inner loops where the compiler
-// must not be left to guess.
+// A Vector<T> holds as many numbers as the machine handles in one instruction: 16 floats with AVX-512, 8 with AVX2, 4 with
+// SSE or NEON; half as many doubles. It is the vector type of GCC and clang: + - * work element by element, and a scalar
+// beside a vector counts for each of its elements. For the few inner loops where nothing should be left to the compiler's
+// vectoriser.
+//
+// Why not Eigen::Array<T, lanes, 1>? GCC makes the same micro-kernel of it, but clang no fused multiply-adds, so half the
+// speed; and its select() is not vectorised, which makes Winograd's forward pass 8 to 17 % slower (GCC 12, Eigen 3.4).
 #pragma once
 #include <cstdint>
 #include <cstring>

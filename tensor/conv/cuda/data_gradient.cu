@@ -86,9 +86,10 @@ void data_gradient_of_phase(const ConvGeometry& g, int64_t phase_row, int64_t ph
                                     a.taps_in_row,
                                     g.c,
                                     k};
-    return make_product(a, b,
-                        DataGradientEpilogue<T>{order, pixels, int(g.h), int(g.w), int(g.c), int(g.stride),
-                                                int(phase_row), int(phase_col), ptr_or_null<C>(bias), data_of<T>(dx)});
+    return std::make_tuple(
+        a, b,
+        DataGradientEpilogue<T>{order, pixels, int(g.h), int(g.w), int(g.c), int(g.stride), int(phase_row),
+                                int(phase_col), ptr_or_null<C>(bias), data_of<T>(dx)});
   });
 }
 

@@ -39,9 +39,9 @@ void forward_as(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, con
   product<T>("conv_forward", g, {pixels, g.o, k, k}, common_alignment({g.c, deep, g.o}), [&](auto vector) {
     constexpr bool v = decltype(vector)::value;
     const auto a = patches_of_x<T, true, v>(g, x, /*by_fours=*/bool(epilogue.pooled));
-    return make_product(a, Rows<C, v>{w.ptr<C>(), k, g.o},
-                        ForwardEpilogue<T>{a.order, pixels, int(g.o), ptr_or_null<C>(bias), epilogue.relu, y.ptr<T>(),
-                                           ptr_or_null<T>(epilogue.pooled)});
+    return std::make_tuple(a, Rows<C, v>{w.ptr<C>(), k, g.o},
+                           ForwardEpilogue<T>{a.order, pixels, int(g.o), ptr_or_null<C>(bias), epilogue.relu,
+                                              y.ptr<T>(), ptr_or_null<T>(epilogue.pooled)});
   });
 }
 

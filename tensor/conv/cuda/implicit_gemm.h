@@ -11,6 +11,7 @@
 // ("implicit GEMM", Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning").
 #pragma once
 #include <algorithm>
+#include <tuple>
 
 #include "tensor/conv/cuda/gemm_tensor.h"
 #include "tensor/conv/cuda/gemm_tiled.h"
@@ -121,7 +122,7 @@ void with_columns(const ProductSize& size, F f) {
     f(std::integral_constant<int, 32>());
 }
 
-// Calls make(vector) for the operands and the epilogue, and launches the kernel of g's algorithm. Runs of channels begin
+// Calls make(vector) for the operands and the epilogue, a std::tuple, and launches the kernel of g's algorithm. Runs of channels begin
 // at multiples of `alignment`, so that operands can be `vector` if it is large enough.
 template <class T, class Make>
 void product(const char* name, const ConvGeometry& g, const ProductSize& size, int64_t alignment, Make make) {
@@ -152,17 +153,6 @@ inline int64_t common_alignment(std::initializer_list<int64_t> numbers) {
   for (int64_t n : numbers)
     while (n % alignment) alignment /= 2;
   return alignment;
-}
-
-template <class A, class B, class E>
-struct Product {
-  A a;
-  B b;
-  E epilogue;
-};
-template <class A, class B, class E>
-Product<A, B, E> make_product(const A& a, const B& b, const E& epilogue) {
-  return {a, b, epilogue};
 }
 
 template <class T, bool Along_k, bool Vector>

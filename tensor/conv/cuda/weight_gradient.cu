@@ -39,12 +39,13 @@ void weight_gradient_as(const ConvGeometry& g, const SkipConcat& x, const Tensor
   const ProductSize size{rows, g.o, pixels, k_each};
   const bool split = size.splits() > 1;
   const Tensor sums = split ? Tensor({size.splits(), rows, g.o}, dw.dtype(), dw.device()) : dw;
-  product<T>(
-      "conv_weight_gradient", g, size, common_alignment({g.c, x.deep ? x.deep.shape()[3] : 0, g.o}), [&](auto vector) {
-        constexpr bool v = decltype(vector)::value;
-        return make_product(patches_of_x<T, false, v>(g, x, /*by_fours=*/false), Rows<T, v>{dy.ptr<T>(), pixels, g.o},
-                            WeightGradientEpilogue<C>{rows, g.o, sums.ptr<C>()});
-      });
+  product<T>("conv_weight_gradient", g, size, common_alignment({g.c, x.deep ? x.deep.shape()[3] : 0, g.o}),
+             [&](auto vector) {
+               constexpr bool v = decltype(vector)::value;
+               return std::make_tuple(patches_of_x<T, false, v>(g, x, /*by_fours=*/false),
+                                      Rows<T, v>{dy.ptr<T>(), pixels, g.o},
+                                      WeightGradientEpilogue<C>{rows, g.o, sums.ptr<C>()});
+             });
   if (split) for_each(dw.device(), rows * g.o, SumOfSplits<C>{rows * g.o, size.splits(), sums.ptr<C>(), dw.ptr<C>()});
 }
 
