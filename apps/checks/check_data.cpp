@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <regex>
 #include <set>
 #include <string_view>
 
@@ -357,15 +358,9 @@ void check_nodules(const Dataset& data, const std::vector<ScanSample>& samples, 
 
 // "case03_017" -> "case03", "case03_z17" -> "case03"; "" if the name is not of a numbered part of something numbered.
 std::string series_of(const std::string& name) {
-  const auto is_digit = [](char c) { return '0' <= c && c <= '9'; };
-  const auto is_mark = [](char c) { return c == '_' || c == '-' || c == '.' || c == ' '; };
-  size_t end = name.size();
-  while (end > 0 && is_digit(name[end - 1])) end--;
-  if (end == name.size()) return "";
-  while (end > 0 && !is_digit(name[end - 1]) && !is_mark(name[end - 1])) end--;
-  if (end == 0 || !is_mark(name[end - 1])) return "";
-  const std::string stem = name.substr(0, end - 1);
-  return std::any_of(stem.begin(), stem.end(), is_digit) ? stem : "";
+  static const std::regex numbered(R"((.*[0-9].*)[-_. ][^-_. 0-9]*[0-9]+)");  // stem, separator, letters, number
+  std::smatch parts;
+  return std::regex_match(name, parts, numbered) ? parts[1].str() : "";
 }
 
 void check_names(const Dataset& data, Findings& out) {

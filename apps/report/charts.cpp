@@ -67,6 +67,7 @@ std::string svg_curve(const Curve& c) {
     const char* why = n == 0 ? "no epoch yet" : "no finite value";
     return svg_plot({}, {.label = text(c.title, ": ", why), .message = why});
   }
+  const double min = low, max = high;
   const bool logarithmic = c.logarithmic && lowest_positive < high / 100;
   if (c.from_zero && !logarithmic) {
     if (low == 0 && high == 0) high = 1;
@@ -74,11 +75,12 @@ std::string svg_curve(const Curve& c) {
   }
   const std::string unit = c.unit.empty() ? "" : " " + c.unit;
   const double margin = c.x.front() < c.x.back() ? 0 : 0.5;  // a single epoch is in the middle
-  PlotOptions options{.label = text(c.title, ": ", counted(n, "epoch"), ", from ", number(c.y.front()), unit, " to ",
-                                    number(c.y.back()), unit),
-                      .x = titled(linear_axis(c.x.front() - margin, c.x.back() + margin, 8, 1),
-                                  logarithmic ? "epoch, logarithmic scale" : "epoch"),
-                      .y = logarithmic ? logarithmic_axis(lowest_positive, high) : linear_axis(low, high, 5)};
+  PlotOptions options{
+      .label = text(c.title, ": ", counted(n, "epoch"), ", from ", number(c.y.front()), unit, " to ",
+                    number(c.y.back()), unit, "; minimum ", number(min), unit, ", maximum ", number(max), unit),
+      .x = titled(linear_axis(c.x.front() - margin, c.x.back() + margin, 8, 1),
+                  logarithmic ? "epoch, logarithmic scale" : "epoch"),
+      .y = logarithmic ? logarithmic_axis(lowest_positive, high) : linear_axis(low, high, 5)};
   Series values, best{.style = "mark"};
   const size_t step = (n + kMaxPoints - 1) / kMaxPoints;
   for (size_t begin = 0; begin < n; begin += step) add_epochs(values, c, begin, std::min(begin + step, n), logarithmic);
