@@ -1,23 +1,13 @@
 // add   y = a + b        da += dy,  db += dy        a, b, y: one shape
 #include "tensor/for_each.h"
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
-namespace {
-
-struct AddForward {
-  template <class T>
-  HD T operator()(T a, T b) const {
-    return a + b;
-  }
-};
-
-}  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
   check_same_kind("add", {&a, &b});
   check(a.shape() == b.shape(), "add: shapes differ: ", a.shape(), " vs ", b.shape(), "; nothing is broadcast");
-  return record("add", map(AddForward{}, a, b), {a, b}, [](const Tensor& dy, Inputs& in) {
+  return record("add", map(Add{}, a, b), {a, b}, [](const Tensor& dy, Inputs& in) {
     in[0].add_grad(dy);
     in[1].add_grad(dy);
   });

@@ -10,37 +10,39 @@ namespace {
 
 template <class T>
 struct AvgPool2dForward {  // channels begin .. end-1 of one output pixel
-  int64_t h, w, c, oh, ow, k, s, p;
+  PoolGeometry g;
   const T* x;
   T* y;
   HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const int64_t n = pixel / (oh * ow), i = pixel / ow % oh, j = pixel % ow;
+    const int64_t n = pixel / (g.oh * g.ow), i = pixel / g.ow % g.oh, j = pixel % g.ow;
     for (int64_t ch = begin; ch < end; ch++) {
       Compute<T> total = 0;
-      for (int64_t a = 0; a < k; a++)
-        for (int64_t b = 0; b < k; b++) {
-          const int64_t r = i * s - p + a, q = j * s - p + b;
-          if (r >= 0 && r < h && q >= 0 && q < w) total += x[((n * h + r) * w + q) * c + ch];
+      for (int64_t a = 0; a < g.k; a++)
+        for (int64_t b = 0; b < g.k; b++) {
+          const int64_t r = i * g.s - g.p + a, q = j * g.s - g.p + b;
+          if (g.inside(r, q)) total += x[((n * g.h + r) * g.w + q) * g.c + ch];
         }
-      y[pixel * c + ch] = T(total / Compute<T>(k * k));
+      y[pixel * g.c + ch] = T(total / Compute<T>(g.k * g.k));
     }
   }
 };
 
 template <class T>
 struct AvgPool2dBackward {  // channels begin .. end-1 of one input pixel
-  int64_t h, w, c, oh, ow, k, s, p;
+  PoolGeometry g;
   const T* dy;
   T* dx;
   HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const int64_t n = pixel / (h * w), r = pixel / w % h, q = pixel % w;
+    const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
     // The windows that hold (r,q) are those with i*s-p <= r <= i*s-p+k-1, and the same for j.
-    const int64_t i0 = r + p < k ? 0 : (r + p - k) / s + 1, j0 = q + p < k ? 0 : (q + p - k) / s + 1;
+    const int64_t i0 = r + g.p < g.k ? 0 : (r + g.p - g.k) / g.s + 1;
+    const int64_t j0 = q + g.p < g.k ? 0 : (q + g.p - g.k) / g.s + 1;
     for (int64_t ch = begin; ch < end; ch++) {
       Compute<T> gradient = 0;
-      for (int64_t i = i0; i < oh && i * s - p <= r; i++)
-        for (int64_t j = j0; j < ow && j * s - p <= q; j++) gradient += dy[((n * oh + i) * ow + j) * c + ch];
-      dx[pixel * c + ch] = T(gradient / Compute<T>(k * k));
+      for (int64_t i = i0; i < g.oh && i * g.s - g.p <= r; i++)
+        for (int64_t j = j0; j < g.ow && j * g.s - g.p <= q; j++)
+          gradient += dy[((n * g.oh + i) * g.ow + j) * g.c + ch];
+      dx[pixel * g.c + ch] = T(gradient / Compute<T>(g.k * g.k));
     }
   }
 };
@@ -48,21 +50,17 @@ struct AvgPool2dBackward {  // channels begin .. end-1 of one input pixel
 }  // namespace
 
 Tensor avg_pool2d(const Tensor& x, Pool2dOptions o) {
-  const Shape sx = x.shape(), sy = pooled_shape("avg_pool2d", x, o);
-  Tensor y(sy, x.dtype(), x.device());
+  const PoolGeometry g = pool_geometry("avg_pool2d", x, o);
+  Tensor y({g.n, g.oh, g.ow, g.c}, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each_row(
-        x.device(), sy[0] * sy[1] * sy[2], sx[3],
-        AvgPool2dForward<T>{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding, x.ptr<T>(), y.ptr<T>()});
+    for_each_row(x.device(), g.n * g.oh * g.ow, g.c, AvgPool2dForward<T>{g, x.ptr<T>(), y.ptr<T>()});
   });
-  return record("avg_pool2d", y, {x}, [sx, sy, o](const Tensor& dy, Inputs& in) {
-    Tensor dx(sx, dy.dtype(), dy.device());
+  return record("avg_pool2d", y, {x}, [g, shape = x.shape()](const Tensor& dy, Inputs& in) {
+    Tensor dx(shape, dy.dtype(), dy.device());
     dispatch(dy.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each_row(dy.device(), sx[0] * sx[1] * sx[2], sx[3],
-                   AvgPool2dBackward<T>{sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding, dy.ptr<T>(),
-                                        dx.ptr<T>()});
+      for_each_row(dy.device(), g.n * g.h * g.w, g.c, AvgPool2dBackward<T>{g, dy.ptr<T>(), dx.ptr<T>()});
     });
     in[0].add_grad(dx);
   });

@@ -4,24 +4,12 @@
 //
 // I, P and T are scalars, but they stay in tensors: on a GPU nothing has to be copied to the CPU.
 // Quotient rule: d/dp[i] of N/D with dN/dp[i] = 2 t[i] and dD/dp[i] = 1. (Milletari et al. 2016)
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 #include "tensor/reduce.h"
 
 namespace acinus {
 namespace {
 
-struct DiceOverlap {
-  template <class T>
-  HD T operator()(T p, T t) const {
-    return p * t;
-  }
-};
-struct DiceTotal {
-  template <class T>
-  HD T operator()(T p, T t) const {
-    return p + t;
-  }
-};
 struct DiceQuotient {
   double smooth;
   template <class T>
@@ -44,7 +32,7 @@ struct DiceBackward {
 Tensor dice_loss(const Tensor& p, const Tensor& t, double smooth) {
   check_precise("dice_loss", {&p, &t});
   check(p.shape() == t.shape(), "dice_loss: shapes differ: p ", p.shape(), " vs t ", t.shape());
-  const Tensor overlap = reduce(DiceOverlap{}, p, t), total = reduce(DiceTotal{}, p, t);
+  const Tensor overlap = reduce(Multiply{}, p, t), total = reduce(Add{}, p, t);
   return record("dice_loss", map(DiceQuotient{smooth}, overlap, total), {p},
                 [smooth, overlap, total, t = t.detach()](const Tensor& dy, Inputs& in) {
                   in[0].add_grad(dispatch_precise(t.dtype(), [&](auto zero) {

@@ -13,11 +13,6 @@
 namespace acinus {
 namespace {
 
-struct PoolGeometry {
-  int64_t h, w, c, oh, ow, k, s, p;
-  HD bool inside(int64_t r, int64_t q) const { return r >= 0 && r < h && q >= 0 && q < w; }
-};
-
 template <class T>
 struct MaxPool2dForward {  // channels begin .. end-1 of one output pixel
   PoolGeometry g;
@@ -84,25 +79,20 @@ struct MaxPool2dBackward {  // channels begin .. end-1 of one input pixel
 
 }  // namespace
 
-Shape pooled_shape(const char* op, const Tensor& x, Pool2dOptions o) {
+PoolGeometry pool_geometry(const char* op, const Tensor& x, Pool2dOptions o) {
   check_same_kind(op, {&x});
   const Shape s = x.shape();
   check(s.rank() == 4 && s[1] > 0 && s[2] > 0, op, ": needs (N,H,W,C) with rows and columns, got ", s);
   check(o.kernel >= 1 && o.stride >= 1 && o.padding >= 0 && 2 * o.padding <= o.kernel, op, ": kernel ", o.kernel,
         ", stride ", o.stride, ", padding ", o.padding, ": the padding may be at most half the kernel");
-  check(s[1] + 2 * o.padding >= o.kernel && s[2] + 2 * o.padding >= o.kernel, op, ": kernel ", o.kernel,
-        " is larger than x ", s, " with padding ", o.padding);
-  return {s[0], (s[1] + 2 * o.padding - o.kernel) / o.stride + 1, (s[2] + 2 * o.padding - o.kernel) / o.stride + 1,
-          s[3]};
-}
-
-static PoolGeometry pool_geometry(const Tensor& x, const Shape& sy, Pool2dOptions o) {
-  const Shape sx = x.shape();
-  return {sx[1], sx[2], sx[3], sy[1], sy[2], o.kernel, o.stride, o.padding};
+  const int64_t last_row = s[1] + 2 * o.padding - o.kernel, last_column = s[2] + 2 * o.padding - o.kernel;
+  check(last_row >= 0 && last_column >= 0, op, ": kernel ", o.kernel, " is larger than x ", s, " with padding ",
+        o.padding);
+  return {s[0], s[1], s[2], s[3], last_row / o.stride + 1, last_column / o.stride + 1, o.kernel, o.stride, o.padding};
 }
 
 Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
-  const PoolGeometry g = pool_geometry(x, y.shape(), o);
+  const PoolGeometry g = pool_geometry("max_pool2d", x, o);
   return record("max_pool2d", y, {x}, [g, x = x.detach()](const Tensor& dy, Inputs& in) {
     // In a U-Net x is also a skip connection, and the decoder's gradient is there already: added to in place.
     Tensor dx = in[0].grad_buffer();
@@ -110,7 +100,7 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
     if (!add) dx = Tensor(x.shape(), x.dtype(), x.device());
     dispatch(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each_row(x.device(), x.shape()[0] * x.shape()[1] * x.shape()[2], g.c,
+      for_each_row(x.device(), g.n * g.h * g.w, g.c,
                    MaxPool2dBackward<T>{g, x.ptr<T>(), dy.ptr<T>(), dx.ptr<T>(), add});
     });
     if (!add) in[0].add_grad(std::move(dx));
@@ -118,12 +108,11 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
 }
 
 Tensor max_pool2d(const Tensor& x, Pool2dOptions o) {
-  const Shape sy = pooled_shape("max_pool2d", x, o);
-  Tensor y(sy, x.dtype(), x.device());
+  const PoolGeometry g = pool_geometry("max_pool2d", x, o);
+  Tensor y({g.n, g.oh, g.ow, g.c}, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const PoolGeometry g = pool_geometry(x, sy, o);
-    for_each_row(x.device(), sy[0] * sy[1] * sy[2], g.c, MaxPool2dForward<T>{g, x.ptr<T>(), y.ptr<T>()});
+    for_each_row(x.device(), g.n * g.oh * g.ow, g.c, MaxPool2dForward<T>{g, x.ptr<T>(), y.ptr<T>()});
   });
   return record_max_pool2d(x, y, o);
 }

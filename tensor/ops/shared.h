@@ -5,6 +5,19 @@
 
 namespace acinus {
 
+struct Add {
+  template <class T>
+  HD T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct Multiply {
+  template <class T>
+  HD T operator()(T a, T b) const {
+    return a * b;
+  }
+};
+
 // For reduce_columns: a plain sum of x.
 template <class T>
 struct ValueAt {
@@ -31,7 +44,11 @@ ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, c
 Tensor bias_gradient(const Tensor& dy, const Tensor& y = {});
 // max_pool2d.cu: the gradient alone, for a y that has been computed.
 Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions options);
-// max_pool2d.cu, for avg_pool2d too: checks, and the shape of y.
-Shape pooled_shape(const char* op, const Tensor& x, Pool2dOptions options);
+// The sizes of max_pool2d and avg_pool2d, checked.
+struct PoolGeometry {
+  int64_t n, h, w, c, oh, ow, k, s, p;
+  HD bool inside(int64_t row, int64_t column) const { return row >= 0 && row < h && column >= 0 && column < w; }
+};
+PoolGeometry pool_geometry(const char* op, const Tensor& x, Pool2dOptions options);
 
 }  // namespace acinus
