@@ -6,7 +6,6 @@
 // weights in float32 (sums, losses and softmax do not). Every op throws Error on shapes that do not fit.
 #pragma once
 #include "tensor/autograd.h"
-#include "tensor/conv/conv.h"
 #include "tensor/tensor.h"
 
 namespace acinus {
@@ -39,6 +38,16 @@ Tensor concat(const Tensor& a, const Tensor& b);      // (N,H,W,C1), (N,H,W,C2) 
 Tensor pad2d(const Tensor& x, int64_t top, int64_t bottom, int64_t left, int64_t right);
 
 // ---- convolutions and products ---------------------------------------------------------------------------------
+
+// How a convolution is computed: the same numbers up to rounding. Files are in conv/.
+enum class ConvAlgorithm {
+  automatic,  // by shape and device, see conv/conv.cpp
+  direct,     // direct.cu: the formula; any device, any type, slow
+  im2col,     // CPU: matrix products with the patches of x as rows (cpu/im2col.cpp)
+  winograd,   // CPU: a quarter of the multiplications, for 3x3 kernels with stride 1 (cpu/winograd.cpp)
+  tiled,      // GPU: one matrix product, its tiles in shared memory (cuda/gemm_tiled.h)
+  tensor,     // GPU: the same on tensor cores, for bfloat16, or float32 rounded to TF32 (cuda/gemm_tensor.h)
+};
 
 struct Conv2dOptions {
   int stride = 1, padding = 0, dilation = 1;

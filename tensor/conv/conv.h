@@ -9,18 +9,9 @@
 // direct.cu computes them exactly as they stand here: read it next. The other algorithms reach the same numbers faster.
 // conv.cpp chooses one and calls it, for the CPU and the GPU alike; each algorithm's own file explains it.
 #pragma once
-#include "tensor/tensor.h"
+#include "tensor/ops.h"  // ConvAlgorithm
 
 namespace acinus {
-
-enum class ConvAlgorithm {
-  automatic,  // see choose_algorithm
-  direct,     // direct.cu: the formula; any device, any type, slow
-  im2col,     // CPU: matrix products with the patches of x as rows (cpu/im2col.cpp)
-  winograd,   // CPU: a quarter of the multiplications, for 3x3 kernels with stride 1 (cpu/winograd.cpp)
-  tiled,      // GPU: one matrix product, its tiles in shared memory (cuda/gemm_tiled.h)
-  tensor,     // GPU: the same on tensor cores, for bfloat16, or float32 rounded to TF32 (cuda/gemm_tensor.h)
-};
 
 struct ConvGeometry {
   int64_t n, h, w, c;  // x (n,h,w,c)

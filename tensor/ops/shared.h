@@ -1,5 +1,6 @@
 // What several ops share; internal to ops/.
 #pragma once
+#include "tensor/conv/conv.h"
 #include "tensor/hd.h"
 #include "tensor/ops.h"
 
