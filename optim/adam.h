@@ -14,14 +14,15 @@ struct AdamOptions {
 class Adam : public Optimizer {
  public:
   Adam(NamedTensors parameters, AdamOptions options = {});
-  void prepare(double lr) override;
-  void apply() override;
   NamedTensors state() const override;
   void load(const SafeTensors& saved) override;
 
  private:
+  Scalars next_scalars() override;
+  void update(const Tensor& p, const Tensor& gradient, const double* scalars,
+              const std::vector<Tensor>& moments) override;
+
   AdamOptions options_;
-  std::vector<Tensor> m_, v_;
   int64_t steps_ = 0;
 };
 

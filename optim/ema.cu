@@ -1,20 +1,23 @@
 // ema   e += (1 - d) (w - e),   d = min(decay, (1 + t) / (10 + t))         t = 1, 2, ... counts the updates
 //
-// It is e = d e + (1 - d) w in the form that leaves e alone where w = e: in float32, d and 1 - d do not add up to 1.
-// Early on d is small (2/11, 3/12, 4/13, ...), so that the averages soon forget where the network started.
+// The same as e = d e + (1 - d) w, in a form that leaves e unchanged where w = e: in float32, d + (1 - d) is not quite 1.
+// Early on d is small (2/11, 3/12, 4/13, ...), so that the averages soon forget the initial weights.
 #include "optim/ema.h"
 
 #include <algorithm>
 
 #include "optim/optimizer.h"
-#include "tensor/autograd.h"
+#include "tensor/cuda/graph.h"
 #include "tensor/for_each.h"
+#include "tensor/io/safetensors.h"
 #include "tensor/trace.h"
 
 namespace acinus {
 
+namespace {
+
 template <class T>
-struct EmaUpdate {
+struct Update {
   const double* rate;  // 1 - d
   const T* w;
   T* e;
@@ -31,34 +34,34 @@ struct Swap {
   }
 };
 
+}  // namespace
+
 Ema::Ema(NamedTensors tensors, double decay) : tensors_(std::move(tensors)), decay_(decay) {
   check(decay >= 0 && decay < 1, "Ema: decay ", decay, " must be at least 0 and less than 1");
   for (const auto& [name, w] : tensors_) averages_.emplace_back("ema." + name, w.clone());
   rate_ = Tensor::zeros({}, DType::f64, tensors_.empty() ? Device::cpu : tensors_[0].second.device());
 }
 
-void Ema::prepare() {
-  check(!swapped_, "Ema: no update while a UsingAverage lives");
-  steps_++;
-  const double t = double(steps_), d = std::min(decay_, (1 + t) / (10 + t));
-  rate_.copy_from(Tensor::full({}, 1 - d, DType::f64));
-}
-
-void Ema::apply() {
-  check(!swapped_, "Ema: no update while a UsingAverage lives");
+void Ema::update() {
   const ProfileScope profile_scope("ema");
+  cuda::before_each_run([this] {
+    check(!swapped_, "Ema: no update during an EmaScope");
+    steps_++;
+    const double t = double(steps_), d = std::min(decay_, (1 + t) / (10 + t));
+    rate_.copy_from(Tensor::full({}, 1 - d, DType::f64));
+  });
   for (size_t k = 0; k < tensors_.size(); k++) {
     const Tensor &w = tensors_[k].second, &e = averages_[k].second;
     e.mark_overwritten();
     dispatch_precise(w.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each(w.device(), w.elements(), EmaUpdate<T>{rate_.ptr<double>(), w.ptr<T>(), e.ptr<T>()});
+      for_each(w.device(), w.elements(), Update<T>{rate_.ptr<double>(), w.ptr<T>(), e.ptr<T>()});
     });
   }
 }
 
 NamedTensors Ema::state() const {
-  check(!swapped_, "Ema: its state is in the network while a UsingAverage lives");
+  check(!swapped_, "Ema: its state is in the network during an EmaScope");
   NamedTensors state = averages_;
   state.emplace_back("ema.step", Tensor::full({}, double(steps_), DType::f64));
   return state;
@@ -82,15 +85,15 @@ void Ema::swap() {
   swapped_ = !swapped_;
 }
 
-UsingAverage::UsingAverage(Ema& ema) : ema_(ema) {
-  check(!ema.swapped_, "UsingAverage: another one of this Ema lives");
+EmaScope::EmaScope(Ema& ema) : ema_(ema) {
+  check(!ema.swapped_, "EmaScope: this Ema has one already");
   ema_.swap();
 }
 
-UsingAverage::~UsingAverage() {
+EmaScope::~EmaScope() {
   try {
     ema_.swap();
-  } catch (const Error&) {  // a GPU that has failed says so again when it is next asked for something
+  } catch (const Error&) {  // a GPU that has failed: its next use reports it again
   }
 }
 

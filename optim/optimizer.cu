@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tensor/autograd.h"
+#include "tensor/cuda/graph.h"
+#include "tensor/io/safetensors.h"
 #include "tensor/reduce.h"
 #include "tensor/trace.h"
 
 namespace acinus {
+
+namespace {
 
 struct Square {
   template <class T>
@@ -23,7 +26,7 @@ struct SquareRoot {
   }
 };
 
-// Reads the norm where it is: on a GPU nothing has to come back to the CPU.
+// Reads the norm on its device, so that the CPU need not wait for the GPU.
 template <class T>
 struct Clip {
   double max_norm;
@@ -34,10 +37,43 @@ struct Clip {
   }
 };
 
-Optimizer::Optimizer(NamedTensors parameters) : parameters_(std::move(parameters)) {
+}  // namespace
+
+Optimizer::Optimizer(const char* kind, NamedTensors parameters, std::vector<std::string> moments)
+    : kind_(kind), parameters_(std::move(parameters)), moment_names_(std::move(moments)) {
   const Device device = parameters_.empty() ? Device::cpu : parameters_[0].second.device();
-  rates_ = Tensor::zeros({3}, DType::f64, device);
+  scalars_ = Tensor::zeros({3}, DType::f64, device);
+  for (const auto& [name, p] : parameters_) {
+    moments_.emplace_back();
+    for (size_t i = 0; i < moment_names_.size(); i++)
+      moments_.back().push_back(Tensor::zeros(p.shape(), p.dtype(), p.device()));
+  }
 }
+
+void Optimizer::step() {
+  const ProfileScope scope(kind_);
+  cuda::before_each_run([this] {
+    const Scalars scalars = next_scalars();
+    scalars_.copy_from(Tensor::from({3}, std::vector<double>(scalars.begin(), scalars.end())));
+  });
+  for (size_t k = 0; k < parameters_.size(); k++) {
+    const Tensor& p = parameters_[k].second;
+    const Tensor gradient = p.grad();
+    if (!gradient) continue;
+    p.mark_overwritten();
+    update(p, gradient, scalars_.ptr<double>(), moments_[k]);
+  }
+}
+
+NamedTensors Optimizer::state() const {
+  NamedTensors state;
+  for (size_t k = 0; k < moments_.size(); k++)
+    for (size_t i = 0; i < moment_names_.size(); i++)
+      state.emplace_back(text(kind_, ".", moment_names_[i], ".", parameters_[k].first), moments_[k][i]);
+  return state;
+}
+
+void Optimizer::load(const SafeTensors& saved) { load_training_state(kind_, state(), saved); }
 
 void load_training_state(const std::string& kind, const NamedTensors& own, const SafeTensors& saved) {
   std::string problems;
@@ -59,7 +95,7 @@ void load_training_state(const std::string& kind, const NamedTensors& own, const
     const bool known = std::any_of(own.begin(), own.end(), [&n = name](const auto& o) { return o.first == n; });
     if (!known && name.rfind(kind + ".", 0) == 0) problems += text("\n  unexpected: ", name, " ", tensor.shape());
   }
-  if (!problems.empty()) fail(kind, ": what was saved belongs to another network or optimiser:", problems);
+  if (!problems.empty()) fail(kind, ": the saved state is that of another network or optimiser:", problems);
   for (const auto& entry : own) Tensor(entry.second).copy_from(saved[entry.first]);
 }
 

@@ -1,30 +1,53 @@
-// Optimisers change parameters by their gradients: params -= what the gradients say. Formulas as in PyTorch.
+// Optimisers change parameters by their gradients. Formulas as in PyTorch.
+//
+//   Adam adam(net.parameters());
+//   net.zero_grad();
+//   loss.backward();
+//   clip_grad_norm(net.parameters(), 1);
+//   adam.step(1e-3);
 #pragma once
-#include "tensor/io/safetensors.h"  // NamedTensors
+#include <array>
+
+#include "tensor/tensor.h"
 
 namespace acinus {
+
+struct SafeTensors;
 
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
   // One step with learning rate lr, on every parameter that has a gradient.
   void step(double lr) {
-    prepare(lr);
-    apply();
+    learning_rate = lr;
+    step();
   }
-  // Its two parts: what changes from step to step is put where apply(), which may be part of a cuda::Graph, reads it.
-  virtual void prepare(double lr) = 0;
-  virtual void apply() = 0;
-  // All that a resumed run needs beside the parameters, as tensors: adam.m.<name>, adam.v.<name>, adam.step
-  virtual NamedTensors state() const = 0;
-  // Puts back what state() returned. Error that lists what is missing or of another shape, having changed nothing.
-  virtual void load(const SafeTensors& saved) = 0;
+  // The same with `learning_rate`. In a cuda::Graph, each replay is a step with the learning rate at that time.
+  void step();
+  double learning_rate = 0;
+
+  // All that a resumed run needs beside the parameters: adam.m.<name>, adam.v.<name>, adam.step
+  virtual NamedTensors state() const;
+  // Restores what state() returned. Error that lists what is missing or of another shape, having changed nothing.
+  virtual void load(const SafeTensors& saved);
 
  protected:
-  explicit Optimizer(NamedTensors parameters);
+  // kind: "adam", a literal. moments: what is kept for each parameter, starting at 0: {"m", "v"}
+  Optimizer(const char* kind, NamedTensors parameters, std::vector<std::string> moments);
 
+  // The numbers of a step that are the same for all elements. Called once a step, on the CPU; may count steps.
+  using Scalars = std::array<double, 3>;
+  virtual Scalars next_scalars() = 0;
+  // The formula. scalars: on p's device. moments: those of p.
+  virtual void update(const Tensor& p, const Tensor& gradient, const double* scalars,
+                      const std::vector<Tensor>& moments) = 0;
+
+ private:
+  const char* kind_;
   NamedTensors parameters_;
-  Tensor rates_;  // three numbers, for prepare() and apply()
+  std::vector<std::string> moment_names_;
+  std::vector<std::vector<Tensor>> moments_;  // of each parameter
+  Tensor scalars_;
 };
 
 // Scales all gradients so that their common norm, sqrt of the sum of all squares, is at most max_norm. Returns
@@ -32,8 +55,7 @@ class Optimizer {
 Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm);
 
 // For load(): after all checks, overwrites the elements of `own`, what state() gave, with those of `saved`. Both are
-// named "<kind>."..., and "<kind>.step", where there is one, is a count: 0, 1, 2, ... Names of other kinds are passed
-// over.
+// named "<kind>."..., and "<kind>.step", where there is one, is a count: 0, 1, 2, ... Names of other kinds are ignored.
 void load_training_state(const std::string& kind, const NamedTensors& own, const SafeTensors& saved);
 
 }  // namespace acinus

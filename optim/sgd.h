@@ -12,14 +12,13 @@ struct SgdOptions {
 class Sgd : public Optimizer {
  public:
   Sgd(NamedTensors parameters, SgdOptions options = {});
-  void prepare(double lr) override;
-  void apply() override;
-  NamedTensors state() const override;
-  void load(const SafeTensors& saved) override;
 
  private:
+  Scalars next_scalars() override { return {learning_rate}; }
+  void update(const Tensor& p, const Tensor& gradient, const double* scalars,
+              const std::vector<Tensor>& moments) override;
+
   SgdOptions options_;
-  std::vector<Tensor> velocity_;
 };
 
 }  // namespace acinus

@@ -116,11 +116,10 @@ double Training::gradient_norm() {
 }
 
 void Training::update(double lr) {
-  optimizer_->prepare(lr);
-  if (ema_) ema_->prepare();
+  optimizer_->learning_rate = lr;
   run(*update_graph_, [&] {
-    optimizer_->apply();
-    if (ema_) ema_->apply();
+    optimizer_->step();
+    if (ema_) ema_->update();
   });
   first_ = true;
 }
@@ -133,8 +132,8 @@ std::string Training::find_not_finite() try {
   return text("not found (", error.what(), ")");
 }
 
-std::unique_ptr<UsingAverage> Training::averaged() const {
-  return ema_ ? std::make_unique<UsingAverage>(*ema_) : nullptr;
+std::unique_ptr<EmaScope> Training::averaged() const {
+  return ema_ ? std::make_unique<EmaScope>(*ema_) : nullptr;
 }
 
 NamedTensors Training::state() const {

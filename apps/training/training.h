@@ -57,7 +57,7 @@ class Training {
   std::string find_not_finite();  // which op, layer and pass made the first number that is not finite
 
   // Holds the averages in the network, where there are any, while it is judged and saved as the best.
-  std::unique_ptr<UsingAverage> averaged() const;
+  std::unique_ptr<EmaScope> averaged() const;
   // The optimiser's state, and the averages, as tensors named optimizer.<name>.
   NamedTensors state() const;
   void load(const SafeTensors& saved);

@@ -219,8 +219,7 @@ void print_memory_bound(int64_t size, int64_t batch, int64_t channels) {
   p.requires_grad();
   p.set_grad(on_gpu(shape, 2, DType::f32));
   Adam adam({{"p", p}});
-  adam.prepare(1e-5);
-  const double ms = milliseconds([&] { adam.apply(); });
+  const double ms = milliseconds([&] { adam.step(1e-5); });
   print_row("adam", DType::f32, shape, 7. * 4 * double(p.elements()), ms);
 }
 

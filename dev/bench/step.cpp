@@ -69,8 +69,8 @@ int main(int argc, char** argv) {
       if (train) {
         net.zero_grad();
         segmentation_loss(net.all_scales(x), t, LossKind::dice).backward();
-        adam.apply();
-        if (averages) averages->apply();
+        adam.step(1e-5);
+        if (averages) averages->update();
       } else {
         NoGrad no_grad;
         sigmoid(cast(net(x), DType::f32));
@@ -80,8 +80,6 @@ int main(int argc, char** argv) {
     // A Graph only begins to replay at its second run, and a GPU takes a moment to come up to speed.
     for (int64_t i = gpu ? -3 : -1; i < repeat; i++) {
       const double start = seconds_now();
-      if (train) adam.prepare(1e-5);
-      if (averages) averages->prepare();
       if (gpu && graph)
         recorded.run(work);
       else

@@ -344,7 +344,7 @@ TEST_CASE("training: the averages take the weights' place, and go again", "[cuda
     std::vector<const float*> places;
     for (auto& [name, w] : net.state()) places.push_back(w.ptr<float>());
     {
-      const UsingAverage average(ema);
+      const EmaScope scope(ema);
       const NamedTensors now = net.state();
       for (size_t i = 0; i < now.size(); i++) {
         INFO(now[i].first);
@@ -354,17 +354,17 @@ TEST_CASE("training: the averages take the weights' place, and go again", "[cuda
         CHECK_FALSE(same_bits(now[i].second, weights[i].second));
       }
       CHECK_FALSE(same_bits(net(x), y));
-      CHECK_THAT(error_of([&] { ema.update(); }), Catch::Contains("UsingAverage"));
-      CHECK_THAT(error_of([&] { ema.apply(); }), Catch::Contains("UsingAverage"));
-      CHECK_THAT(error_of([&] { ema.state(); }), Catch::Contains("UsingAverage"));
-      CHECK_THAT(error_of([&] { UsingAverage again(ema); }), Catch::Contains("UsingAverage"));
+      CHECK_THAT(error_of([&] { ema.update(); }), Catch::Contains("EmaScope"));
+      CHECK_THAT(error_of([&] { ema.load({}); }), Catch::Contains("EmaScope"));
+      CHECK_THAT(error_of([&] { ema.state(); }), Catch::Contains("EmaScope"));
+      CHECK_THAT(error_of([&] { EmaScope again(ema); }), Catch::Contains("EmaScope"));
     }
     check_same(net.state(), weights);
     for (size_t i = 0; i < places.size(); i++) CHECK(net.state()[i].second.ptr<float>() == places[i]);
     check_same(ema.state(), averages);
     CHECK(same_bits(net(x), y));
     error_of([&] {  // an Error on the way out of the block, too
-      const UsingAverage average(ema);
+      const EmaScope scope(ema);
       fail("stopped");
     });
     check_same(net.state(), weights);
@@ -400,19 +400,18 @@ struct Run {
   void step(uint64_t i, bool in_graph = false) {
     x.copy_from(random_tensor(x.shape(), i, DType::f32));
     t.copy_from(random_tensor(x.shape(), 1000 + i, DType::f32, 0, 1));
-    optimizer->prepare(0.05 / double(1 + i));
-    ema->prepare();
+    optimizer->learning_rate = 0.05 / double(1 + i);
     const auto work = [&] {
       net.zero_grad();
       loss = segmentation_loss(net.all_scales(cast(x, activations)), t, LossKind::dice_bce);
       loss.backward();
-      optimizer->apply();
-      ema->apply();
+      optimizer->step();
+      ema->update();
     };
     in_graph ? graph.run(work) : work();
   }
   Tensor validate() {
-    const UsingAverage average(*ema);
+    const EmaScope scope(*ema);
     const EvalMode eval_mode(net);
     const NoGrad no_grad;
     return cast(net(cast(x, activations)), DType::f32);

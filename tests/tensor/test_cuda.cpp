@@ -320,13 +320,13 @@ std::pair<std::vector<double>, NamedTensors> train(Device device, DType activati
   for (int step = 0; step < steps; step++) {
     x.copy_from(random_tensor(x.shape(), uint64_t(step)));
     t.copy_from(random_tensor(x.shape(), 50 + uint64_t(step), DType::f32, 0, 1));
-    optimizer->prepare(0.01 / (1 + step));
+    optimizer->learning_rate = 0.01 / (1 + step);
     const auto work = [&] {
       net.zero_grad();
       loss = dice_loss(sigmoid(cast(net(cast(x, activations)), DType::f32)), t);
       loss.backward();
       norm_before = clip_grad_norm(net.parameters(), 0.02);
-      optimizer->apply();
+      optimizer->step();
     };
     if (way == Way::graph || way == Way::sgd_graph)
       graph.run(work);
