@@ -1,5 +1,5 @@
-// train: teaches a U-Net to find nodules, or a classifier to tell them from what the U-Net took for some. Without
-// arguments it makes its own data; see README.md.
+// train: trains a U-Net to find nodules, or a classifier to tell them from the U-Net's false positives. Without arguments
+// it makes its own data; see README.md.
 #include "apps/common/config.h"
 #include "apps/training/classifier.h"
 #include "apps/training/segmenter.h"
@@ -18,7 +18,6 @@ int main(int argc, char** argv) {
     std::string command;
     for (int i = 0; i < argc; i++) command += std::string(i ? " " : "") + argv[i];
     note_signals();
-    (config.task == "classify" ? train_classifier : train_segmenter)(config, settings, command);
-    return 0;
+    return (config.task == "classify" ? train_classifier : train_segmenter)(config, settings, command);
   });
 }

@@ -1,292 +1,314 @@
 #include "apps/training/run.h"
 
-#include <algorithm>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <thread>
+#include <nlohmann/json.hpp>
 
+#include "apps/checks/checks.h"
 #include "data/dataset/statistics.h"
 #include "nn/checkpoint.h"
+#include "optim/adam.h"
+#include "optim/sgd.h"
 #include "tensor/io/file.h"
-#include "tensor/memory.h"
-#include "tensor/text.h"
-#include "tensor/trace.h"
 
 namespace acinus {
 
 namespace {
 
-int loader_threads(const Config& c, Device device) {
-  if (c.train.loaders > 0) return int(c.train.loaders);
-  const int cores = int(std::thread::hardware_concurrency());
-  return std::clamp(device == Device::cpu ? cores / 8 : cores - 1, 1, 8);
+const std::string kPrefix = "optimizer.";  // load_state_dict ignores such names
+
+std::unique_ptr<Optimizer> make_optimizer(const Config& c, const Module& net) {
+  const auto& t = c.train;
+  if (t.optimizer == OptimizerKind::sgd)
+    return std::make_unique<Sgd>(net.parameters(), SgdOptions{t.momentum, /*nesterov=*/t.momentum > 0, t.weight_decay});
+  AdamOptions options;
+  options.weight_decay = t.weight_decay;
+  options.decoupled = t.optimizer == OptimizerKind::adamw;
+  return std::make_unique<Adam>(net.parameters(), options);
 }
 
 long long whole(int64_t n) { return static_cast<long long>(n); }  // for printf
 
 std::string first_word(const std::string& command) { return command.substr(0, command.find(' ')); }
 
+void print(const Findings& findings) {
+  for (const Finding& finding : findings) std::printf("%s", shown(finding).c_str());
+}
+
+// "val dice 0.7512"
+std::string shown_scores(const EpochRow& row, Score score) {
+  const auto shown = [](double value) { return std::isnan(value) ? "     -" : fixed(value, 4); };
+  if (score == kDice) return "val dice " + shown(row.val_dice);
+  return "val loss " + shown(row.val_loss) + " | val AUC " + shown(row.val_auc);
+}
+
 }  // namespace
 
-Run::Run(Config& config, Settings& settings, const std::string& command, Score score)
-    : c_(config), all_settings_(settings), command_(command), device_(config.machine.use()), score_(score) {
-  data_ = load_data(c_, folder_);
-  split_ = split_patients(data_, c_.split);
-  fingerprint_ = rows(fingerprint(data_));
-}
+TrainingData::TrainingData(Config& config)
+    : scans(load_data(config, folder)), split(split_patients(scans, config.split)) {}
 
-void Run::begin(std::unique_ptr<Module> module, Training::Loss loss, int64_t steps) {
-  module_ = std::move(module), steps_ = steps;
-  Module& net = *module_;
-  schedule_ = c_.schedule, schedule_.steps = c_.train.epochs * steps_;
-  SafeTensors saved;
-  if (!c_.resume.empty()) {
-    const std::string path = c_.resume + "/last.safetensors";
-    saved = read_safetensors(path);
-    if (!saved.metadata.contains(kind()))
-      fail(path, ": is the state of ", c_.task == "classify" ? "a U-Net's" : "a classifier's", " training; --task ",
-           c_.task, " cannot go on with it");
-    load_state_dict(net, saved, path);
-    at_ = progression_from_json(saved.metadata.at("train.state"), path);
-    const std::string trained_on = saved.metadata.contains("data") ? saved.metadata.at("data") : "";
-    if (trained_on != identity(data_))
-      fail(folder_, ": the data are not those that ", c_.resume, " was trained on (", identity(data_), " now, ",
-           trained_on, " then); put them back, or start another run");
-    Config before;
-    Settings of_before("train", "");
-    add_settings(of_before, before);
-    of_before.set(saved.metadata.at("train.config"), path);
-    if (split_patients(data_, before.split).validation != split_.validation)
-      fail("--resume ", c_.resume, ": it would be judged on patients that it was trained on; leave --seed,",
-           " --validation, --held_out, --fold and --folds as they were");
-    check_resumed(before);
-    if (at_.step < (at_.epoch - 1) * steps_ || at_.step > at_.epoch * steps_)
-      fail("--resume ", c_.resume, ": step ", at_.step, " is not in epoch ", at_.epoch, ", of ", steps_,
-           " steps each; leave --train.steps (where it is 0, --train.batch and --train.accumulate) as it was");
-    const std::string best = c_.resume + "/best.safetensors";
-    if (at_.best_epoch > 0 && !std::filesystem::exists(best))
-      fail(best, ": the best network, of epoch ", at_.best_epoch,
-           ", is not there any more; put it back, or start another run");
+// ---- where a run is -------------------------------------------------------------------------------------------
+
+// Of each epoch, in this order.
+constexpr double EpochRow::*kSaved[] = {&EpochRow::loss,    &EpochRow::val_dice,          &EpochRow::lr,
+                                        &EpochRow::seconds, &EpochRow::images_per_second, &EpochRow::loader_wait,
+                                        &EpochRow::peak_mb, &EpochRow::val_loss,          &EpochRow::val_auc};
+
+std::string to_json(const RunState& s) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const EpochRow& row : s.rows) {
+    rows.push_back({row.epoch, row.step});
+    for (const auto value : kSaved) rows.back().push_back(row.*value);
   }
-  net.to(device_);
-  training_ = std::make_unique<Training>(c_, net, std::move(loss), device_);
-  if (!c_.resume.empty()) training_->load(saved);
-
-  if (c_.out.empty()) c_.out = fresh_folder(default_folder());
-  make_folder(c_.out);
-  lock_ = std::make_unique<FolderLock>(c_.out);
-  for (const std::string& folder : {c_.out, c_.out + "/overlays"})
-    if (std::filesystem::exists(folder)) remove_leftovers(folder);
-  const std::string resumed = std::exchange(c_.resume, "");  // --config of this run is not to resume it
-  settings_ = all_settings_.to_json();
-  c_.resume = resumed;
-  write_file(c_.out + "/config.json", settings_);
-  events_ = std::make_unique<EventFile>(c_.out);
-  std::printf("settings: all in %s/config.json; other than by default\n", c_.out.c_str());
-  all_settings_.print();
+  return nlohmann::ordered_json{{"epoch", s.epoch},           {"step", s.step},
+                                {"loss_sum", s.loss_sum},     {"seconds", s.seconds},
+                                {"best_epoch", s.best_epoch}, {"epoch_seconds", s.epoch_seconds},
+                                {"epoch_wait", s.epoch_wait}, {"rows", rows}}
+      .dump();
 }
 
-void Run::describe() const {
-  std::printf("\nnetwork\n%s\ndata: %s\n%s", layers().c_str(), folder_.c_str(), data_lines().c_str());
-  for (const Finding& finding : findings_) std::printf("%s", shown(finding).c_str());
-  std::printf("  %lld steps an epoch, run folder %s\n%s\n\n", whole(steps_), c_.out.c_str(),
-              c_.machine.description().c_str());
-  if (!c_.resume.empty() && is_over())
-    std::printf("the run is over, after %lld epochs; a larger --train.epochs goes on\n", whole(at_.epoch - 1));
-  else if (!c_.resume.empty())
-    std::printf("going on after step %lld, in epoch %lld\n", whole(at_.step), whole(at_.epoch));
+RunState run_state_from_json(const std::string& text, const std::string& source) {
+  try {
+    const auto j = nlohmann::json::parse(text);
+    RunState s{j.at("epoch"),      j.at("step"),          j.at("loss_sum"),   j.at("seconds"),
+               j.at("best_epoch"), j.at("epoch_seconds"), j.at("epoch_wait"), {}};
+    for (const auto& values : j.at("rows")) {
+      EpochRow& row = s.rows.emplace_back(EpochRow{values.at(0), values.at(1)});
+      for (size_t i = 0; i < std::size(kSaved); i++)
+        row.*kSaved[i] = values.at(2 + i).is_null() ? NAN : values.at(2 + i).get<double>();  // JSON has no NaN
+    }
+    if (s.epoch < 1 || s.epoch > 1000001 || s.step < 0 || int64_t(s.rows.size()) != s.epoch - 1 || s.best_epoch < 0 ||
+        s.best_epoch >= s.epoch)
+      fail(source, ": its state is that of epoch ", s.epoch, ", step ", s.step, ", with the numbers of ", s.rows.size(),
+           " epochs, of which ", s.best_epoch, " was the best");
+    return s;
+  } catch (const nlohmann::json::exception& e) {
+    fail(source, ": its \"train.state\" is damaged, or of another version of ./train: ", e.what());
+  }
+}
+
+std::optional<SavedRun> read_saved_run(const Config& config, const TrainingData& data, const std::string& kind) {
+  const std::string& folder = config.resume;
+  if (folder.empty()) return {};
+  const std::string path = folder + "/last.safetensors";
+  SavedRun saved{read_safetensors(path), {}, {}};
+  const auto& metadata = saved.file.metadata;
+  if (!metadata.contains(kind))
+    fail(path, ": is the state of ", config.task == "classify" ? "a U-Net's" : "a classifier's", " training; --task ",
+         config.task, " cannot go on with it");
+  saved.state = run_state_from_json(metadata.at("train.state"), path);
+  const std::string trained_on = metadata.contains("data") ? metadata.at("data") : "";
+  if (trained_on != identity(data.scans))
+    fail(data.folder, ": these are not the data that ", folder, " was trained on (", identity(data.scans), " now, ",
+         trained_on, " then); put them back, or start another run");
+  Settings settings("train", "");
+  add_settings(settings, saved.config);
+  settings.set(metadata.at("train.config"), path);
+  if (split_patients(data.scans, saved.config.split).validation != data.split.validation)
+    fail("--resume ", folder, ": it would be evaluated on patients that it was trained on; leave --seed, --validation,",
+         " --held_out, --fold and --folds as they were");
+  const std::string best = folder + "/best.safetensors";
+  if (saved.state.best_epoch > 0 && !std::filesystem::exists(best))
+    fail(best, ": the best network, of epoch ", saved.state.best_epoch,
+         ", is not there any more; put it back, or start another run");
+  return saved;
+}
+
+// ---- the run --------------------------------------------------------------------------------------------------
+
+FolderLock::FolderLock(const std::string& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    fail(folder, ": another ./train is running in it");
+}
+
+FolderLock::~FolderLock() { close(descriptor_); }
+
+Run::Run(Config& c, const Settings& settings, const std::string& command, const TrainingData& data, const Task& task,
+         int64_t steps, const std::optional<SavedRun>& saved)
+    : config(c),
+      steps_per_epoch(steps),
+      device(task.net.parameters()[0].second.device()),
+      schedule(c.schedule),
+      command_(command),
+      data_(data),
+      task_(task),
+      statistics_(rows(fingerprint(data.scans))),
+      last_lap_(data.start) {
+  schedule.steps = all_steps();
+  if (saved) {
+    state = saved->state;
+    if (state.step < (state.epoch - 1) * steps || state.step > state.epoch * steps)
+      fail("--resume ", c.resume, ": step ", state.step, " is not in epoch ", state.epoch, ", of ", steps,
+           " steps each; leave --train.steps (where it is 0, --train.batch and --train.accumulate) as it was");
+    load_state_dict(task.net, saved->file, c.resume + "/last.safetensors");
+  }
+  optimizer = make_optimizer(c, task.net);
+  if (c.train.ema > 0) ema = std::make_unique<Ema>(task.net.state(), c.train.ema);
+  if (saved) {
+    SafeTensors own;
+    for (const auto& [name, tensor] : saved->file.tensors)
+      if (name.starts_with(kPrefix)) own.tensors.emplace_back(name.substr(kPrefix.size()), tensor);
+    optimizer->load(own);
+    if (ema) ema->load(own);
+  }
+
+  if (c.out.empty()) c.out = fresh_folder(text("runs/", c.preset, c.task == "classify" ? "-classifier" : ""));
+  make_folder(c.out);
+  lock_ = std::make_unique<FolderLock>(c.out);
+  for (const std::string& folder : {c.out, c.out + "/overlays"})
+    if (std::filesystem::exists(folder)) remove_leftovers(folder);
+  const std::string resumed = std::exchange(c.resume, "");  // --config of this run is not to resume it
+  settings_ = settings.to_json();
+  c.resume = resumed;
+  metadata_ = task.metadata;
+  metadata_["format"] = "pt";
+  metadata_["train.config"] = settings_;
+  write_file(c.out + "/config.json", settings_);
+  events = std::make_unique<EventFile>(c.out);
+  std::printf("settings: all in %s/config.json; those that are not the defaults:\n", c.out.c_str());
+  settings.print();
+}
+
+void Run::describe(const std::string& layers, const std::string& data_lines) const {
+  std::printf("\nnetwork\n%s\ndata: %s\n%s", layers.c_str(), data_.folder.c_str(), data_lines.c_str());
+  print(task_.findings);
+  std::printf("  %lld steps an epoch, run folder %s\n%s\n\n", whole(steps_per_epoch), config.out.c_str(),
+              config.machine.description().c_str());
+  if (!config.resume.empty() && is_over())
+    std::printf("the run is over, after %lld epochs; a larger --train.epochs goes on\n", whole(state.epoch - 1));
+  else if (!config.resume.empty())
+    std::printf("going on after step %lld, in epoch %lld\n", whole(state.step), whole(state.epoch));
   std::fflush(stdout);
 }
 
+bool Run::is_over() const {
+  const int64_t since_best = state.epoch - 1 - state.best_epoch;
+  return state.epoch > config.train.epochs ||
+         (config.train.patience > 0 && since_best >= config.train.patience * config.train.validate_every);
+}
+
+std::string Run::why_stop() const {
+  if (noted_signal() == SIGINT) return "Ctrl-C";
+  if (noted_signal()) return "SIGTERM";
+  if (config.limits.minutes > 0 && seconds_now() - data_.start > config.limits.minutes * 60) return "--limits.minutes";
+  if (config.limits.steps > 0 && state.step >= config.limits.steps) return "--limits.steps";
+  return "";
+}
+
+double Run::lap() {
+  const double now = seconds_now(), seconds = now - std::exchange(last_lap_, now);
+  state.seconds += seconds;
+  return seconds;
+}
+
+// ---- what it leaves -------------------------------------------------------------------------------------------
+
 void Run::save() {
-  auto all = metadata();
-  all["format"] = "pt";
-  all["train.config"] = settings_;
-  all["data"] = identity(data_);
-  all["epoch"] = std::to_string(at_.epoch);
-  Progression now = at_;
-  now.seconds = seconds();
-  now.epoch_seconds = epoch_seconds(), now.epoch_wait = waited_;
-  all["train.state"] = to_json(now);
-  NamedTensors tensors = state_dict(*module_);
-  for (const auto& entry : training_->state()) tensors.push_back(entry);
-  const std::string path = c_.out + "/last.safetensors";
+  lap();
+  auto metadata = metadata_;
+  metadata["data"] = identity(data_.scans);
+  metadata["epoch"] = std::to_string(state.epoch);
+  metadata["train.state"] = to_json(state);
+  NamedTensors tensors = state_dict(task_.net);
+  for (const auto& [name, tensor] : optimizer->state()) tensors.emplace_back(kPrefix + name, tensor);
+  if (ema)
+    for (const auto& [name, tensor] : ema->state()) tensors.emplace_back(kPrefix + name, tensor);
+  const std::string path = config.out + "/last.safetensors";
   try {
-    write_safetensors(path, tensors, all);
+    write_safetensors(path, tensors, metadata);
   } catch (const Error& error) {
     if (!std::filesystem::exists(path)) throw;
-    fail(error.what(), "; what was saved before is still there: ", first_word(command_), " --resume ", c_.out,
+    fail(error.what(), "; the state saved before is still there: ", first_word(command_), " --resume ", config.out,
          " goes on from it");
   }
   last_save_ = seconds_now();
 }
 
-void Run::save_best(const EpochRow& row) const {
-  auto all = metadata();
-  all["format"] = "pt";
-  all["train.config"] = settings_;
-  all["epoch"] = std::to_string(row.epoch);
-  all[score_ == &EpochRow::val_auc ? "val_auc" : "val_dice"] = shortest(row.*score_);
-  std::string held_out;  // for whoever trains on what this network finds
-  for (size_t i : split_.validation) held_out += (held_out.empty() ? "" : ",") + data_.scans[i].id;
-  all["held_out"] = held_out;
-  write_safetensors(c_.out + "/best.safetensors", state_dict(*module_), all);
+void Run::save_now_and_then() {
+  if (seconds_now() - last_save_ > config.limits.save_minutes * 60) save();
 }
 
-bool Run::is_over() const {
-  const int64_t since_best = at_.epoch - 1 - at_.best_epoch;
-  return at_.epoch > c_.train.epochs ||
-         (c_.train.patience > 0 && since_best >= c_.train.patience * c_.train.validate_every);
+void Run::save_if_best(const EpochRow& row) {
+  const Score score = task_.score;
+  if (state.best_epoch > 0 && !is_better(row, state.rows[state.best_epoch - 1], score)) return;
+  state.best_epoch = row.epoch;
+  auto metadata = metadata_;
+  metadata["epoch"] = std::to_string(row.epoch);
+  metadata[score == kAuc ? "val_auc" : "val_dice"] = shortest(row.*score);
+  std::string held_out;  // for a classifier, which must not be trained on what these patients show
+  for (size_t i : data_.split.validation) held_out += (held_out.empty() ? "" : ",") + data_.scans.scans[i].id;
+  metadata["held_out"] = held_out;
+  write_safetensors(config.out + "/best.safetensors", state_dict(task_.net), metadata);
 }
 
-void Run::stop(const std::string& why) {
-  save();
-  const std::string again = first_word(command_) + " --resume " + c_.out;
-  report(text("stopped at step ", at_.step, " (", why, "); go on with ", again));
-  std::printf("stopped at step %lld of %lld (%s); all of it is saved. Go on with\n  %s\n", whole(at_.step),
-              whole(c_.train.epochs * steps_), why.c_str(), again.c_str());
-  std::fflush(stdout);
-  throw Quit{noted_signal() ? 128 + noted_signal() : 0};
-}
-
-void Run::one_step(Loader& loader) {
-  Tensor x, t;
-  for (int64_t part = 0; part < c_.train.accumulate; part++) {
-    {
-      const ProfileScope profile_scope("wait for a batch");
-      loader.next(x, t);
-    }
-    training_->add(x, t);
-  }
-  const double norm = training_->gradient_norm(), loss = training_->loss();  // so the GPU is waited for once
-  if (!std::isfinite(loss) || !std::isfinite(norm))
-    fail("step ", at_.step + 1, ": the loss is ", loss, " and the gradient's norm ", norm,
-         "; the first number that is not finite: ", training_->find_not_finite(),
-         ". A lower --train.lr or --train.clip 1 may help. ",
-         std::filesystem::exists(c_.out + "/last.safetensors")
-             ? "The last good state is in " + c_.out + "/last.safetensors"
-             : "Nothing was saved");
-  training_->update(schedule_.at(at_.step));
-  at_.step++;
-  at_.loss_sum += loss;
-}
-
-bool Run::one_epoch(Loader& loader) {
-  memory::reset_peak(device_);
-  epoch_start_ = seconds_now();
-  const double waited_before = loader.waited();
-  waited_ = at_.epoch_wait;
-  const int64_t first = (at_.epoch - 1) * steps_, begun = at_.step;
-  Progress progress(text("epoch ", at_.epoch, "/", c_.train.epochs), steps_);
-  while (at_.step < first + steps_) {
-    if (!why_stop().empty()) return false;
-    one_step(loader);
-    waited_ = at_.epoch_wait + loader.waited() - waited_before;
-    const double rate =
-        double((at_.step - begun) * c_.train.batch * c_.train.accumulate) / (seconds_now() - epoch_start_);
-    char note[96];
-    std::snprintf(note, sizeof note, "loss %.4f  %.0f images/s", at_.loss_sum / double(at_.step - first), rate);
-    progress.update(at_.step - first, note);
-    if (seconds_now() - last_save_ > c_.limits.save_minutes * 60) save();
-  }
-  return why_stop().empty();
-}
-
-// After an epoch's steps: validates, and saves.
-void Run::end_epoch() {
-  EpochRow row;
-  row.epoch = at_.epoch, row.step = at_.step;
-  row.loss = at_.loss_sum / double(steps_);
-  row.lr = schedule_.at(at_.step - 1);
-  row.seconds = epoch_seconds();
-  row.images_per_second = double(steps_ * c_.train.batch * c_.train.accumulate) / row.seconds;
-  row.loader_wait = waited_ / row.seconds;
-  const bool validated = row.epoch == c_.train.epochs || row.epoch % c_.train.validate_every == 0;
-  bool is_best = false;
-  if (validated) {
-    const auto average = training_->averaged();
-    validate(row);
-    is_best = at_.best_epoch == 0 || is_better(row, at_.rows[size_t(at_.best_epoch - 1)], score_);
-    if (is_best) at_.best_epoch = row.epoch, save_best(row);
-  }
-  row.peak_mb = double(memory::stats(device_).peak >> 20);
-  at_.rows.push_back(row);
-  at_.epoch++;
-  at_.loss_sum = at_.epoch_seconds = at_.epoch_wait = waited_ = 0;
-  epoch_start_ = seconds_now();
+void Run::end_epoch(const EpochRow& row) {
+  state.rows.push_back(row);
+  state.epoch++;
+  state.loss_sum = state.epoch_seconds = state.epoch_wait = 0;
   save();
 
-  for (const auto& [tag, value] : {std::pair<const char*, double>{"loss/train", row.loss},
-                                   {"lr", row.lr},
-                                   {"speed/images_per_second", row.images_per_second},
-                                   {"speed/loader_wait", row.loader_wait},
-                                   {"memory/peak_mb", row.peak_mb},
-                                   {"loss/validation", row.val_loss},
-                                   {"dice/validation", row.val_dice},
-                                   {"auc/validation", row.val_auc}})
-    if (!std::isnan(value)) events_->scalar(row.step, tag, value);
-  if (validated) leave(row);
-  write_file(c_.out + "/metrics.csv", to_csv(at_.rows, score_));
-  const double left = seconds() / double(row.epoch) * double(c_.train.epochs - row.epoch);
-  report(text("running: epoch ", row.epoch, " of ", c_.train.epochs, ", about ", minutes(left), " left"));
+  for (const Metric& metric : metrics_of(task_.score))
+    if (metric.tag && !std::isnan(row.*metric.value)) events->scalar(row.step, metric.tag, row.*metric.value);
+  write_file(config.out + "/metrics.csv", to_csv(state.rows, task_.score));
+  const int64_t epochs = config.train.epochs;
+  const double left = state.seconds / double(row.epoch) * double(epochs - row.epoch);
+  report(text("running: epoch ", row.epoch, " of ", epochs, ", about ", minutes(left), " left"));
   std::printf("epoch %3lld/%lld | loss %8.4f | %s %s | lr %.1e | %6.1f images/s | %s\n", whole(row.epoch),
-              whole(c_.train.epochs), row.loss, scores(row).c_str(), is_best ? "*" : " ", row.lr, row.images_per_second,
-              minutes(seconds()).c_str());
-  for (const Finding& finding : std::exchange(early_, {})) std::printf("%s", shown(finding).c_str());
+              whole(epochs), row.loss, shown_scores(row, task_.score).c_str(),
+              row.epoch == state.best_epoch ? "*" : " ", row.lr, row.images_per_second, minutes(state.seconds).c_str());
+  print(std::exchange(remarks, {}));
   std::fflush(stdout);
 }
 
-void Run::report(const std::string& state) const {
+int Run::stop() {
+  save();
+  const std::string why = why_stop(), again = first_word(command_) + " --resume " + config.out;
+  report(text("stopped at step ", state.step, " (", why, "); go on with ", again));
+  std::printf("stopped at step %lld of %lld (%s); everything is saved. Go on with\n  %s\n", whole(state.step),
+              whole(all_steps()), why.c_str(), again.c_str());
+  return noted_signal() ? 128 + noted_signal() : 0;
+}
+
+void Run::report(const std::string& status) const {
   Report r;
-  r.title = "acinus: " + c_.out;
+  r.title = "acinus: " + config.out;
   r.command = command_;
   r.config_json = settings_;
-  r.state = state;
-  add_epochs(r, at_.rows, score_);
-  r.facts = {{"machine", c_.machine.description()},
-             {"network", text(module_->parameter_count(), " parameters")},
-             {"steps", text(at_.step, " of ", c_.train.epochs * steps_)},
-             {"time", minutes(seconds())}};
-  r.fingerprint = fingerprint_;
-  Findings findings = findings_;
-  findings.append(check_rows(at_.rows, c_));
+  r.state = status;
+  add_epochs(r, state.rows, task_.score);
+  r.facts = {{"machine", config.machine.description()},
+             {"network", text(task_.net.parameter_count(), " parameters")},
+             {"steps", text(state.step, " of ", all_steps())},
+             {"time", minutes(state.seconds)}};
+  r.fingerprint = statistics_;
+  Findings findings = task_.findings;
+  findings.append(check_rows(state.rows, config));
   for (const Finding& finding : findings)
     if (finding.level > Level::note) r.findings.push_back(one_line(finding));
-  add_to(r);
-  write_file(c_.out + "/report.html", report_html(r));
+  task_.add_to_report(r);
+  write_file(config.out + "/report.html", report_html(r));
 }
 
-void Run::finish() {
-  judge_best();
-  write_file(c_.out + "/metrics.csv", to_csv(at_.rows, score_));
+void Run::finish(const std::string& verdict, const std::string& files, const std::string& next_command) {
+  lap();
+  write_file(config.out + "/metrics.csv", to_csv(state.rows, task_.score));
   report("finished");
-  if (at_.epoch <= c_.train.epochs)
-    std::printf("stopped: no better network since epoch %lld (--train.patience)\n", whole(at_.best_epoch));
+  if (state.epoch <= config.train.epochs)
+    std::printf("stopped: no better network since epoch %lld (--train.patience)\n", whole(state.best_epoch));
   std::printf("\n%s\nin %s: best.safetensors  last.safetensors  metrics.csv  report.html  %s\nnext: %s\n",
-              verdict().c_str(), c_.out.c_str(), files().c_str(), next_command().c_str());
+              verdict.c_str(), config.out.c_str(), files.c_str(), next_command.c_str());
 }
 
 std::string Run::program(const std::string& name) const {
   std::string called = first_word(command_);  // such as ./train
   if (called.ends_with("train")) called.replace(called.size() - 5, 5, name);
   return called;
-}
-
-void Run::go() {
-  describe();
-  const int64_t parts = c_.train.accumulate;
-  Loader loader(draw(), c_.train.batch, at_.step * parts, c_.train.epochs * steps_ * parts,
-                loader_threads(c_, device_));
-  while (!is_over()) {
-    if (!one_epoch(loader)) stop(why_stop());
-    try {
-      end_epoch();
-    } catch (const Quit&) {  // to be validated again when the run is resumed
-      stop(why_stop());
-    }
-  }
-  finish();
 }
 
 }  // namespace acinus

@@ -1,93 +1,110 @@
-// A training run, whatever it trains: reads the data, goes through the epochs, and leaves a folder; stopped or killed
-// at any moment, --resume goes on as if nothing had been. What differs between the U-Net (train_segmenter.cpp) and the
-// classifier (train_classifier.cpp) are the functions that these override.
+// A training run: where it is, and the folder that it leaves. It is saved so that --resume goes on from it bit for bit:
+// the network, the optimiser, the averages and RunState are all that changes; batches, their augmentation and the
+// learning rate are functions of the seed and the step.
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "apps/common/config.h"
 #include "apps/report/events.h"
-#include "apps/checks/checks.h"
-#include "apps/report/report.h"
-#include "apps/training/training.h"
-#include "data/sampling/loader.h"
+#include "apps/training/task.h"
+#include "optim/ema.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+#include "tensor/io/safetensors.h"
 
 namespace acinus {
 
-class Run {
+// The scans that --data names, or synthetic ones, and who is held out. Completes the configuration (input.window).
+struct TrainingData {
+  explicit TrainingData(Config& config);
+
+  double start = seconds_now();
+  std::string folder;
+  Dataset scans;
+  Split split;
+};
+
+struct RunState {
+  int64_t epoch = 1, step = 0;               // the current epoch; steps over all epochs
+  double loss_sum = 0, seconds = 0;          // of this epoch's steps; since the start of the run
+  int64_t best_epoch = 0;                    // 0: none has been validated
+  double epoch_seconds = 0, epoch_wait = 0;  // of this epoch's steps; for batches
+  std::vector<EpochRow> rows;
+};
+std::string to_json(const RunState& state);
+RunState run_state_from_json(const std::string& text, const std::string& source);
+
+// last.safetensors, for --resume.
+struct SavedRun {
+  SafeTensors file;
+  RunState state;
+  Config config;
+};
+// Nothing unless --resume is given. Error where the run cannot go on with these data and settings. kind: of the network,
+// "unet.config" or "resnet.config".
+std::optional<SavedRun> read_saved_run(const Config& config, const TrainingData& data, const std::string& kind);
+
+// Keeps a second program out of a run's folder.
+class FolderLock {
  public:
-  virtual ~Run() = default;
-  void go();
-
- protected:
-  // Reads the data and splits the patients. `score` is what epochs are compared by.
-  Run(Config& config, Settings& settings, const std::string& command, Score score);
-  // To be called by the constructors below, once there is a network: takes over the state to be resumed, if any, and
-  // makes the run's folder. `steps` are those of an epoch.
-  void begin(std::unique_ptr<Module> net, Training::Loss loss, int64_t steps);
-
-  // ---- what the two do in their own way
-
-  virtual std::string default_folder() const = 0;
-  // What is saved with the network for whoever loads it; kind() is the entry by which the two are told apart.
-  virtual std::map<std::string, std::string> metadata() const = 0;
-  virtual std::string kind() const = 0;
-  // Refuses settings, other than `before`, with which the run would not be the same one any more.
-  virtual void check_resumed(const Config& before) const = 0;
-  virtual std::string layers() const = 0;                     // of the network, as a table
-  virtual Loader::Draw draw() const = 0;                      // batches
-  virtual std::string data_lines() const = 0;                 // what it learns from, for the console
-  virtual void validate(EpochRow& row) = 0;                   // fills in the row's val_...; of the network as it is
-  virtual std::string scores(const EpochRow& row) const = 0;  // "val dice 0.7512"
-  virtual void leave(const EpochRow&) {}                      // pictures and the like, after an epoch with validation
-  virtual void add_to(Report& report) const = 0;
-  virtual void judge_best() = 0;            // best.safetensors, at the end
-  virtual std::string verdict() const = 0;  // of it, for the console
-  virtual std::string next_command() const = 0;
-  virtual std::string files() const = 0;  // what it leaves besides what every run leaves
-
-  // ---- what they share
-
-  std::string why_stop() const { return acinus::why_stop(c_, start_, at_.step); }
-  void save();
-  [[noreturn]] void stop(const std::string& why);
-  std::string program(const std::string& name) const;  // ./predict, of a run of ./train
-
-  Config& c_;
-  Settings& all_settings_;
-  std::string command_, settings_;  // how it was called; all settings as JSON
-  double start_ = seconds_now();
-  Device device_;
-  std::string folder_;  // of the data
-  Dataset data_;
-  Split split_;
-  Score score_;
-  int64_t steps_ = 0;  // an epoch
-  Progression at_;
-  Findings findings_, early_;  // about the data; about the epoch that is to be shown next
-  std::unique_ptr<EventFile> events_;
+  explicit FolderLock(const std::string& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
 
  private:
-  void describe() const;
-  void one_step(Loader& loader);
-  bool one_epoch(Loader& loader);  // false: it was stopped on the way
-  void end_epoch();
-  void save_best(const EpochRow& row) const;
-  bool is_over() const;  // all epochs are done, or it has long got no better
-  void report(const std::string& state) const;
-  void finish();
-  double seconds() const { return at_.seconds + seconds_now() - start_; }
-  double epoch_seconds() const { return at_.epoch_seconds + (epoch_start_ > 0 ? seconds_now() - epoch_start_ : 0); }
+  int descriptor_;
+};
 
-  std::unique_ptr<Module> module_;  // before training_, which refers to it
-  std::unique_ptr<Training> training_;
+class Run {
+ public:
+  // Makes the run's folder, or goes on in that of the saved run. The network is on its device already. All arguments but
+  // `saved` must live as long as the run.
+  Run(Config& config, const Settings& settings, const std::string& command, const TrainingData& data, const Task& task,
+      int64_t steps_per_epoch, const std::optional<SavedRun>& saved);
+
+  // Prints what it trains (layers: a table) and on what (data_lines).
+  void describe(const std::string& layers, const std::string& data_lines) const;
+  bool is_over() const;          // all epochs are done, or it has not improved for --train.patience validations
+  std::string why_stop() const;  // a signal or a limit after which it is to stop; "": it may go on
+  int64_t images_per_step() const { return config.train.batch * config.train.accumulate; }
+  double lap();  // seconds since the last call, or the start; adds them to state.seconds
+
+  void save();
+  void save_now_and_then();  // every --limits.save_minutes
+  void save_if_best(const EpochRow& row);
+  void end_epoch(const EpochRow& row);  // saves, logs, and goes on to the next epoch
+  int stop();                           // saves, and says how to go on; returns the program's exit code
+  void finish(const std::string& verdict, const std::string& files, const std::string& next_command);
+  std::string program(const std::string& name) const;  // ./predict, of a run of ./train
+
+  const Config& config;
+  const int64_t steps_per_epoch;
+  const Device device;
+  Schedule schedule;
+  std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<Ema> ema;  // null for --train.ema 0
+  RunState state;
+  std::unique_ptr<EventFile> events;
+  Findings remarks;  // printed after the line of the current epoch
+
+ private:
+  void report(const std::string& status) const;
+  int64_t all_steps() const { return config.train.epochs * steps_per_epoch; }
+
+  const std::string command_;
+  std::string settings_;                         // as JSON
+  std::map<std::string, std::string> metadata_;  // of both networks, best and last
+  const TrainingData& data_;
+  const Task& task_;
+  const std::vector<std::pair<std::string, std::string>> statistics_;  // of the data
   std::unique_ptr<FolderLock> lock_;
-  Schedule schedule_;
-  std::vector<std::pair<std::string, std::string>> fingerprint_;
-  double epoch_start_ = 0, waited_ = 0, last_save_ = seconds_now();  // epoch_start_: 0 before the first
+  double last_lap_, last_save_ = seconds_now();
 };
 
 }  // namespace acinus

@@ -4,8 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "apps/prediction/segment.h"
-#include "apps/training/run.h"
+#include "apps/training/loop.h"
 #include "apps/training/validation.h"
 #include "nn/inspect.h"
 #include "tensor/io/file.h"
@@ -15,137 +14,122 @@ namespace acinus {
 
 namespace {
 
-class SegmenterRun : public Run {
+// What ./doctor would say of the data, the split and a batch.
+Findings check_all(const Config& config, const TrainingData& data, const Sampler& sampler) {
+  Findings findings = check_data(data.scans);
+  findings.append(check_split(data.scans, data.split));
+  Tensor x, t;
+  sampler.draw(0, 32, x, t);
+  findings.append(check_batch(x, t, config));
+  return findings;
+}
+
+// The patients held out, and how well a network does on them.
+class HeldOut {
  public:
-  SegmenterRun(Config& config, Settings& settings, const std::string& command);
+  HeldOut(const Config& config, const TrainingData& data) : config_(config), data_(data) {}
+
+  // False if a signal interrupted it; then the results are those of the evaluation before.
+  bool evaluate(UNet& net, const std::string& label) {
+    Progress progress(label, 1);
+    Validation results =
+        validate(net, data_.scans, data_.split.validation,
+                 {config_.input, uint64_t(config_.seed), config_.machine.activations()}, [&](int64_t done, int64_t of) {
+                   progress.update(done, of);
+                   return !noted_signal();
+                 });
+    if (results.stopped) return false;
+    results_ = std::move(results);
+    return true;
+  }
+
+  // For Task::validate.
+  bool validate_epoch(UNet& net, Run& run, EpochRow& row) {
+    if (!evaluate(net, text("epoch ", row.epoch, " validation"))) return false;
+    row.val_dice = results_.dice;
+    if (run.state.best_epoch == 0) run.remarks = check_outputs(outputs_of(results_), config_);
+    const Picture picture = overlay_of(results_, config_.input.window);
+    run.events->picture(row.step, "held-out patients", picture);
+    make_folder(config_.out + "/overlays");
+    char name[64];
+    std::snprintf(name, sizeof name, "/overlays/epoch_%03lld.png", static_cast<long long>(row.epoch));
+    write_png(config_.out + name, picture);
+    return true;
+  }
+
+  void add_to(Report& report) const {
+    if (!results_.scans.empty())
+      for (const Finding& finding : check_outputs(outputs_of(results_), config_))
+        if (finding.level > Level::note) report.findings.push_back(one_line(finding));
+    report.pictures = picture_groups(results_, config_.input.window);
+    for (const auto& [scan, dice] : results_.scans)
+      report.patients.emplace_back(scan->id, scan->foreground ? dice : NAN);
+  }
+
+  // A table, a line for each scan.
+  std::string table() const {
+    const bool pairs = data_.scans.pairs;
+    std::string out = text("held-out ", pairs ? "pictures" : "patients", ", best network (hard Dice over the whole ",
+                           pairs ? "picture" : "scan", ")\n");
+    for (const auto& [scan, dice] : results_.scans)
+      out += text("  ", scan->id, std::string(70 - std::min<size_t>(70, scan->id.size()), ' '), " ", fixed(dice, 4),
+                  scan->foreground ? ""
+                  : pairs          ? "  (no foreground)"
+                                   : "  (no nodule)",
+                  "\n");
+    return out + text("  mean over those with ", pairs ? "foreground " : "nodules ", fixed(results_.dice, 4), "\n");
+  }
 
  private:
-  void look_at_data();
-  ValidationOptions validation_options() const { return {format_, uint64_t(c_.seed), c_.machine.activations()}; }
-
-  std::string default_folder() const override { return "runs/" + c_.preset; }
-  std::map<std::string, std::string> metadata() const override;
-  std::string kind() const override { return "unet.config"; }
-  void check_resumed(const Config&) const override {}
-  std::string layers() const override {
-    return summary(*net_, [&] { (*net_)(Tensor::zeros(sampler_->image_shape(1), DType::f32, device_)); });
-  }
-  Loader::Draw draw() const override { return batches_of(*sampler_); }
-  std::string data_lines() const override;
-  void validate(EpochRow& row) override;
-  std::string scores(const EpochRow& row) const override;
-  void leave(const EpochRow& row) override;
-  void add_to(Report& report) const override;
-  void judge_best() override;
-  std::string verdict() const override;
-  std::string next_command() const override;
-  std::string files() const override { return "overlays/"; }
-
-  InputFormat format_;
-  UNet* net_ = nullptr;  // Run owns it
-  std::unique_ptr<UNet> best_;
-  std::unique_ptr<Sampler> sampler_;
-  Validation validation_;
+  const Config& config_;
+  const TrainingData& data_;
+  Validation results_;
 };
-
-SegmenterRun::SegmenterRun(Config& config, Settings& settings, const std::string& command)
-    : Run(config, settings, command, &EpochRow::val_dice), format_(c_.input) {
-  auto net = make_unet(c_.net, uint64_t(c_.seed));
-  net_ = net.get();
-  sampler_ = std::make_unique<Sampler>(data_, split_.train, c_.sampling, uint64_t(c_.seed));
-  look_at_data();
-  const auto loss = [this](const Tensor& x, const Tensor& t) {
-    return segmentation_loss(net_->all_scales(cast(x, c_.machine.activations())), t, c_.train.loss, c_.train.smooth);
-  };
-  const int64_t pieces = c_.train.batch * c_.train.accumulate;
-  begin(std::move(net), loss, c_.train.steps > 0 ? c_.train.steps : (sampler_->nodule_slices() + pieces - 1) / pieces);
-}
-
-// What ./doctor would say of the data, the split and some pieces.
-void SegmenterRun::look_at_data() {
-  findings_ = check_data(data_);
-  findings_.append(check_split(data_, split_));
-  Tensor x, t;
-  sampler_->draw(0, 32, x, t);
-  findings_.append(check_batch(x, t, c_));
-}
-
-std::map<std::string, std::string> SegmenterRun::metadata() const {
-  auto all = to_metadata(format_);
-  all[kind()] = to_json(net_->options());
-  return all;
-}
-
-std::string SegmenterRun::data_lines() const {
-  return text("  ", split_.train.size(), data_.pairs ? " pictures" : " patients", " to train on, ",
-              split_.validation.size(), " held out",
-              data_.made > 0 ? text("; ", data_.made, " made ready in ", cache_options(c_, folder_).folder) : "", "\n");
-}
-
-void SegmenterRun::validate(EpochRow& row) {
-  Progress progress(text("epoch ", row.epoch, " validation"), 1);
-  validation_ = acinus::validate(*net_, data_, split_.validation, validation_options(), [&](int64_t done, int64_t of) {
-    progress.update(done, of);
-    return !noted_signal();
-  });
-  if (validation_.stopped) throw Quit{0};  // without a word: go() has some
-  row.val_dice = validation_.dice;
-  if (at_.best_epoch == 0) early_ = check_outputs(outputs_of(validation_), c_);
-}
-
-std::string SegmenterRun::scores(const EpochRow& row) const {
-  return "val dice " + (std::isnan(row.val_dice) ? "     -" : fixed(row.val_dice, 4));
-}
-
-void SegmenterRun::leave(const EpochRow& row) {
-  const Picture picture = overlay_of(validation_, format_.window);
-  events_->picture(row.step, "held-out patients", picture);
-  make_folder(c_.out + "/overlays");
-  char name[64];
-  std::snprintf(name, sizeof name, "/overlays/epoch_%03lld.png", static_cast<long long>(row.epoch));
-  write_png(c_.out + name, picture);
-}
-
-void SegmenterRun::add_to(Report& report) const {
-  if (!validation_.scans.empty())
-    for (const Finding& finding : check_outputs(outputs_of(validation_), c_))
-      if (finding.level > Level::note) report.findings.push_back(one_line(finding));
-  report.pictures = picture_groups(validation_, format_.window);
-  for (const auto& [scan, dice] : validation_.scans)
-    report.patients.emplace_back(scan->id, scan->foreground ? dice : NAN);
-}
-
-void SegmenterRun::judge_best() {
-  best_ = load_unet(c_.out + "/best.safetensors").net;
-  best_->to(device_);
-  Progress progress("best network", 1);
-  validation_ = acinus::validate(*best_, data_, split_.validation, validation_options(), [&](int64_t done, int64_t of) {
-    progress.update(done, of), quit_if_stopped();
-    return true;
-  });
-}
-
-std::string SegmenterRun::verdict() const {
-  std::string out = text("held-out ", data_.pairs ? "pictures" : "patients",
-                         ", best network (hard Dice over the whole ", data_.pairs ? "picture" : "scan", ")\n");
-  for (const auto& [scan, dice] : validation_.scans)
-    out += text("  ", scan->id, std::string(70 - std::min<size_t>(70, scan->id.size()), ' '), " ", fixed(dice, 4),
-                scan->foreground ? ""
-                : data_.pairs    ? "  (no foreground)"
-                                 : "  (no nodule)",
-                "\n");
-  out += text("  mean over those with ", data_.pairs ? "foreground " : "nodules ", fixed(validation_.dice, 4), "\n");
-  return out;
-}
-
-std::string SegmenterRun::next_command() const {
-  return text(program("predict"), " ", validation_.scans[0].first->path, " --model ", c_.out, "/best.safetensors");
-}
 
 }  // namespace
 
-void train_segmenter(Config& config, Settings& settings, const std::string& command) {
-  SegmenterRun(config, settings, command).go();
+int train_segmenter(Config& config, const Settings& settings, const std::string& command) {
+  const Device device = config.machine.use();
+  const TrainingData data(config);
+  const DType activations = config.machine.activations();
+  const auto owned = make_unet(config.net, uint64_t(config.seed));
+  UNet& net = *owned;
+  net.to(device);
+  const Sampler sampler(data.scans, data.split.train, config.sampling, uint64_t(config.seed));
+
+  HeldOut held_out(config, data);
+  auto metadata = to_metadata(config.input);
+  metadata["unet.config"] = to_json(net.options());
+  const Task task{.net = net,
+                  .metadata = metadata,
+                  .score = kDice,
+                  .findings = check_all(config, data, sampler),
+                  .loss =
+                      [&](const Tensor& x, const Tensor& t) {
+                        return segmentation_loss(net.all_scales(cast(x, activations)), t, config.train.loss,
+                                                 config.train.smooth);
+                      },
+                  .validate = [&](Run& run, EpochRow& row) { return held_out.validate_epoch(net, run, row); },
+                  .add_to_report = [&](Report& report) { held_out.add_to(report); }};
+
+  const int64_t patches = config.train.batch * config.train.accumulate;
+  const int64_t steps = config.train.steps > 0 ? config.train.steps : (sampler.nodule_slices() + patches - 1) / patches;
+  Run run(config, settings, command, data, task, steps, read_saved_run(config, data, "unet.config"));
+  const auto made = data.scans.made > 0
+                        ? text("; ", data.scans.made, " made ready in ", cache_options(config, data.folder).folder)
+                        : "";
+  run.describe(summary(net, [&] { net(Tensor::zeros(sampler.image_shape(1), DType::f32, device)); }),
+               text("  ", data.split.train.size(), data.scans.pairs ? " pictures" : " patients", " to train on, ",
+                    data.split.validation.size(), " held out", made, "\n"));
+  if (!train(run, task, batches_of(sampler))) return run.stop();
+
+  const std::string path = config.out + "/best.safetensors";
+  const auto best = load_unet(path).net;
+  best->to(device);
+  if (!held_out.evaluate(*best, "best network")) return run.stop();
+  run.finish(held_out.table(), "overlays/",
+             text(run.program("predict"), " ", data.scans.scans[data.split.validation[0]].path, " --model ", path));
+  return 0;
 }
 
 }  // namespace acinus

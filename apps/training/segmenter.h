@@ -1,4 +1,4 @@
-// ./train --task segment: teaches a U-Net to mark nodules, or what the masks of other images show.
+// ./train --task segment: trains a U-Net to mark nodules, or what the masks of other images show.
 #pragma once
 #include <string>
 
@@ -6,6 +6,7 @@
 
 namespace acinus {
 
-void train_segmenter(Config& config, Settings& settings, const std::string& command);
+// Returns the program's exit code. command: how it was called, for the report.
+int train_segmenter(Config& config, const Settings& settings, const std::string& command);
 
 }  // namespace acinus

@@ -12,29 +12,34 @@ namespace {
 
 constexpr size_t kShown = 4;  // slices of each kind
 
-// Puts a slice among the first kShown of an order, of which at most `each` are of one scan: neighbours look alike. Most
-// slices are not among them, and cost no copy.
+// Inserts a slice if it is among the first kShown in order. At most max_of_scan are kept of one scan, since neighbours
+// look alike. Most slices are not among the first, and are not copied.
 template <class Before>
-void keep(std::vector<ShownSlice>& shown, const ShownSlice& slice, size_t each, Before before) {
-  const auto at = std::upper_bound(shown.begin(), shown.end(), slice, before);
-  if (at == shown.end() && shown.size() == kShown) return;
-  shown.insert(at, slice);
+void keep(std::vector<ShownSlice>& shown, const ShownSlice& slice, size_t max_of_scan, Before before) {
+  const auto position = std::upper_bound(shown.begin(), shown.end(), slice, before);
+  if (position == shown.end() && shown.size() == kShown) return;
+  shown.insert(position, slice);
   const auto of_scan = [&](const ShownSlice& s) { return s.scan == slice.scan; };
-  const bool too_many = size_t(std::count_if(shown.begin(), shown.end(), of_scan)) > each;
-  for (auto i = int64_t(shown.size()) - 1; too_many && i >= 0; i--)
-    if (of_scan(shown[size_t(i)])) {
-      shown.erase(shown.begin() + i);
-      break;
-    }
+  if (size_t(std::ranges::count_if(shown, of_scan)) > max_of_scan)
+    shown.erase(std::next(std::find_if(shown.rbegin(), shown.rend(), of_scan)).base());
   if (shown.size() > kShown) shown.pop_back();
 }
 
-// The slice with most foreground; -1 if none has any.
+// The slice with the most foreground; -1 if none has any.
 int64_t fullest_slice(const Scan& scan) {
-  int64_t fullest = -1, most = 0;
-  for (int64_t z = 0; z < int64_t(scan.slices.size()); z++)
-    if (scan.slices[size_t(z)].foreground > most) fullest = z, most = scan.slices[size_t(z)].foreground;
-  return fullest;
+  const auto fullest = std::ranges::max_element(scan.slices, {}, &SliceCount::foreground);
+  return fullest == scan.slices.end() || fullest->foreground == 0 ? -1 : fullest - scan.slices.begin();
+}
+
+// A slice's probabilities: their sums, to be divided by the number of voxels, and extremes.
+void add_probabilities(Validation& v, const float* p, const uint8_t* labels, int64_t pixels, int64_t classes,
+                       bool lungs) {
+  for (int64_t k = 0; k < pixels * classes; k++) {
+    v.mean_probability += double(p[k]) / double(classes);
+    v.extreme_share += (p[k] < 1e-6f || p[k] > 1 - 1e-6f) / double(classes);
+    if (lungs && !(labels[k / classes] & kLungs)) continue;
+    v.lowest = std::min(v.lowest, double(p[k])), v.highest = std::max(v.highest, double(p[k]));
+  }
 }
 
 }  // namespace
@@ -43,7 +48,7 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
                     const std::function<bool(int64_t, int64_t)>& after_slice) {
   const EvalMode eval_mode(net);
   Validation v;
-  const size_t each = (kShown + scans.size() - 1) / std::max<size_t>(scans.size(), 1);
+  const size_t max_of_scan = (kShown + scans.size() - 1) / std::max<size_t>(scans.size(), 1);
   int64_t slices = 0, done = 0, with_nodules = 0, voxels = 0;
   for (size_t i : scans) slices += data.scans[i].image.grid.size[2];
   const auto hash = [&](const ShownSlice& s) {
@@ -51,6 +56,7 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
     for (char c : s.scan->id) bits = random_bits(bits, uint64_t(c));
     return random_bits(bits, uint64_t(s.z));
   };
+  const std::vector<Segmenter> network{{&net, options.format}};
   SegmentOptions segment;
   segment.activations = options.activations;
   for (size_t i : scans) {
@@ -58,33 +64,27 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
     const int64_t pixels = scan.image.grid.size[0] * scan.image.grid.size[1], classes = data.classes;
     const int64_t fullest = fullest_slice(scan);
     DiceCount whole(classes);
-    v.stopped =
-        !segment_slices({{&net, options.format}}, scan.image, scan.labels, segment, [&](int64_t z, const float* p) {
-          if (after_slice && !after_slice(++done, slices)) return false;
-          ShownSlice slice{&scan, z, 0, std::vector<uint8_t>(size_t(pixels))};
-          classes_of(p, pixels, classes, options.format.threshold, slice.predicted.data());
-          const uint8_t* labels = scan.labels_of(z);
-          whole.add(labels, slice.predicted.data(), pixels);
-          DiceCount alone(classes);
-          alone.add(labels, slice.predicted.data(), pixels);
-          slice.dice = alone.dice();
-          const auto predicted = pixels - std::count(slice.predicted.begin(), slice.predicted.end(), uint8_t(0));
-          voxels += pixels;
-          v.predicted_share += double(predicted);
-          for (int64_t k = 0; k < pixels * classes; k++) {
-            v.mean_probability += double(p[k]) / double(classes);
-            v.extreme_share += (p[k] < 1e-6f || p[k] > 1 - 1e-6f) / double(classes);
-            if (options.format.lungs && !(labels[k / classes] & kLungs)) continue;
-            v.lowest = std::min(v.lowest, double(p[k])), v.highest = std::max(v.highest, double(p[k]));
-          }
-          const int64_t foreground = scan.slices[size_t(z)].foreground;
-          if (z == fullest && v.largest.size() < kShown) v.largest.push_back(slice);
-          if (foreground + predicted == 0) return true;
-          if (foreground > 0) keep(v.best, slice, each, [](auto& a, auto& b) { return a.dice > b.dice; });
-          keep(v.worst, slice, each, [](auto& a, auto& b) { return a.dice < b.dice; });
-          keep(v.random, slice, each, [&](auto& a, auto& b) { return hash(a) < hash(b); });
-          return true;
-        });
+    v.stopped = !segment_slices(network, scan.image, scan.labels, segment, [&](int64_t z, const float* p) {
+      if (after_slice && !after_slice(++done, slices)) return false;
+      ShownSlice slice{&scan, z, 0, std::vector<uint8_t>(size_t(pixels))};
+      classes_of(p, pixels, classes, options.format.threshold, slice.predicted.data());
+      const uint8_t* labels = scan.labels_of(z);
+      whole.add(labels, slice.predicted.data(), pixels);
+      DiceCount alone(classes);
+      alone.add(labels, slice.predicted.data(), pixels);
+      slice.dice = alone.dice();
+      const auto predicted = pixels - std::count(slice.predicted.begin(), slice.predicted.end(), uint8_t(0));
+      voxels += pixels;
+      v.predicted_share += double(predicted);
+      add_probabilities(v, p, labels, pixels, classes, options.format.lungs);
+      const int64_t foreground = scan.slices[z].foreground;
+      if (z == fullest && v.largest.size() < kShown) v.largest.push_back(slice);
+      if (foreground + predicted == 0) return true;
+      if (foreground > 0) keep(v.best, slice, max_of_scan, [](auto& a, auto& b) { return a.dice > b.dice; });
+      keep(v.worst, slice, max_of_scan, [](auto& a, auto& b) { return a.dice < b.dice; });
+      keep(v.random, slice, max_of_scan, [&](auto& a, auto& b) { return hash(a) < hash(b); });
+      return true;
+    });
     if (v.stopped) return v;
     v.scans.emplace_back(&scan, whole.dice());
     if (fullest < 0) continue;
@@ -99,7 +99,7 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
 
 namespace {
 
-// The slice, and a square of 60 mm around the middle of its nodule, without and with the outlines.
+// The whole slice with outlines, and a square of 60 mm around its nodule, without and with outlines.
 std::vector<Picture> pictures_of(const ShownSlice& shown, const HuWindow& window) {
   const ScanView& image = shown.scan->image;
   const Index3 size = image.grid.size;
@@ -147,9 +147,9 @@ std::vector<PictureGroup> picture_groups(const Validation& v, const HuWindow& wi
           {text(slice.scan->id, ", slice ", slice.z, ", Dice ", dice), montage(pictures, 2)});
     }
   };
-  add("Worst slices", "Of those that hold nodules, or where some were predicted.", v.worst);
-  add("Random slices", "The same ones after each epoch, as long as something is in them.", v.random);
-  add("Best slices", "Of those that hold nodules.", v.best);
+  add("Worst slices", "Of those with nodules or predictions.", v.worst);
+  add("Random slices", "The same slices after each epoch, unless they are empty.", v.random);
+  add("Best slices", "Of those with nodules.", v.best);
   return groups;
 }
 

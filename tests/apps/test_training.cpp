@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "apps/training/training.h"
+#include "apps/training/loop.h"
 #include "nn/checkpoint.h"
 #include "nn/loss.h"
 #include "optim/adam.h"
@@ -377,7 +377,7 @@ namespace {
 
 enum class Kind { adam, adamw, sgd };
 
-struct Run {
+struct TinyRun {
   DeeplySupervisedUNet net;
   DType activations = DType::f32;
   std::unique_ptr<Optimizer> optimizer;
@@ -385,7 +385,7 @@ struct Run {
   Tensor x, t, loss;
   cuda::Graph graph;
 
-  Run(Kind kind, uint64_t seed, Device device = Device::cpu)
+  TinyRun(Kind kind, uint64_t seed, Device device = Device::cpu)
       : net(tiny(2, Up::transpose, NormKind::batch), seed),
         x(Tensor::zeros({2, 9, 11, 2}, DType::f32, device)),
         t(x.clone()) {
@@ -445,18 +445,18 @@ TEST_CASE("training: a resumed run continues bit for bit", "[cuda]") {
     for (Kind kind : {Kind::adam, Kind::adamw, Kind::sgd}) {
       if (device == Device::cuda && kind == Kind::adam) continue;  // keeps what adamw keeps
       INFO(name(device) << ", optimiser " << int(kind));
-      Run straight(kind, 1, device);
+      TinyRun straight(kind, 1, device);
       for (uint64_t i = 0; i < 10; i++) {
         straight.step(i);
         if (i % 3 == 1) straight.validate();
       }
-      Run first(kind, 1, device);
+      TinyRun first(kind, 1, device);
       for (uint64_t i = 0; i < 5; i++) first.step(i);
       NamedTensors all = state_dict(first.net);
       for (const auto& entry : first.training_state()) all.push_back(entry);
       write_safetensors(path, all);
 
-      Run second(kind, 2, device);  // other weights, which must all go
+      TinyRun second(kind, 2, device);  // other weights, which must all go
       second.step(77);
       const SafeTensors file = read_safetensors(path), training = without_prefix(file, "optimizer.");
       load_state_dict(second.net, file, path);
@@ -471,17 +471,17 @@ TEST_CASE("training: a resumed run continues bit for bit", "[cuda]") {
 }
 
 TEST_CASE("training: where a run is, as text and back") {
-  Progression p;
+  RunState p;
   p.epoch = 3, p.step = 200, p.loss_sum = 0.1, p.best_epoch = 2;
   p.rows = {{1, 100, 0.5, NAN, 1e-3, 10, 160, 0, 90, 0.7, NAN}, {2, 200, 0.4, 0.25, 1e-3, 10, 160, 0, 90, NAN, 0.5}};
   const std::string json = to_json(p);
-  const Progression again = progression_from_json(json, "x");
+  const RunState again = run_state_from_json(json, "x");
   CHECK(to_json(again) == json);
   CHECK(again.rows[1].val_dice == 0.25);
   const auto error = [&](const std::string& from, const std::string& to) {
     std::string other = json;
     REQUIRE(other.find(from) != other.npos);
-    return error_of([&] { progression_from_json(other.replace(other.find(from), from.size(), to), "x"); });
+    return error_of([&] { run_state_from_json(other.replace(other.find(from), from.size(), to), "x"); });
   };
   CHECK_THAT(error("\"best_epoch\":2", "\"best_epoch\":3"), Catch::StartsWith("x: its state is that of epoch 3"));
   CHECK_THAT(error("\"epoch\":3", "\"epoch\":4"), Catch::Contains("the numbers of 2 epochs"));
@@ -492,7 +492,7 @@ TEST_CASE("training: where a run is, as text and back") {
 
 TEST_CASE("training: a state that does not fit is refused with all differences, and nothing changes") {
   for (Kind kind : {Kind::adam, Kind::sgd}) {
-    Run run(kind, 1);
+    TinyRun run(kind, 1);
     run.step(0);
     const NamedTensors before = run.everything();
     const std::string stem = kind == Kind::adam ? "adam.v." : "sgd.v.";
@@ -514,7 +514,7 @@ TEST_CASE("training: a state that does not fit is refused with all differences, 
                            Catch::Contains("mis-shaped: ema.head.bias is (3), expected (2)"));
     check_same(run.everything(), before);
   }
-  Run run(Kind::adam, 1);
+  TinyRun run(Kind::adam, 1);
   for (double steps : {-1.0, 2.5, double(NAN), double(INFINITY), 1e18}) {
     SafeTensors state;
     for (const auto& [name, tensor] : run.optimizer->state())
@@ -529,8 +529,8 @@ TEST_CASE("training: averages and deep supervision in a replayed graph", "[cuda]
   for (DType activations : {DType::f32, DType::bf16}) {
     if (activations == DType::bf16 && !cuda::has_tensor_cores()) continue;
     INFO(name(activations));
-    Run plain(Kind::adamw, 1, Device::cuda), replayed(Kind::adamw, 1, Device::cuda), cpu(Kind::adamw, 1);
-    for (Run* run : {&plain, &replayed, &cpu}) run->activations = activations;
+    TinyRun plain(Kind::adamw, 1, Device::cuda), replayed(Kind::adamw, 1, Device::cuda), cpu(Kind::adamw, 1);
+    for (TinyRun* run : {&plain, &replayed, &cpu}) run->activations = activations;
     for (uint64_t i = 0; i < 5; i++) {
       plain.step(i);
       cpu.step(i);
@@ -582,26 +582,26 @@ TEST_CASE("training: the GPU's steps, in graphs or of several batches, are the C
   const Poison poison;
   for (int64_t batches : {1, 3}) {
     INFO(batches << " batches a step");
-    Config config;
-    config.train.accumulate = batches;
     std::vector<std::vector<double>> numbers;  // of each device
     for (Device device : devices()) {
       DeeplySupervisedUNet net(tiny(1, Up::nearest, NormKind::batch), 1);
       net.to(device);
       const auto loss = [&](const Tensor& x, const Tensor& t) {
-        return segmentation_loss(net.all_scales(x), t, config.train.loss, config.train.smooth);
+        return segmentation_loss(net.all_scales(x), t, LossKind::dice_bce, 1);
       };
-      Training training(config, net, loss, device);
+      Adam optimizer(net.parameters(), {.weight_decay = 1e-4, .decoupled = true});
+      Ema ema(net.state(), 0.99);
+      Step step(net, loss, optimizer, &ema, {batches, /*max_norm=*/1}, device);
       numbers.emplace_back();
-      for (uint64_t step = 0; step < 5; step++) {
-        for (int64_t i = 0; i < batches; i++) {
-          const uint64_t seed = step * 10 + uint64_t(i);
-          training.add(random_tensor({2, 16, 16, 2}, seed, DType::f32, 0, 1),
-                       random_tensor({2, 16, 16, 2}, seed + 1000, DType::f32, 0, 1));
-        }
-        numbers.back().push_back(training.gradient_norm());
-        numbers.back().push_back(training.loss());
-        training.update(0.01);
+      for (uint64_t i = 0; i < 5; i++) {
+        uint64_t seed = i * 10;
+        const auto next = [&](Tensor& x, Tensor& t) {
+          x = random_tensor({2, 16, 16, 2}, seed, DType::f32, 0, 1);
+          t = random_tensor({2, 16, 16, 2}, seed++ + 1000, DType::f32, 0, 1);
+        };
+        const Step::Result result = step(next, 0.01);
+        numbers.back().push_back(result.gradient_norm);
+        numbers.back().push_back(result.loss);
       }
     }
     for (size_t i = 0; i < numbers[0].size(); i++) CHECK(numbers[1][i] == Approx(numbers[0][i]).epsilon(2e-3));

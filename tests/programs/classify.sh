@@ -6,7 +6,7 @@ make_network other $small
 expect "classify: without a U-Net" 2 "task classify needs --segmenter" "$train" --task classify
 expect "classify: a U-Net for nothing" 2 "segmenter is for --task classify" "$train" --segmenter whole/best.safetensors
 expect "classify: a U-Net that is not there" 1 "none.safetensors" "$train" $second --segmenter none.safetensors --out c0
-expect "classify: a U-Net with other patients held out" 1 "who is held out here, is not among" "$train" $second --validation 0.6 --out c0
+expect "classify: a U-Net with other patients held out" 1 "who is held out here, was not held out" "$train" $second --validation 0.6 --out c0
 expect "classify: a setting of the U-Net" 2 "train.size is for --task segment" "$train" $second --train.size 32 --out c0
 expect "segment: a setting of the classifier" 2 "classify.size is for --task classify" "$train" --data set --classify.size 8 --out c0
 expect "classify: bf16" 2 "bf16 is for --task segment" "$train" $second --precision bf16 --out c0
@@ -27,9 +27,9 @@ compare "a classifier, stopped and resumed" classifier stopped3
 expect "a classifier, stopped while candidates are looked for" 0 "stopped at step 0" "$train" $second --out stopped4 --limits.minutes 1e-9
 expect "... and resumed" 0 "epoch *2/2" "$train" --resume stopped4 --limits.minutes 0
 compare "the same classifier" classifier stopped4
-expect "classify: another U-Net when it is resumed" 1 "its candidates and their crops would be others" \
+expect "classify: another U-Net when it is resumed" 1 "its candidates and their crops would change" \
   "$train" --resume stopped3 --segmenter other/best.safetensors
-expect "classify: another crop" 1 "its candidates and their crops would be others" "$train" --resume stopped3 --classify.pixel_mm 6
+expect "classify: another crop" 1 "its candidates and their crops would change" "$train" --resume stopped3 --classify.pixel_mm 6
 rm stopped4/candidates.csv
 expect "classify: the candidates are gone" 1 "candidates.csv: is not there any more" "$train" --resume stopped4
 expect "a classifier for a U-Net, in predict" 1 "holds a classifier of candidates" "$predict" "$scan" --model classifier/best.safetensors --out p0
@@ -40,7 +40,7 @@ expect "classify: the state of a U-Net's training" 1 "is the state of a U-Net's 
   "$train" --resume whole --task classify --segmenter whole/best.safetensors
 expect "segment: the state of a classifier's training" 1 "is the state of a classifier's training" \
   "$train" --resume classifier --task segment --segmenter ""
-expect "classify: other patients held out" 1 "judged on patients that it was trained on" "$train" --resume stopped3 --validation 0.9
+expect "classify: other patients held out" 1 "evaluated on patients that it was trained on" "$train" --resume stopped3 --validation 0.9
 
 model=other/best.safetensors
 all="--candidates.threshold 0.01 --candidates.min_diameter_mm 0 --pictures 0"

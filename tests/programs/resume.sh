@@ -10,9 +10,9 @@ expect "resumed" 0 "going on after step 41, in epoch 2" "$train" --resume stoppe
 compare "stopped and resumed" whole stopped
 expect "resumed with nothing left to do" 0 "the run is over" "$train" --resume stopped
 compare "... nothing changes" whole stopped
-expect "--resume of another data set" 1 "are not those that stopped was trained on" "$train" --resume stopped --data mixed
+expect "--resume of another data set" 1 "these are not the data that stopped was trained on" "$train" --resume stopped --data mixed
 "$train" --data set $long --out half --limits.steps 41 >out 2>err
-expect "--resume with other patients held out" 1 "judged on patients that it was trained on" "$train" --resume half --validation 0.9
+expect "--resume with other patients held out" 1 "evaluated on patients that it was trained on" "$train" --resume half --validation 0.9
 expect "--resume with other epochs" 1 "step 41 is not in epoch 2, of 10 steps" "$train" --resume half --train.steps 10
 expect "--resume into another folder" 2 "in the run's own folder" "$train" --resume half --out elsewhere
 rm half/best.safetensors
@@ -20,12 +20,12 @@ expect "--resume without the best network" 1 "best network, of epoch 1, is not t
 "$train" --data set $long --train.epochs 3000 --out signalled >out 2>err & pid=$!
 for _ in $(seq 100); do grep -q 'epoch *1/' out && break; sleep 0.1; done
 kill -TERM $pid; wait $pid
-report "SIGTERM saves and says how to go on" "$([ $? = 143 ] && grep -q 'SIGTERM.*all of it is saved' out || { echo "code $?"; tail -n 3 out; })"
+report "SIGTERM saves and says how to go on" "$([ $? = 143 ] && grep -q 'SIGTERM.*everything is saved' out || { echo "code $?"; tail -n 3 out; })"
 expect "... and it does go on" 0 "stopped at step" "$train" --resume signalled --limits.minutes 0.001
 "$train" --data set $long --train.epochs 3000 --out signalled2 >out 2>err & pid=$!
 for _ in $(seq 100); do grep -q 'epoch *1/' out && break; sleep 0.1; done
 "$train" --resume signalled2 >out2 2>err2
-report "two programs in one run's folder" "$(grep -q 'another ./train is at work in it' err2 || cat err2)"
+report "two programs in one run's folder" "$(grep -q 'another ./train is running in it' err2 || cat err2)"
 kill -KILL $pid; wait $pid 2>/dev/null
 touch signalled2/overlays/epoch_999.png.tmp-$pid # as where it was killed while it wrote
 expect "... the one that was killed goes on, and clears away what it had half written" 0 "stopped at step" \

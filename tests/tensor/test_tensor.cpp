@@ -458,7 +458,7 @@ TEST_CASE("autograd: overwriting what a backward pass needs is an error that nam
     CHECK_THAT(overwritten(z), Catch::Contains("backward of mul"));
     Ema ema({{"w", w}}, 0.9);
     const Tensor v = mul(x, w);
-    { const UsingAverage average(ema); }
+    { const EmaScope scope(ema); }
     CHECK_THAT(overwritten(v), Catch::Contains("backward of mul"));
   }
   {  // what a gradient checkpoint computes again
