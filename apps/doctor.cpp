@@ -25,7 +25,7 @@ Findings check_data_set(const Config& c, const std::string& json) {
         c.data, cache_options(c, c.data), int64_t(c.memory_gb * (1 << 30)),
         [&](int64_t done, int64_t of) {
           progress.update(done, of);
-          quit_if_stopped();
+          throw_if_interrupted();
         },
         &failed);
   }
@@ -90,7 +90,7 @@ Findings check_network(const std::string& run, Config c, Device device) {
   for (size_t i = 0; i < few.scans.size(); i++) all.push_back(i);
   const InputFormat format = input_format(loaded.metadata, path);
   const Validation v = validate(net, few, all, {format, 1}, [](int64_t, int64_t) {
-    quit_if_stopped();
+    throw_if_interrupted();
     return true;
   });
   std::printf("run on 5 slices of each of %zu held-out scans: hard Dice %.4f\n\n", few.scans.size(), v.dice);

@@ -224,7 +224,7 @@ int evaluate_predictions(int argc, char** argv, const std::string& command) {
       e.masks.push_back(evaluate_mask(*source, mask_path(predictions, source->id), cache));
       for (const std::string& warning : e.masks.back().warnings) e.notes.push_back(source->id + ": " + warning);
       progress.update(int64_t(e.masks.size()));
-      quit_if_stopped();
+      throw_if_interrupted();
     }
   }
   print_and_write(e, options.out);

@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
     if (shown > 0) make_folder(pictures);
     Progress progress("drawing", std::min<int64_t>(shown, int64_t(data.scans.size())));
     for (int64_t i = 0; i < std::min<int64_t>(shown, int64_t(data.scans.size())); i++) {
-      quit_if_stopped();
+      throw_if_interrupted();
       const Scan& scan = data.scans[size_t(i)];
       std::string name = scan.id;
       std::replace(name.begin(), name.end(), '/', '+');

@@ -30,8 +30,9 @@ static int call(char** argv, const std::function<int()>& body) {
   const std::string called = argv[0], name = std::filesystem::path(called).filename().string();
   try {
     return body();
-  } catch (const Quit& quit) {
-    return quit.code;
+  } catch (const Interrupted& interrupted) {
+    std::fprintf(stderr, "stopped\n");
+    return 128 + interrupted.signal;
   } catch (const UsageError& e) {
     std::fprintf(stderr, "%s: %s; try %s --help\n", name.c_str(), e.what(), called.c_str());
     return 2;
@@ -67,10 +68,8 @@ void note_signals() {
 
 int noted_signal() { return noted; }
 
-void quit_if_stopped() {
-  if (!noted) return;
-  std::fprintf(stderr, "stopped\n");
-  throw Quit{128 + noted};
+void throw_if_interrupted() {
+  if (noted) throw Interrupted{noted};
 }
 
 bool is_terminal() { return isatty(STDOUT_FILENO); }

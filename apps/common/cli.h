@@ -31,11 +31,12 @@ int run_program(char** argv, const std::function<int()>& body);
 void note_signals();
 int noted_signal();  // SIGINT, SIGTERM, or 0
 
-// Thrown to end the program with an exit code.
-struct Quit {
-  int code;
+// For work that has no way to return early, such as reading a data set: throws if a signal was noted. run_program then
+// returns 128 + signal, as shells do.
+struct Interrupted {
+  int signal;
 };
-void quit_if_stopped();  // throws Quit{128 + signal}, as shells count, if a signal was noted
+void throw_if_interrupted();
 
 // A line that is rewritten in place, a few times a second, and cut at the terminal's width:
 // "epoch 3/12  [#####.....]  60/100  ETA 0:12  loss -0.41  38 images/s". If stdout is not a terminal, nothing is printed.

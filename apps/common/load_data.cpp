@@ -25,7 +25,7 @@ std::string phantom_folder(const Config& c) {
   try {
     write_phantom_set(temporary, c.phantom, [&](int done, int) {
       progress.update(done);
-      quit_if_stopped();
+      throw_if_interrupted();
     });
   } catch (...) {
     std::error_code ignored;
@@ -71,7 +71,7 @@ Dataset load_data(Config& c, std::string& folder) {
   Progress progress("reading scans", 1);
   const auto update = [&](int64_t done, int64_t of) {
     progress.update(done, of);
-    quit_if_stopped();
+    throw_if_interrupted();
   };
   const Dataset data = load_dataset(folder, cache_options(c, folder), int64_t(c.memory_gb * (1 << 30)), update);
   if (data.pairs && c.input_window == "auto") {
