@@ -28,7 +28,7 @@ build=${1:-build}
 rooms=$(ls -d "$build"/{tensor,nn,optim,data,apps,tests})
 { git ls-files -z && find $rooms "$build"/{flags,libacinus.a,run_tests} third_party/root ! -type d -print0; } | copied
 failed=0
-for diff in "$PWD"/docs/museum/*.diff; do
+for diff in "$copy"/docs/museum/*.diff; do
   name=$(basename "$diff" .diff)
   (cd "$copy" && git apply "$diff" && make BUILD="$build" "$build/run_tests") >"$copy/log" 2>&1 ||
     { cat "$copy/log"; echo "$name: does not apply or compile"; exit 1; }

@@ -72,7 +72,8 @@ void add_run_settings(Settings& s, Config& c) {
   s.add("resume", c.resume, "folder of a stopped run: continues from its last saved state, with its settings");
   s.add("seed", c.seed, "of all random numbers: the same seed on the same machine gives the same results");
   c.machine.add_settings(s);
-  s.add("recompute", c.net.gradient_checkpointing, "gradient checkpointing: less memory, one more forward pass per step");
+  s.add("recompute", c.net.gradient_checkpointing,
+        "gradient checkpointing: less memory, one more forward pass per step");
   s.add("limits.minutes", c.limits.minutes, "save and stop after this many minutes; 0: no limit").between(0, 1e9);
   s.add("limits.steps", c.limits.steps, "save and stop after this step; 0: no limit").between(0, 1e18);
   s.add("limits.save_minutes", c.limits.save_minutes, "minutes between saves within an epoch").between(0, 1e9);
