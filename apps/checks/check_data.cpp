@@ -9,7 +9,7 @@
 
 #include "apps/checks/checks.h"
 #include "apps/checks/misreadings.h"
-#include "apps/checks/voxels_near.h"
+#include "data/volume/voxels_near.h"
 #include "data/dataset/statistics.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"

@@ -5,7 +5,7 @@
 
 #include "apps/checks/checks.h"
 #include "apps/checks/misreadings.h"
-#include "apps/checks/voxels_near.h"
+#include "data/volume/voxels_near.h"
 #include "data/chest/lungs.h"
 #include "tensor/check.h"
 #include "tensor/text.h"

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <regex>
 
-#include "apps/checks/voxels_near.h"
+#include "data/volume/voxels_near.h"
 #include "apps/common/cli.h"
 #include "apps/report/html.h"
 #include "data/dataset/overlay.h"

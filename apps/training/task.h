@@ -7,7 +7,7 @@
 
 #include "apps/checks/findings.h"
 #include "apps/report/report.h"
-#include "apps/training/metrics.h"
+#include "apps/report/metrics.h"
 #include "nn/module.h"
 
 namespace acinus {

@@ -10,7 +10,7 @@
 #include "apps/report/events.h"
 #include "apps/report/report.h"
 #include "apps/report/svg_plot.h"
-#include "apps/training/metrics.h"
+#include "apps/report/metrics.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
 #include "tests/testing.h"

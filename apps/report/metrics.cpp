@@ -1,4 +1,4 @@
-#include "apps/training/metrics.h"
+#include "apps/report/metrics.h"
 
 #include "data/formats/csv.h"
 #include "tensor/check.h"
