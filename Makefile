@@ -87,7 +87,7 @@ endif
 # -O3 without -ffast-math: that would change sigmoid and Dice near 0 and switch off the checks for NaN.
 OPT ?= -O3
 # These read and write text, or only call the others: at -O3 they would compile a good deal longer for nothing.
-READERS := $(wildcard data/formats/*.cpp) data/volume/image.cpp data/volume/volume.cpp data/scoring/candidates_csv.cpp tensor/io/safetensors.cpp
+READERS := $(wildcard data/formats/*.cpp) data/volume/image.cpp data/scoring/candidates_csv.cpp tensor/io/safetensors.cpp
 LIGHT  := $(wildcard apps/*.cpp apps/*/*.cpp tests/*.cpp tests/*/*.cpp nn/*.cpp) $(READERS) tensor/profile.cpp
 LIGHT_OPT ?= $(patsubst -O3,-O1,$(OPT))
 OPT_OF  = $(if $(filter $(LIGHT),$<),$(LIGHT_OPT),$(OPT))

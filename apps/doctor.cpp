@@ -6,6 +6,7 @@
 #include "apps/checks/checks.h"
 #include "apps/training/validation.h"
 #include "data/dataset/statistics.h"
+#include "data/formats/volume_io.h"
 #include "nn/inspect.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"

@@ -18,6 +18,7 @@
 #include "apps/prediction/output.h"
 #include "apps/prediction/prediction.h"
 #include "data/dataset/source.h"
+#include "data/formats/volume_io.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
 

@@ -249,7 +249,7 @@ void check_config(const Config& c) {
   need(c.resume.empty() || std::filesystem::equivalent(c.out, c.resume, ignored),
        "--resume continues in the run's own folder: leave out --out, or copy the folder and resume the copy");
   const std::vector<int64_t>& classes = c.cache.classes;
-  need(classes.size() != 1 && int64_t(classes.size()) <= kMostClasses, "--classes: from two to 32 values are needed");
+  need(classes.size() != 1 && int64_t(classes.size()) <= kMaxClasses, "--classes: from two to 32 values are needed");
   need(std::ranges::all_of(classes, [](int64_t value) { return value >= 0 && value <= 255; }),
        "--classes: values of a mask lie between 0 and 255");
   need(std::set(classes.begin(), classes.end()).size() == classes.size(), "--classes: a value occurs twice");

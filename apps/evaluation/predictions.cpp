@@ -5,6 +5,8 @@
 #include <set>
 
 #include "apps/prediction/segment.h"
+#include "data/formats/picture.h"
+#include "data/formats/volume_io.h"
 #include "data/scoring/surface.h"
 #include "tensor/check.h"
 #include "tensor/text.h"

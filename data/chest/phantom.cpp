@@ -7,7 +7,8 @@
 #include <span>
 
 #include "data/chest/anatomy.h"
-#include "data/formats/csv.h"
+#include "data/formats/annotations.h"
+#include "data/formats/volume_io.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/parallel.h"

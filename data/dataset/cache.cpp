@@ -7,11 +7,12 @@
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "data/chest/lungs.h"
 #include "data/formats/metaimage.h"
 #include "data/formats/nifti.h"
+#include "data/formats/picture.h"
+#include "data/formats/volume_io.h"
 #include "data/volume/mask.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
@@ -299,51 +300,6 @@ bool map_cache(const std::string& path, const std::string& key, CachedScan& cach
 }
 
 }  // namespace
-
-Volume<uint8_t> read_mask(const std::string& path, const std::vector<int64_t>& classes) {
-  check(int64_t(classes.size()) <= kMostClasses, "read_mask: ", classes.size(), " classes; ", kMostClasses, " at most");
-  for (int64_t value : classes)
-    check(value >= 0 && value <= 255, "read_mask: class ", value, "; 0 to 255 are possible");
-  const Image image = read_picture(path);
-  Volume<uint8_t> mask(picture_grid(image, path));
-  std::set<double> values;
-  double last = -1;
-  with_type(image.type, [&](auto zero) {
-    using T = decltype(zero);
-    const T* from = reinterpret_cast<const T*>(image.data.data());
-    for (int64_t i = 0; i < mask.grid.voxels(); i++) {
-      const double value = double(from[i * image.channels]);
-      for (int c = 1; c < image.channels; c++)
-        if (double(from[i * image.channels + c]) != value)
-          fail(path,
-               ": is coloured; a mask has one number a pixel: 0 for the background, 1 (or 255) for the foreground");
-      if (i == 0 || value != last) {  // mostly it is the one before
-        if (!std::isfinite(value)) fail(path, ": value ", i, " of the mask is ", value, "; it must be a class");
-        values.insert(last = value);
-        if (values.size() > 256) fail(path, ": more than 256 different values; is this the mask?");
-      }
-      mask.voxels[size_t(i)] = uint8_t(std::clamp(value, 0., 255.));
-    }
-  });
-  std::vector<int> class_of(256, -1);
-  const bool binary = std::all_of(values.begin(), values.end(), [](double v) { return v == 0 || v == 255; });
-  if (!classes.empty())
-    for (size_t c = 0; c < classes.size(); c++) class_of[size_t(classes[c])] = int(c);
-  else
-    for (int v = 0; v < int(kMostClasses); v++) class_of[size_t(v)] = v;
-  if (classes.empty() && binary) class_of[255] = 1;
-  for (double value : values)
-    if (value != std::floor(value) || value < 0 || value > 255 || class_of[size_t(value)] < 0) {
-      std::string seen;
-      for (double v : values)
-        if (seen.size() < 60) seen.append(" ").append(shortest(v));
-      fail(path, ": holds the values", seen, ", of which ", shortest(value), " is ",
-           classes.empty() ? "no class number (0 to 31, or 0 and 255); say what they mean: --classes 0,128,255"
-                           : "not among --classes");
-    }
-  for (uint8_t& voxel : mask.voxels) voxel = uint8_t(class_of[voxel]);
-  return mask;
-}
 
 Scan picture_scan(const std::string& path) {
   const auto made = std::make_shared<Made>(make_picture(path));

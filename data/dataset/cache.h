@@ -50,8 +50,4 @@ Scan picture_scan(const std::string& path);
 // What cached_scan would have to do: bytes on disk; 0 if the file is there and up to date.
 int64_t bytes_to_cache(const Source& source, bool pairs, const CacheOptions& options);
 
-// The classes of a mask from its values. If `classes` is empty, 0 and 255, or 0 and 1, are background and foreground,
-// and numbers up to 31 are classes as they are; anything else is an Error that says which values there are.
-Volume<uint8_t> read_mask(const std::string& path, const std::vector<int64_t>& classes);
-
 }  // namespace acinus

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "data/formats/csv.h"
+#include "data/volume/annotation.h"
 #include "data/volume/volume.h"
 
 namespace acinus {
@@ -46,7 +46,6 @@ void copy_planes(const ScanView& image, int64_t z, int64_t planes, const HuWindo
 
 // A label is the class of a voxel (0: background, 1: nodule, ...), and whether it lies where nodules are looked for.
 constexpr uint8_t kClass = 0x7f, kLungs = 0x80;
-constexpr int64_t kMostClasses = 32;
 
 struct SliceCount {
   int64_t foreground = 0;  // voxels of any class but the background

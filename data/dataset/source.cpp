@@ -6,11 +6,8 @@
 #include <map>
 #include <set>
 
-#include "data/formats/metaimage.h"
-#include "data/formats/nifti.h"
-#include "data/formats/npy.h"
-#include "data/formats/png.h"
-#include "data/volume/volume.h"
+#include "data/formats/annotations.h"
+#include "data/formats/volume_io.h"
 #include "tensor/check.h"
 #include "tensor/text.h"
 
@@ -175,67 +172,6 @@ void find_pairs(const std::string& folder, Sources& sources) {
     }
 }
 
-ElementType element_of(NpyType type, const std::string& path) {
-  switch (type) {
-    case NpyType::b1:
-    case NpyType::u1:
-      return ElementType::u8;
-    case NpyType::i1:
-      return ElementType::i8;
-    case NpyType::i2:
-      return ElementType::i16;
-    case NpyType::u2:
-      return ElementType::u16;
-    case NpyType::i4:
-      return ElementType::i32;
-    case NpyType::u4:
-      return ElementType::u32;
-    case NpyType::i8:
-      return ElementType::i64;
-    case NpyType::u8:
-      return ElementType::u64;
-    case NpyType::f4:
-      return ElementType::f32;
-    case NpyType::f8:
-      return ElementType::f64;
-    default:
-      fail(path, ": holds numbers of half precision; save it with .astype('float32')");
-  }
-}
-
-Image plain_image(ElementType type, int64_t width, int64_t height, int64_t slices, int channels) {
-  Image image;
-  image.type = type;
-  image.channels = channels;
-  image.dims = {width, height, slices};
-  image.spacing = {1, 1, 1};
-  image.origin = {0, 0, 0};
-  image.direction = {1, 0, 0, 0, 1, 0, 0, 0, 1};
-  return image;
-}
-
-Image image_of(const Picture& picture) {
-  const int channels = picture.channels == 2 ? 1 : picture.channels == 4 ? 3 : picture.channels;
-  Image image = plain_image(ElementType::u8, picture.width, picture.height, 1, channels);
-  image.data.reserve(size_t(picture.width) * size_t(picture.height) * size_t(channels));
-  for (size_t i = 0; i < picture.pixels.size(); i += size_t(picture.channels))
-    for (int c = 0; c < channels; c++) image.data.push_back(std::byte(picture.pixels[i + size_t(c)]));
-  return image;
-}
-
-Image image_of(NpyArray array, const std::string& path) {
-  std::vector<int64_t> shape = array.shape;
-  int channels = 1;
-  if (shape.size() >= 3 && shape.back() == 3) channels = 3, shape.pop_back();
-  if (shape.size() == 2) shape.insert(shape.begin(), 1);
-  if (shape.size() != 3 || array.size() == 0)
-    fail(path, ": ", array.shape.size(), " dimensions", array.size() == 0 ? " and no number" : "",
-         "; must be (rows, columns), (slices, rows, columns), or either with 3 channels behind");
-  Image image = plain_image(element_of(array.type, path), shape[2], shape[1], shape[0], channels);
-  image.data = std::move(array.data);
-  return image;
-}
-
 }  // namespace
 
 std::vector<Annotation> read_excluded(const std::string& folder) {
@@ -272,25 +208,6 @@ Sources find_sources(const std::string& folder) try {
   return sources;
 } catch (const fs::filesystem_error& error) {
   fail("cannot look into ", error.path1().string(), ": ", error.code().message());
-}
-
-Image read_picture(const std::string& path) {
-  if (path.ends_with(".png")) return image_of(read_png(path));
-  if (path.ends_with(".npy")) return image_of(read_npy(path), path);
-  Image image = volume_ending(path).starts_with(".nii") ? read_nifti(path) : read_metaimage(path);
-  if (image.channels > 4) fail(path, ": has ", image.channels, " channels; at most 4 are possible");
-  const Grid grid = picture_grid(image, path);
-  image.dims.assign(grid.size.begin(), grid.size.end());
-  image.spacing.assign(grid.spacing.begin(), grid.spacing.end());
-  image.origin.assign(grid.origin.begin(), grid.origin.end());
-  image.direction.clear();
-  for (const Vec3& row : grid.direction) image.direction.insert(image.direction.end(), row.begin(), row.end());
-  return image;
-}
-
-Grid picture_grid(ImageInfo image, const std::string& path) {
-  image.channels = 1;  // grid_of wants it so
-  return grid_of(image, path);
 }
 
 }  // namespace acinus

@@ -15,8 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "data/formats/csv.h"
-#include "data/volume/image.h"
+#include "data/volume/annotation.h"
 
 namespace acinus {
 
@@ -45,10 +44,5 @@ std::vector<Annotation> read_excluded(const std::string& folder);
 // All files in and below a folder, by name, but those of lungs and readers, which are called like their scans, and what
 // is hidden.
 std::vector<std::string> files_below(const std::string& folder);
-
-// Reads one of the files that pairs are made of: .png (alpha is dropped), .npy ((rows, columns), (slices, rows,
-// columns), or with 3 channels last), .mhd, .mha, .nii, .nii.gz. Always of three dimensions, x, y, z.
-Image read_picture(const std::string& path);
-Grid picture_grid(ImageInfo image, const std::string& path);  // where it lies, however many channels it has
 
 }  // namespace acinus

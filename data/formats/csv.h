@@ -8,10 +8,9 @@
 // that is none ("12mm", "nan", "") is an Error "FILE:LINE: what is wrong". Lines may end in CRLF, the file may
 // begin with a byte order mark, fields may be "quoted, with ""quotes"" and line ends"; empty lines are skipped.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
-
-#include "data/volume/geometry.h"
 
 namespace acinus {
 
@@ -33,20 +32,5 @@ CsvTable read_csv(const std::string& path);
 CsvTable read_csv(const std::string& path, const std::vector<std::string>& names);
 // The fields as one line, quoted where they have to be: {"a", "b,c"} -> a,"b,c" and a line end.
 std::string csv_line(const std::vector<std::string>& fields);
-
-// A nodule as LUNA16's annotations.csv has it: seriesuid,coordX,coordY,coordZ,diameter_mm.
-struct Annotation {
-  std::string seriesuid;
-  Vec3 centre{};           // mm, LPS
-  double diameter_mm = 0;  // -1 in annotations_excluded.csv: unknown
-  bool operator==(const Annotation&) const = default;
-};
-// With or without a line of names; other columns are passed over.
-std::vector<Annotation> read_annotations(const std::string& path);
-void write_annotations(const std::string& path, const std::vector<Annotation>& annotations);
-
-// LUNA16's seriesuids.csv, a scan a line; also the column of that name of another table. One that is there twice is an
-// Error.
-std::vector<std::string> read_seriesuids(const std::string& path);
 
 }  // namespace acinus

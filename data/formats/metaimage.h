@@ -3,7 +3,7 @@
 //   MetaImage image = read_metaimage("scan.mhd");
 //   write_metaimage("copy.mhd", image, {.compressed = true});       copy.mhd and copy.zraw
 //
-// For one type of voxels, and for any format: read_volume in data/volume/volume.h.
+// For one type of voxels, and for any format: read_volume in data/formats/volume_io.h.
 //
 // What the header says and how it is understood follows MetaIO, the library inside ITK that defines the format
 // (https://itk.org/Wiki/MetaIO/Documentation). Row i of TransformMatrix is the direction of index axis i, see
@@ -20,7 +20,6 @@
 #include <vector>
 
 #include "data/volume/image.h"
-#include "data/volume/volume.h"
 
 namespace acinus {
 

@@ -4,7 +4,7 @@
 //   Image image = read_nifti("scan.nii.gz");
 //   write_nifti("copy.nii", image);
 //
-// For one type of voxels, and for any format: read_volume in data/volume/volume.h.
+// For one type of voxels, and for any format: read_volume in data/formats/volume_io.h.
 //
 // What is used of the header (nifti1.h, https://nifti.nimh.nih.gov/nifti-1; the numbers are in the byte order in which
 // sizeof_hdr reads 348):

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "data/volume/geometry.h"
 #include "tensor/random.h"
 
 namespace acinus {
@@ -49,10 +50,6 @@ struct AugmentOptions {
 AugmentOptions no_augmentation();                   // all probabilities 0
 bool anything(const AugmentOptions& options);       // is any of them above 0?
 void check_options(const AugmentOptions& options);  // throws where one is impossible
-
-struct Rectangle {
-  int64_t left, top, cols, rows;
-};
 
 // Where the pixels of a square piece come from. Positions are counted in pixels from the middle of the upper left pixel
 // of the piece as it would be unchanged, whose pixel (column, row) comes from (column, row). What turns, turns about

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "data/scoring/candidates.h"
-#include "data/formats/csv.h"
+#include "data/volume/annotation.h"
 
 namespace acinus {
 

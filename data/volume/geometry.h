@@ -33,6 +33,11 @@ struct Grid {
   bool operator==(const Grid&) const = default;
 };
 
+// Part of a slice, in voxels: columns [left, left + cols), rows [top, top + rows).
+struct Rectangle {
+  int64_t left, top, cols, rows;
+};
+
 // The same extent, from outer edge to outer edge of the voxels' boxes, in voxels of another spacing (mm, > 0). The
 // corner at voxel (0,0,0) stays where it is; at the far end up to half a voxel is missing or too much.
 //   Example: 512 voxels of 0.7 mm reach over 358.4 mm. With 1 mm these are 358 voxels, the first centre 0.15 mm

@@ -2,10 +2,12 @@
 #pragma once
 #include <vector>
 
-#include "data/formats/csv.h"
+#include "data/volume/annotation.h"
 #include "data/volume/volume.h"
 
 namespace acinus {
+
+constexpr int64_t kMaxClasses = 32;  // of a mask, the background included
 
 // 1 in every voxel whose centre lies within diameter/2 of a nodule's centre, in millimetres, in every slice the
 // sphere cuts, all nodules in one mask; 0 elsewhere. A nodule between all voxel centres still gets the nearest one.

@@ -24,6 +24,7 @@
 
 #include "apps/common/cli.h"
 #include "data/formats/metaimage.h"
+#include "data/formats/volume_io.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/memory.h"

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "data/formats/metaimage.h"
+#include "data/formats/volume_io.h"
 #include "nn/unet.h"
 #include "optim/sgd.h"
 #include "tensor/ops.h"

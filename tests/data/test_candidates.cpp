@@ -3,6 +3,7 @@
 #include "data/formats/csv.h"
 #include "data/formats/metaimage.h"
 #include "data/formats/png.h"
+#include "data/formats/volume_io.h"
 #include "tensor/io/file.h"
 #include "tests/testing.h"
 

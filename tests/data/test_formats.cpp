@@ -2,6 +2,7 @@
 #include <limits>
 #include <random>
 
+#include "data/formats/annotations.h"
 #include "data/formats/csv.h"
 #include "data/formats/npy.h"
 #include "data/formats/png.h"

@@ -1,6 +1,7 @@
 // Marks and annotations by LUNA16's rule, the FROC curve, and the tables that they come from.
 #include <algorithm>
 
+#include "data/formats/annotations.h"
 #include "data/scoring/froc.h"
 #include "tensor/io/file.h"
 #include "tests/testing.h"

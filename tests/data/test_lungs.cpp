@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <deque>
 
+#include "data/formats/annotations.h"
+#include "data/formats/volume_io.h"
 #include "data/volume/components.h"
-#include "data/formats/csv.h"
 #include "data/volume/mask.h"
 #include "data/volume/morphology.h"
 #include "data/chest/phantom.h"

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "data/formats/metaimage.h"
+#include "data/formats/volume_io.h"
 #include "tensor/io/file.h"
 #include "tests/testing.h"
 

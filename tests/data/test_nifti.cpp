@@ -6,6 +6,7 @@
 #include <random>
 
 #include "data/formats/nifti.h"
+#include "data/formats/volume_io.h"
 #include "data/volume/volume.h"
 #include "data/formats/zlib_stream.h"
 #include "tensor/io/file.h"

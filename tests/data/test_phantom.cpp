@@ -7,8 +7,9 @@
 #include <omp.h>
 #endif
 
-#include "data/formats/csv.h"
 #include "data/chest/phantom.h"
+#include "data/formats/annotations.h"
+#include "data/formats/volume_io.h"
 #include "tensor/check.h"
 
 using namespace acinus;

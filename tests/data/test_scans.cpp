@@ -2,6 +2,8 @@
 // checksums were computed by Python's zlib, from the streams it inflated.
 #include <zlib.h>
 
+#include "data/formats/annotations.h"
+#include "data/formats/volume_io.h"
 #include "data/volume/mask.h"
 #include "data/formats/metaimage.h"
 #include "tests/testing.h"

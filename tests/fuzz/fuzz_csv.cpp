@@ -1,4 +1,5 @@
 // The reader of tables.
+#include "data/formats/annotations.h"
 #include "data/formats/csv.h"
 #include "data/scoring/candidates.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,4 +1,4 @@
-#include "data/volume/volume.h"
+#include "data/formats/volume_io.h"
 
 #include <filesystem>
 
