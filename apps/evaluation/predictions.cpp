@@ -87,7 +87,7 @@ MaskResult evaluate_mask(const Source& source, const std::string& mask, const Ca
   result.warnings = cached.warnings;
   if (mask.empty()) return result;
   Volume<uint8_t> predicted = read_mask(mask, {});
-  check_same_place(predicted.grid, mask, truth.grid, source.path);
+  check_same_grid(predicted.grid, mask, truth.grid, source.path);
   predicted.grid = truth.grid;  // the same within half a voxel
   result.has_mask = true;
   DiceCount dice(1);

@@ -96,7 +96,7 @@ Volume<uint8_t> nodule_mask(const Source& source, const Grid& grid, const CacheO
     fail("no outlines of scan ", source.id, " in readers/; use --masks auto or spheres");
   if (outlined) {
     const Volume<uint8_t> readers = read_volume<uint8_t>(source.mask);
-    check_same_place(readers.grid, source.mask, grid, source.path);
+    check_same_grid(readers.grid, source.mask, grid, source.path);
     return reader_mask(readers);
   }
   return sphere_mask(grid, source.nodules);
@@ -186,7 +186,7 @@ Made make_pair(const Source& source, const CacheOptions& options) {
   // Pictures have no place in the world.
   const bool placed = !volume_ending(source.path).empty() && !volume_ending(source.mask).empty();
   if (!placed) labels.grid = Grid{labels.grid.size, {1, 1, 1}, {0, 0, 0}, Grid().direction};
-  check_same_place(labels.grid, source.mask, placed ? made.image.grid : Grid{made.image.grid.size}, source.path);
+  check_same_grid(labels.grid, source.mask, placed ? made.image.grid : Grid{made.image.grid.size}, source.path);
   for (uint8_t& label : labels.voxels) label |= kLungs;
   made.labels = std::move(labels.voxels);
   return made;

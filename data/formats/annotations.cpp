@@ -5,6 +5,7 @@
 #include "data/formats/csv.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
@@ -33,7 +34,7 @@ std::vector<std::string> read_seriesuids(const std::string& path) {
   for (size_t row = 0; row < table.rows.size(); row++) {
     const std::string& uid = table.text(row, "seriesuid");
     const auto [it, is_new] = line_of.emplace(uid, table.lines[row]);
-    if (!is_new) fail(path, ":", table.lines[row], ": ", shown(uid), " is there twice, first in line ", it->second);
+    if (!is_new) fail(path, ":", table.lines[row], ": ", shown(uid), " occurs twice, first in line ", it->second);
     uids.push_back(uid);
   }
   return uids;

@@ -7,12 +7,11 @@
 
 namespace acinus {
 
-// With or without a line of names; other columns are passed over.
+// Both tables may lack a header line; other columns are ignored.
 std::vector<Annotation> read_annotations(const std::string& path);
 void write_annotations(const std::string& path, const std::vector<Annotation>& annotations);
 
-// LUNA16's seriesuids.csv, a scan a line; also the column of that name of another table. One that is there twice is an
-// Error.
+// The column seriesuid of this or another table. A value that occurs twice is an Error.
 std::vector<std::string> read_seriesuids(const std::string& path);
 
 }  // namespace acinus

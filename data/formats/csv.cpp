@@ -15,8 +15,8 @@ namespace {
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr int64_t kFileLimit = int64_t(1) << 28;  // bytes; LUNA16's largest table has 60 million
 
-// Goes through the text field by field, counting lines.
-struct CsvText {
+// Parses the text field by field, counting lines.
+struct Parser {
   const std::string& path;
   std::string_view rest;
   char separator;
@@ -41,7 +41,7 @@ struct CsvText {
     return field;
   }
 
-  // The fields up to the end of the line, which is taken too.
+  // The fields up to the end of the line, which is consumed too.
   std::vector<std::string> row() {
     std::vector<std::string> fields;
     while (true) {
@@ -94,21 +94,22 @@ bool is_header(const std::vector<std::string>& row, const std::vector<std::strin
   return std::ranges::any_of(row, is_name) || (names.size() > 1 && std::ranges::none_of(row, is_number));
 }
 
-// `names`: the columns of a file without a header; {}: it must have one.
-CsvTable read_table(const std::string& path, const std::vector<std::string>& names) {
+}  // namespace
+
+CsvTable read_csv(const std::string& path, const std::vector<std::string>& names) {
   const std::string content = read_file(path, kFileLimit);
-  CsvText text{path, content, ','};
-  if (text.rest.starts_with(kByteOrderMark)) text.rest.remove_prefix(kByteOrderMark.size());
-  text.separator = separator_of(text.rest);
+  Parser parser{path, content, ','};
+  if (parser.rest.starts_with(kByteOrderMark)) parser.rest.remove_prefix(kByteOrderMark.size());
+  parser.separator = separator_of(parser.rest);
   CsvTable table;
   table.path = path;
-  while (!text.rest.empty()) {
-    const int64_t line = text.line;
-    std::vector<std::string> row = text.row();
+  while (!parser.rest.empty()) {
+    const int64_t line = parser.line;
+    std::vector<std::string> row = parser.row();
     if (row.size() == 1 && row[0].empty()) continue;
     if (table.names.empty() && !names.empty() && !is_header(row, names)) {
       if (row.size() != names.size())
-        fail(path, ":", line, ": ", row.size(), " fields and no names of columns; without them each line must be ",
+        fail(path, ":", line, ": ", row.size(), " fields and no header line; without one each line must be ",
              trimmed(csv_line(names)));
       table.names = names;
     }
@@ -123,20 +124,14 @@ CsvTable read_table(const std::string& path, const std::vector<std::string>& nam
     table.rows.push_back(std::move(row));
     table.lines.push_back(line);
   }
-  if (table.names.empty()) fail(path, ": is empty; a line of column names is wanted");
+  if (table.names.empty()) fail(path, ": is empty; it must begin with a line of column names");
   return table;
 }
-
-}  // namespace
-
-CsvTable read_csv(const std::string& path) { return read_table(path, {}); }
-
-CsvTable read_csv(const std::string& path, const std::vector<std::string>& names) { return read_table(path, names); }
 
 size_t CsvTable::column(const std::string& name) const {
   const auto found = std::ranges::find(names, name);
   if (found == names.end()) fail(path, ":1: there is no column '", name, "' in ", shown(trimmed(csv_line(names))));
-  return size_t(found - names.begin());
+  return found - names.begin();
 }
 
 double CsvTable::number(size_t row, const std::string& name) const {

@@ -1,12 +1,12 @@
-// Tables in text: a header line of column names, then one line per row, fields parted by commas (or by tabs).
+// Tables as text: a header line of column names, then one line per row, fields separated by commas (or by tabs).
 //
 //   const CsvTable table = read_csv("metrics.csv");
 //   double dice = table.number(/* row */ 3, "val_dice");
-//   read_csv("seriesuids.csv", {"seriesuid"});                      without a line of names these are the columns
+//   read_csv("seriesuids.csv", {"seriesuid"});                      the columns of a file without a header line
 //
-// Read strictly, RFC 4180 being the rule: a row with too few or too many fields, a name that is missing, a number
-// that is none ("12mm", "nan", "") is an Error "FILE:LINE: what is wrong". Lines may end in CRLF, the file may
-// begin with a byte order mark, fields may be "quoted, with ""quotes"" and line ends"; empty lines are skipped.
+// Reading is strict and follows RFC 4180: a row with too few or too many fields, a missing column or a malformed number
+// ("12mm", "nan", "") is an Error "FILE:LINE: what is wrong". Lines may end in CRLF, the file may begin with a byte
+// order mark, fields may be "quoted, with ""quotes"" and line ends"; empty lines are skipped.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -18,7 +18,7 @@ struct CsvTable {
   std::string path;
   std::vector<std::string> names;              // of the columns
   std::vector<std::vector<std::string>> rows;  // each as long as names
-  std::vector<int64_t> lines;                  // where in the file each row begins, from 1
+  std::vector<int64_t> lines;                  // the line in the file where each row begins, from 1
 
   size_t column(const std::string& name) const;
   const std::string& text(size_t row, const std::string& name) const { return rows[row][column(name)]; }
@@ -26,11 +26,10 @@ struct CsvTable {
   int64_t integer(size_t row, const std::string& name) const;
 };
 
-CsvTable read_csv(const std::string& path);
-// The same of a file that may begin with a row at once; its columns are then these. The first line is one of names if a
-// field of it is one of these, or if no field is a number.
-CsvTable read_csv(const std::string& path, const std::vector<std::string>& names);
-// The fields as one line, quoted where they have to be: {"a", "b,c"} -> a,"b,c" and a line end.
+// A file may lack its header line if `names` gives the columns. Then the first line is taken as a header if one of its
+// fields is among `names`, or if none is a number.
+CsvTable read_csv(const std::string& path, const std::vector<std::string>& names = {});
+// The fields as one line, quoted where necessary: {"a", "b,c"} -> a,"b,c" and a line end.
 std::string csv_line(const std::vector<std::string>& fields);
 
 }  // namespace acinus

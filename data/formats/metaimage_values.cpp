@@ -1,22 +1,21 @@
-// Where the values of a MetaImage are, and how they come into memory: read as they stand, inflated, or parsed.
+// Where the values of a MetaImage are, and how they come into memory: as stored, inflated, or parsed from text.
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <filesystem>
 
+#include "data/formats/byte_source.h"
 #include "data/formats/metaimage.h"
-#include "data/formats/zlib_stream.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
-#include "tensor/memory.h"
 #include "tensor/text.h"
 
 namespace acinus {
 
 namespace {
 
-constexpr int64_t kPiece = 256 << 10;   // bytes read or parsed at a time
-constexpr size_t kLongestNumber = 400;  // in text: 1e308 written out
+constexpr int64_t kChunk = 256 << 10;     // bytes parsed at a time
+constexpr size_t kMaxNumberLength = 400;  // in text: 1e308 written out
 
 InputFile open_data_file(const MetaHeader& header, const std::string& path) {
   try {
@@ -26,22 +25,22 @@ InputFile open_data_file(const MetaHeader& header, const std::string& path) {
   }
 }
 
-// One data file, opened, and its bytes [begin, end) that are the values. Refuses a file that cannot hold them.
-struct Source {
+// One data file, and its bytes [begin, end) that hold values. Refuses a file too short to hold them.
+struct DataFile {
   const MetaHeader& header;
   InputFile file;
   int64_t begin, end;
 
-  Source(const MetaHeader& header, const std::string& path) : header(header), file(open_data_file(header, path)) {
+  DataFile(const MetaHeader& header, const std::string& path) : header(header), file(open_data_file(header, path)) {
     std::error_code unreachable;
     if (header.local_start == 0 && std::filesystem::equivalent(path, header.path, unreachable))
-      refuse("ElementDataFile", "names the header itself; values in the same file are LOCAL");
-    const int64_t share = header.bytes() / int64_t(header.files.size());
+      refuse("ElementDataFile", "names the header itself; for values in the same file it must be LOCAL");
+    const int64_t value_bytes = header.bytes() / int64_t(header.files.size());
     const bool compressed = header.binary && header.compressed;
-    // With several files, CompressedDataSize cannot be the size of each.
+    // CompressedDataSize cannot be the size of each of several files.
     const bool stated = compressed && header.compressed_size > 0 && header.files.size() == 1;
-    const int64_t size = stated ? header.compressed_size : share;
     const bool size_is_known = stated || (header.binary && !compressed);
+    const int64_t size = stated ? header.compressed_size : value_bytes;
 
     begin = header.header_size > 0 ? header.header_size : header.local_start;
     if (header.header_size == -1) {
@@ -49,14 +48,14 @@ struct Source {
       begin = std::max(header.local_start, file.size() - size);
     }
     if (begin < header.local_start) refuse(text("HeaderSize = ", begin), "the values would begin in the header");
-    const int64_t there = std::max<int64_t>(0, file.size() - begin);
-    if (size_is_known && size > there)
-      refuse(stated ? "CompressedDataSize" : "DimSize", size, " bytes of data are wanted, ", there, " are there");
-    end = size_is_known ? begin + size : begin + there;
+    const int64_t available = std::max<int64_t>(0, file.size() - begin);
+    if (size_is_known && size > available)
+      refuse(stated ? "CompressedDataSize" : "DimSize", size, " bytes of data expected, ", available, " found");
+    end = begin + (size_is_known ? size : available);
     // Text takes at least a digit per value.
-    const int64_t least = compressed ? share / kMostInflated : share / size_of(header.type);
-    if (least > end - begin)
-      refuse("DimSize", share, " bytes of values cannot come from ", end - begin, compressed ? " compressed" : "",
+    const int64_t min_size = compressed ? value_bytes / kMaxInflation : value_bytes / size_of(header.type);
+    if (min_size > end - begin)
+      refuse("DimSize", value_bytes, " bytes of values cannot come from ", end - begin, compressed ? " compressed" : "",
              " bytes");
   }
 
@@ -65,67 +64,63 @@ struct Source {
   }
 };
 
-// Inflates `bytes` bytes into `to`, after dropping the first `skip`. With `to_end` the stream's checksum is verified
-// too: then these are the last bytes of the values.
-void inflate_values(const Source& source, int64_t skip, int64_t bytes, std::byte* to, bool to_end) {
-  const std::string& path = source.header.path;
-  const std::string data_file = source.file.path() == path ? "" : source.file.path() + ": ";
-  const std::string where = text(path, ": CompressedData = True: ", data_file);
-  Inflater inflater(source.file, source.begin, source.end, where);
-  int64_t made = inflater.skip(skip);
-  made += inflater.read(to, bytes);
-  if (made < skip + bytes) fail(where, "the zlib stream holds only ", made, " bytes of data");
-  std::byte more;  // as with uncompressed files, bytes after the values are ignored
-  if (to_end) inflater.read(&more, 1);
+// Appends `count` values, after the first `skip` of the file, stored or inflated.
+template <class T>
+void append_binary(const DataFile& from, int64_t skip, int64_t count, std::vector<T>& to) {
+  const MetaHeader& header = from.header;
+  const int64_t size = size_of(header.type), before = int64_t(to.size());
+  const std::string& path = from.file.path();
+  const std::string where = text(header.path, ": CompressedData = True: ", path == header.path ? "" : path + ": ");
+  ByteSource bytes(from.file, from.begin, from.end, header.compressed ? ByteSource::deflated : ByteSource::stored,
+                   where);
+  int64_t found = bytes.skip(skip * size);
+  found += bytes.append(to, count * size);
+  if (found < (skip + count) * size) fail(where, "the zlib stream holds only ", found, " bytes of data");
+  std::byte after;
+  const bool to_end = skip + count == header.values() / int64_t(header.files.size());
+  if (to_end) bytes.read(&after, 1);  // verifies the checksum; bytes after the values are ignored
+  if (header.big_endian != (std::endian::native == std::endian::big)) swap_bytes(to.data() + before, count, size);
 }
 
-// Reads `bytes` bytes that stand as they are, after the first `skip`, through a buffer that stays in the processor's
-// cache: to.resize() would fill all of the fresh memory with zeros first. The buffer's address counts too: large blocks
-// of malloc begin 16 bytes into a page, and to there some processors copy half as fast as to a multiple of 64.
-template <class T>
-void append_values(const Source& source, int64_t skip, int64_t bytes, std::vector<T>& to) {
-  const std::shared_ptr<void> buffer = memory::allocate(kPiece);
-  const T* values = static_cast<const T*>(buffer.get());
-  for (int64_t at = source.begin + skip, end = at + bytes; at < end; at += kPiece) {
-    const int64_t piece = std::min(kPiece, end - at);
-    source.file.read(at, buffer.get(), piece);
-    to.insert(to.end(), values, values + size_t(piece) / sizeof(T));
-  }
-}
-
-// Reads numbers in text: `count` of them, after the first `skip`.
-template <class T>
-void parse_values(const Source& source, int64_t skip, int64_t count, std::byte* to) {
-  std::string token, piece;
+// The same of values in text, numbers of type N.
+template <class N, class T>
+void append_text(const DataFile& from, int64_t skip, int64_t count, std::vector<T>& to) {
+  const size_t before = to.size();
+  to.resize(before + count * sizeof(N) / sizeof(T));
+  T* out = to.data() + before;
+  std::string token, chunk;
   const auto take = [&] {
-    T value;
+    N value;
     if (token.empty() || count == 0) return;
-    if (token.size() > kLongestNumber || !parse(token, value))
-      source.refuse("BinaryData = False", "'", shown(token), "' is no ", metaimage_name_of(source.header.type));
+    if (token.size() > kMaxNumberLength || !parse(token, value))
+      from.refuse("BinaryData = False", "'", shown(token), "' is not a ", metaimage_name_of(from.header.type));
     token.clear();
     if (skip-- > 0) return;
-    std::memcpy(to, &value, sizeof value);
-    to += sizeof value, count--;
+    std::memcpy(out, &value, sizeof value);
+    out += sizeof value / sizeof(T), count--;
   };
-  for (int64_t at = source.begin; at < source.end && count > 0; at += kPiece) {
-    piece.resize(size_t(std::min(kPiece, source.end - at)));
-    source.file.read(at, piece.data(), int64_t(piece.size()));
-    for (char c : piece) {
+  ByteSource bytes(from.file, from.begin, from.end, ByteSource::stored, "");
+  for (int64_t n = 1; n > 0 && count > 0;) {
+    chunk.resize(kChunk);
+    n = bytes.read(chunk.data(), kChunk);
+    chunk.resize(n);
+    for (char c : chunk) {
       if (!is_blank(c)) token += c;
-      if (is_blank(c) || token.size() > kLongestNumber) take();
+      if (is_blank(c) || token.size() > kMaxNumberLength) take();
     }
   }
   take();
-  if (count > 0) source.refuse("DimSize", "the text ends ", count, " values early");
+  if (count > 0) from.refuse("DimSize", "the text ends ", count, " values early");
 }
 
-// Calls f(i, skip, n): of data file i, skip values and then take n, for values [first, first + count) of the image.
+// Calls f(i, skip, n) for each data file i that holds some of the values [first, first + count) of the image: n of
+// them, after its first `skip`.
 template <class F>
-void for_each_part(const MetaHeader& header, int64_t first, int64_t count, F f) {
-  const int64_t share = header.values() / int64_t(header.files.size());
+void for_each_file(const MetaHeader& header, int64_t first, int64_t count, F f) {
+  const int64_t per_file = header.values() / int64_t(header.files.size());
   while (count > 0) {
-    const int64_t skip = first % share, n = std::min(count, share - skip);
-    f(size_t(first / share), skip, n);
+    const int64_t skip = first % per_file, n = std::min(count, per_file - skip);
+    f(DataFile(header, header.files[first / per_file]), skip, n);
     first += n, count -= n;
   }
 }
@@ -134,24 +129,13 @@ void for_each_part(const MetaHeader& header, int64_t first, int64_t count, F f) 
 
 template <class T>
 void read_values(const MetaHeader& header, int64_t first, int64_t count, std::vector<T>& to) {
-  const int64_t size = size_of(header.type), share = header.values() / int64_t(header.files.size());
-  for_each_part(header, first, count, [&](size_t i, int64_t, int64_t) { Source(header, header.files[i]); });
-  reserve_memory(to, count * size / int64_t(sizeof(T)), header.path);
-  for_each_part(header, first, count, [&](size_t i, int64_t skip, int64_t n) {
-    const Source source(header, header.files[i]);
-    const size_t before = to.size();
-    if (header.binary && !header.compressed) {
-      append_values(source, skip * size, n * size, to);
-    } else {
-      to.resize(before + size_t(n * size) / sizeof(T));
-      std::byte* data = reinterpret_cast<std::byte*>(to.data() + before);
-      if (header.binary)
-        inflate_values(source, skip * size, n * size, data, skip + n == share);
-      else
-        with_type(header.type, [&](auto t) { parse_values<decltype(t)>(source, skip, n, data); });
-    }
-    if (header.binary && header.big_endian != (std::endian::native == std::endian::big))
-      reverse_bytes(reinterpret_cast<std::byte*>(to.data() + before), n, size);
+  for_each_file(header, first, count, [](const DataFile&, int64_t, int64_t) {});  // refuses short files first
+  reserve_memory(to, count * size_of(header.type) / int64_t(sizeof(T)), header.path);
+  for_each_file(header, first, count, [&](const DataFile& file, int64_t skip, int64_t n) {
+    if (header.binary)
+      append_binary(file, skip, n, to);
+    else
+      with_type(header.type, [&](auto t) { append_text<decltype(t)>(file, skip, n, to); });
   });
 }
 

@@ -5,9 +5,10 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <optional>
+#include <utility>
 
-#include "data/formats/zlib_stream.h"
+#include "data/formats/byte_source.h"
+#include "data/formats/deflate.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
@@ -16,8 +17,8 @@ namespace acinus {
 
 namespace {
 
-constexpr int64_t kHeaderSize = 348, kLeastOffset = 352;
-constexpr int64_t kPiece = 64 << 10;  // values converted at a time
+constexpr int64_t kHeaderSize = 348, kMinOffset = 352;
+constexpr int64_t kChunk = 64 << 10;  // values converted at a time
 constexpr bool kNativeBigEndian = std::endian::native == std::endian::big;
 constexpr ImageKeys kImageKeys{"dim[0]", "channels", "dim", "pixdim", "offset", "axes"};
 
@@ -48,23 +49,9 @@ constexpr Datatype kDatatypes[] = {{2, ElementType::u8},    {4, ElementType::i16
                                    {512, ElementType::u16}, {768, ElementType::u32}, {1024, ElementType::i64},
                                    {1280, ElementType::u64}};
 
-const char* name_of_unreadable(int datatype) {
-  switch (datatype) {
-    case 1:
-      return "single bits";
-    case 128:
-    case 2304:
-      return "colours";
-    case 1536:
-      return "float128";
-    case 32:
-    case 1792:
-    case 2048:
-      return "complex numbers";
-    default:
-      return "of no known kind";
-  }
-}
+constexpr std::pair<int, const char*> kUnsupported[] = {
+    {1, "single bits"},        {32, "complex numbers"},   {128, "colours"}, {1536, "float128"},
+    {1792, "complex numbers"}, {2048, "complex numbers"}, {2304, "colours"}};
 
 // ---- the bytes of a file, as they are without gzip
 
@@ -74,48 +61,21 @@ bool is_gzip(const InputFile& file) {
   return start[0] == 0x1f && start[1] == 0x8b;
 }
 
-class Stream {
- public:
-  explicit Stream(const std::string& path) : file_(path), path_(path) {
-    if (is_gzip(file_)) inflater_.emplace(file_, 0, file_.size(), path + ": ");
-  }
-  bool compressed() const { return inflater_.has_value(); }
-  // The most bytes that there can be.
-  int64_t limit() const { return compressed() ? file_.size() * kMostInflated : file_.size(); }
-  int64_t size() const { return file_.size(); }
+struct NiftiFile {
+  InputFile file;
+  ByteSource bytes;
 
-  // The next `bytes` bytes, or fewer at the end; returns how many.
-  int64_t read_some(std::byte* to, int64_t bytes) {
-    if (compressed()) return inflater_->read(to, bytes);
-    bytes = std::min(bytes, file_.size() - at_);
-    file_.read(at_, to, bytes);
-    at_ += bytes;
-    return bytes;
-  }
-  void read(std::byte* to, int64_t bytes) {
-    if (const int64_t got = read_some(to, bytes); got < bytes)
-      fail(path_, ": the file ends ", bytes - got, " bytes early");
-  }
-  void skip(int64_t bytes) {
-    if (compressed())
-      inflater_->skip(bytes);
-    else
-      at_ = std::min(file_.size(), at_ + bytes);
-  }
-
- private:
-  InputFile file_;
-  std::string path_;
-  std::optional<Inflater> inflater_;
-  int64_t at_ = 0;
+  explicit NiftiFile(const std::string& path)
+      : file(path),
+        bytes(file, 0, file.size(), is_gzip(file) ? ByteSource::deflated : ByteSource::stored, path + ": ") {}
 };
 
 // ---- the header
 
 using HeaderBytes = std::array<std::byte, kHeaderSize>;
 
-// The fields of a header in this machine's byte order.
-struct Fields {
+// Gives access to the fields of a header in this machine's byte order.
+struct HeaderFields {
   const std::string& path;
   const HeaderBytes& bytes;
   bool swapped = false;
@@ -143,8 +103,8 @@ struct Fields {
   }
 };
 
-// Is this NIfTI-1 in one file? Finds the byte order.
-void check_kind(Fields& fields) {
+// Refuses everything but NIfTI-1 in one file; finds the byte order.
+void check_kind(HeaderFields& fields) {
   const auto size_is = [&](int32_t size) {
     for (bool swapped : {false, true}) {
       fields.swapped = swapped;
@@ -152,25 +112,28 @@ void check_kind(Fields& fields) {
     }
     return false;
   };
-  if (size_is(540)) fields.refuse("sizeof_hdr", "540", "this is NIfTI-2, which is not read; convert it to NIfTI-1");
+  if (size_is(540))
+    fields.refuse("sizeof_hdr", "540", "this is NIfTI-2, which is not supported; convert it to NIfTI-1");
   if (!size_is(kHeaderSize)) {
     fields.swapped = false;
-    fields.refuse("sizeof_hdr", text(fields.get<int32_t>(kSizeofHdr)), "must be 348: this is no NIfTI-1 file");
+    fields.refuse("sizeof_hdr", text(fields.get<int32_t>(kSizeofHdr)), "must be 348: not a NIfTI-1 file");
   }
   const std::string magic(reinterpret_cast<const char*>(&fields.bytes[kMagic]), 4);
   if (magic == std::string("ni1\0", 4))
-    fields.refuse("magic", "ni1", "the values are in an .img file beside; convert the pair to one .nii file");
+    fields.refuse("magic", "ni1", "the values are in an .img file; convert the pair to one .nii file");
   if (magic != std::string("n+1\0", 4))
     fields.refuse("magic", "'" + shown(magic) + "'",
-                  "must be n+1; without it the file may be Analyze, which is not read");
+                  "must be n+1; without it the file may be Analyze, which is not supported");
 }
 
-void read_types(const Fields& fields, NiftiHeader& header) {
+void read_types(const HeaderFields& fields, NiftiHeader& header) {
   const int code = fields.get<int16_t>(kDatatype), bits = fields.get<int16_t>(kBitpix);
   const auto known = std::ranges::find(kDatatypes, code, &Datatype::code);
-  if (known == std::end(kDatatypes))
-    fields.refuse("datatype", text(code), "values are ", name_of_unreadable(code),
-                  "; read are whole numbers of 8 to 64 ", "bits, float32 and float64");
+  if (known == std::end(kDatatypes)) {
+    const auto* other = std::ranges::find(kUnsupported, code, &std::pair<int, const char*>::first);
+    fields.refuse("datatype", text(code), "values are ", other == std::end(kUnsupported) ? "unknown" : other->second,
+                  "; only integers of 8 to 64 bits, float32 and float64 are supported");
+  }
   header.stored = known->type;
   if (bits != 8 * size_of(header.stored))
     fields.refuse("bitpix", text(bits), "datatype = ", code, " has ", 8 * size_of(header.stored), " bits");
@@ -185,17 +148,17 @@ void read_types(const Fields& fields, NiftiHeader& header) {
 }
 
 // dims and spacing in the file's unit.
-void read_dims(const Fields& fields, NiftiHeader& header) {
+void read_dims(const HeaderFields& fields, NiftiHeader& header) {
   const int64_t n = fields.get<int16_t>(kDim);
   if (n < 1 || n > 7) fields.refuse("dim[0]", text(n), "must be 1 to 7");
   const std::vector<double> pixdims = fields.numbers(kPixdim, 8);
   std::string sizes;
-  for (int64_t i = 1; i <= n; i++) sizes += text(i > 1 ? " " : "", fields.get<int16_t>(kDim, size_t(i)));
+  for (int64_t i = 1; i <= n; i++) sizes += text(i > 1 ? " " : "", fields.get<int16_t>(kDim, i));
   for (int64_t i = 1; i <= std::max<int64_t>(n, 3); i++) {
-    const int64_t size = i <= n ? fields.get<int16_t>(kDim, size_t(i)) : 1;
-    double pixdim = pixdims[size_t(i)];
+    const int64_t size = i <= n ? fields.get<int16_t>(kDim, i) : 1;
+    double pixdim = pixdims[i];
     if (size < 1) fields.refuse("dim", sizes, "each size must be at least 1");
-    // Only what the file says that it has needs a spacing; many do not state the time between volumes.
+    // Dimensions that the file lacks need no spacing, and many files omit the time between volumes.
     if (i > n || (i > 3 && pixdim == 0)) pixdim = 1;
     if (!std::isfinite(pixdim) || pixdim <= 0)
       fields.refuse("pixdim", joined({pixdims.begin() + 1, pixdims.begin() + 1 + n}),
@@ -205,11 +168,11 @@ void read_dims(const Fields& fields, NiftiHeader& header) {
   while (header.dims.size() > 3 && header.dims.back() == 1) header.dims.pop_back(), header.spacing.pop_back();
 }
 
-// Columns 0 to 2: the steps from a voxel to the next along each index axis; column 3: the first voxel. In RAS and the
-// file's unit, as the header has it.
+// Columns 0 to 2: the step from one voxel to the next along each index axis; column 3: the first voxel. In RAS and the
+// file's unit, as in the header.
 using Affine = std::array<std::array<double, 4>, 3>;
 
-Affine from_srow(const Fields& fields) {
+Affine from_srow(const HeaderFields& fields) {
   const std::vector<double> srow = fields.numbers(kSrow, 12);
   fields.check_finite("srow", srow);
   Affine affine;
@@ -217,7 +180,7 @@ Affine from_srow(const Fields& fields) {
   return affine;
 }
 
-Affine from_quatern(const Fields& fields, const std::vector<double>& spacing) {
+Affine from_quatern(const HeaderFields& fields, const std::vector<double>& spacing) {
   const std::vector<double> quatern = fields.numbers(kQuatern, 3), qoffset = fields.numbers(kQoffset, 3);
   fields.check_finite("quatern", quatern);
   fields.check_finite("qoffset", qoffset);
@@ -226,7 +189,7 @@ Affine from_quatern(const Fields& fields, const std::vector<double>& spacing) {
   const double squares = b * b + c * c + d * d;
   if (squares > 1 + 1e-5) fields.refuse("quatern", joined(quatern), "the squares add up to ", squares, ", more than 1");
   double a = 0;
-  if (1 - squares < 1e-7)  // half a turn: what is left for a is rounding
+  if (1 - squares < 1e-7)  // half a turn: a would be rounding error
     b /= std::sqrt(squares), c /= std::sqrt(squares), d /= std::sqrt(squares);
   else
     a = std::sqrt(1 - squares);
@@ -243,23 +206,15 @@ Affine from_quatern(const Fields& fields, const std::vector<double>& spacing) {
   return affine;
 }
 
-double millimetres_per_unit(const Fields& fields) {
-  const int units = fields.get<uint8_t>(kXyztUnits);
-  switch (units & 7) {
-    case 1:
-      return 1000;
-    case 3:
-      return 0.001;
-    case 0:
-    case 2:
-      return 1;
-    default:
-      fields.refuse("xyzt_units", text(units), "no unit of length has the number ", units & 7);
-  }
+double millimetres_per_unit(const HeaderFields& fields) {
+  constexpr double millimetres[] = {1, 1000, 1, 0.001};  // unknown, metre, millimetre, micrometre
+  const int units = fields.get<uint8_t>(kXyztUnits), length = units & 7;
+  if (length > 3) fields.refuse("xyzt_units", text(units), "there is no unit of length with number ", length);
+  return millimetres[length];
 }
 
 // spacing, origin and direction in mm and LPS.
-void read_geometry(const Fields& fields, NiftiHeader& header) {
+void read_geometry(const HeaderFields& fields, NiftiHeader& header) {
   Affine affine{};
   for (size_t i = 0; i < 3; i++) affine[i][i] = (i < 2 ? -1 : 1) * header.spacing[i];
   if (fields.get<int16_t>(kSformCode) > 0)
@@ -284,7 +239,7 @@ void read_geometry(const Fields& fields, NiftiHeader& header) {
 NiftiHeader parse_header(const std::string& path, const HeaderBytes& bytes) {
   NiftiHeader header;
   header.path = path;
-  Fields fields{path, bytes};
+  HeaderFields fields{path, bytes};
   check_kind(fields);
   header.big_endian = kNativeBigEndian != fields.swapped;
   read_types(fields, header);
@@ -292,15 +247,13 @@ NiftiHeader parse_header(const std::string& path, const HeaderBytes& bytes) {
   read_geometry(fields, header);
   check_image(header, path, kImageKeys);
   const double offset = fields.number(kVoxOffset);
-  if (!(offset >= kLeastOffset && offset < 1e15 && offset == std::trunc(offset)))
-    fields.refuse("vox_offset", shortest(offset), "must be a whole number, at least ", kLeastOffset);
+  if (!(offset >= kMinOffset && offset < 1e15 && offset == std::trunc(offset)))
+    fields.refuse("vox_offset", shortest(offset), "must be a whole number, at least ", kMinOffset);
   header.vox_offset = int64_t(offset);
   return header;
 }
 
-int64_t stored_bytes(const NiftiHeader& header) { return header.values() * size_of(header.stored); }
-
-// The doubles that `count` stored numbers stand for.
+// Converts `count` stored numbers to the doubles that they represent.
 void scale(const NiftiHeader& header, const std::byte* from, int64_t count, std::byte* to) {
   with_type(header.stored, [&](auto value) {
     for (int64_t i = 0; i < count; i++) {
@@ -316,16 +269,17 @@ void scale(const NiftiHeader& header, const std::byte* from, int64_t count, std:
 HeaderBytes make_header(const std::string& path, const ImageInfo& info) {
   const size_t n = info.dims.size();
   if (n > 7) fail("cannot write ", path, ": ", n, " dimensions; NIfTI has at most 7");
-  if (info.channels != 1) fail("cannot write ", path, ": ", info.channels, " values per voxel; only one is written");
+  if (info.channels != 1)
+    fail("cannot write ", path, ": ", info.channels, " values per voxel; NIfTI files are written with one");
   for (int64_t d : info.dims)
     if (d > INT16_MAX)
-      fail("cannot write ", path, ": dims = ", joined({info.dims.begin(), info.dims.end()}), ": NIfTI's sizes end at ",
-           INT16_MAX);
+      fail("cannot write ", path, ": dims = ", joined({info.dims.begin(), info.dims.end()}),
+           ": sizes in NIfTI are at most ", INT16_MAX);
   for (size_t j = 0; j < n; j++)
     for (size_t i = 0; i < n; i++)
       if ((j >= 3 || i >= 3) && info.direction[j * n + i] != double(i == j))
         fail("cannot write ", path, ": direction = ", joined(info.direction),
-             ": in NIfTI only the first three axes can be turned");
+             ": in NIfTI only the first three axes can be rotated");
   for (size_t i = 3; i < n; i++)
     if (info.origin[i] != 0)
       fail("cannot write ", path, ": origin = ", joined(info.origin), ": must be 0 beyond the third dimension");
@@ -343,7 +297,7 @@ HeaderBytes make_header(const std::string& path, const ImageInfo& info) {
   }
   put(kDatatype, 0, int16_t(std::ranges::find(kDatatypes, info.type, &Datatype::type)->code));
   put(kBitpix, 0, int16_t(8 * size_of(info.type)));
-  put(kVoxOffset, 0, float(kLeastOffset));
+  put(kVoxOffset, 0, float(kMinOffset));
   put(kSclSlope, 0, 1.f);
   put(kXyztUnits, 0, uint8_t(2));
   put(kSformCode, 0, int16_t(1));
@@ -356,8 +310,8 @@ HeaderBytes make_header(const std::string& path, const ImageInfo& info) {
     put(kSrow, i * 4 + 3, float(i < n ? 0 + sign * info.origin[i] : 0));
   }
   std::memcpy(&bytes[kMagic], "n+1", 4);
-  // What does not fit into floats is refused as it would be in a file that is read; and what they cannot hold exactly
-  // enough, as a spacing of 1e-40 mm.
+  // What overflows a float is refused as it would be on reading, and so is what a float cannot represent precisely
+  // enough, such as a spacing of 1e-40 mm.
   const NiftiHeader again = parse_header(path, bytes);
   for (size_t j = 0; j < std::min<size_t>(n, 3); j++)
     for (size_t i = 0; i < std::min<size_t>(n, 3); i++) {
@@ -373,17 +327,17 @@ HeaderBytes make_header(const std::string& path, const ImageInfo& info) {
 }  // namespace
 
 NiftiHeader read_nifti_header(const std::string& path) {
-  Stream stream(path);
+  NiftiFile from(path);
   HeaderBytes bytes;
-  if (stream.read_some(bytes.data(), kHeaderSize) < kHeaderSize)
-    fail(path, ": is no NIfTI file: it is shorter than the header of ", kHeaderSize, " bytes");
-  NiftiHeader header = parse_header(path, bytes);
-  header.compressed = stream.compressed();
-  const int64_t wanted = stored_bytes(header), most = stream.limit() - header.vox_offset;
-  if (wanted > most)
-    fail(path, ": dim = ", joined({header.dims.begin(), header.dims.end()}), ": ", wanted,
-         " bytes of values from byte ", header.vox_offset, " on cannot come from a file of ", stream.size(),
-         stream.compressed() ? " compressed" : "", " bytes");
+  const int64_t max_size = from.bytes.max_size();
+  if (from.bytes.read(bytes.data(), kHeaderSize) < kHeaderSize)
+    fail(path, ": not a NIfTI file: it is shorter than the header of ", kHeaderSize, " bytes");
+  const NiftiHeader header = parse_header(path, bytes);
+  const int64_t value_bytes = header.values() * size_of(header.stored);
+  if (value_bytes > max_size - header.vox_offset)
+    fail(path, ": dim = ", joined({header.dims.begin(), header.dims.end()}), ": ", value_bytes,
+         " bytes of values from byte ", header.vox_offset, " on cannot come from a file of ", from.file.size(),
+         is_gzip(from.file) ? " compressed" : "", " bytes");
   return header;
 }
 
@@ -391,31 +345,34 @@ template <class T>
 void read_values(const NiftiHeader& header, std::vector<T>& to) {
   constexpr bool as_bytes = std::is_same_v<T, std::byte>;
   const int64_t count = header.values(), size = size_of(header.stored);
-  const auto read = [&, swapped = header.big_endian != kNativeBigEndian](Stream& stream, std::byte* data, int64_t n) {
-    stream.read(data, n * size);
-    if (swapped) reverse_bytes(data, n, size);
+  NiftiFile from(header.path);
+  // Appends the next n stored values.
+  const auto append = [&](auto& values, int64_t n) {
+    const size_t before = values.size();
+    if (const int64_t found = from.bytes.append(values, n * size); found < n * size)
+      fail(header.path, ": the file ends ", n * size - found, " bytes early");
+    if (header.big_endian != kNativeBigEndian) swap_bytes(values.data() + before, n, size);
   };
-  Stream stream(header.path);
-  stream.skip(header.vox_offset);
+  from.bytes.skip(header.vox_offset);
   reserve_memory(to, as_bytes ? header.bytes() : count, header.path);
-  to.resize(size_t(as_bytes ? header.bytes() : count));
-  std::byte* data = reinterpret_cast<std::byte*>(to.data());
   if (!header.scaled() && (as_bytes || header.stored == element_type<T>)) {
-    read(stream, data, count);
+    append(to, count);
   } else {
-    std::vector<std::byte> piece(size_t(kPiece * size)), scaled(size_t(kPiece) * sizeof(double));
-    for (int64_t first = 0; first < count; first += kPiece) {
-      const int64_t n = std::min(kPiece, count - first);
-      read(stream, piece.data(), n);
-      if (header.scaled()) scale(header, piece.data(), n, scaled.data());
+    std::vector<std::byte> chunk, scaled(kChunk * sizeof(double));
+    to.resize(as_bytes ? header.bytes() : count);
+    for (int64_t first = 0; first < count; first += kChunk) {
+      const int64_t n = std::min(kChunk, count - first);
+      chunk.clear();
+      append(chunk, n);
+      if (header.scaled()) scale(header, chunk.data(), n, scaled.data());
       if constexpr (as_bytes)
-        std::memcpy(data + first * int64_t(sizeof(double)), scaled.data(), size_t(n) * sizeof(double));
+        std::memcpy(to.data() + first * sizeof(double), scaled.data(), n * sizeof(double));
       else
-        convert(header.path, header.type, (header.scaled() ? scaled : piece).data(), first, n, to.data() + first);
+        convert(header.path, header.type, (header.scaled() ? scaled : chunk).data(), first, n, to.data() + first);
     }
   }
-  std::byte more;  // bytes after the values are ignored, but where there are none gzip's checksum is verified
-  stream.read_some(&more, 1);
+  std::byte after;  // bytes after the values are ignored; if there are none, this verifies gzip's checksum
+  from.bytes.read(&after, 1);
 }
 
 template void read_values(const NiftiHeader&, std::vector<std::byte>&);
@@ -432,8 +389,6 @@ Image read_nifti(const std::string& path) {
 
 void write_nifti(const std::string& path, const Image& image) {
   check_image(image, path);
-  check(int64_t(image.data.size()) == image.bytes(), "write_nifti: ", path, ": data has ", image.data.size(),
-        " bytes, dims ", joined({image.dims.begin(), image.dims.end()}), " want ", image.bytes());
   write_nifti(path, image, image.data.data());
 }
 
@@ -442,12 +397,12 @@ void write_nifti(const std::string& path, const ImageInfo& info, const std::byte
   const bool compressed = path.ends_with(".nii.gz");
   if (!compressed && !path.ends_with(".nii")) fail("cannot write ", path, ": the name must end in .nii or .nii.gz");
   const HeaderBytes header = make_header(path, info);
-  const std::byte no_extension[kLeastOffset - kHeaderSize] = {};
+  const std::byte no_extension[kMinOffset - kHeaderSize] = {};
   const std::vector<Bytes> parts{
       {header.data(), kHeaderSize}, {no_extension, sizeof no_extension}, {data, info.bytes()}};
   AtomicFile file(path);
-  if (compressed)  // level 1, as for MetaImage: CT noise shrinks little
-    deflate_parts(parts, Wrapper::gzip, 1, [&](const std::byte* piece, int64_t size) { file.write(piece, size); });
+  if (compressed)  // level 1, as for MetaImage: the noise of CT hardly compresses
+    deflate_parts(parts, Wrapper::gzip, 1, [&](const std::byte* chunk, int64_t size) { file.write(chunk, size); });
   else
     for (const Bytes& part : parts) file.write(part.data, part.size);
   file.commit();

@@ -21,24 +21,24 @@
 //      116  float32     scl_inter
 //      123  int8        xyzt_units   its lower three bits: 1 metre, 2 millimetre, 3 micrometre, 0 unknown
 //      252  int16       qform_code   above 0: quatern and qoffset say where voxels lie
-//      254  int16       sform_code   above 0: srow says it, and goes before
+//      254  int16       sform_code   above 0: srow says it, and takes precedence
 //      256  float32[3]  quatern      b, c, d of a unit quaternion a + bi + cj + dk: the rotation of the axes; the third
-//                                    axis is turned round if qfac is negative
+//                                    axis is reversed if qfac is negative
 //      268  float32[3]  qoffset      centre of the first voxel
 //      280  float32[12] srow         three rows: (x, y, z) = srow * (i, j, k, 1)
 //      344  char[4]     magic        "n+1" and a zero
-//      348  uint8[4]    extension    the first one not zero: others' data follow, up to vox_offset; passed over
+//      348  uint8[4]    extension    first byte not 0: data of other programs follow, up to vox_offset; skipped
 //
-// World coordinates are RAS there (x to the right, y to the front, z to the head) and LPS here: x and y change sign.
-// Where neither form is given (method 1 of nifti1.h) no orientation is known: the axes are taken to run along x, y and
-// z of LPS from (0,0,0), as ITK takes them. An unknown unit is taken as mm. The direction of an axis is its column of
-// srow at length 1, and the column's length its spacing; axes need not be at right angles.
+// NIfTI's world coordinates are RAS (x to the right, y to the front, z to the head), ours are LPS: x and y change sign.
+// Without qform and sform (method 1 of nifti1.h) the orientation is unknown: like ITK, we let the axes run along x, y
+// and z of LPS from (0,0,0). An unknown unit is taken as mm. Column i of srow is direction i times spacing i; axes need
+// not be at right angles.
 //
-// The header's floats have 7 digits: what is written and read again lies where it lay within a millionth or so, not to
-// the last bit; written a second time it stays the same.
+// The header's floats have 7 digits: a position that is written and read again changes by about a millionth; written a
+// second time it no longer changes.
 //
 // Refused, with an Error "FILE: FIELD = VALUE: what is wrong": pairs of .hdr and .img, Analyze, NIfTI-2, colours,
-// complex numbers, and what one would have to guess.
+// complex numbers, and whatever would require guessing.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -48,15 +48,14 @@
 
 namespace acinus {
 
-// A header that was read. dims has three entries at least, a size of 1 for those that the file lacks; sizes of 1 at
-// the end go, if they are beyond the third. Dimensions beyond the third are no places in the body: their origin is 0.
+// A header as read. dims has at least three entries, of size 1 where the file has fewer; trailing sizes of 1 beyond the
+// third are dropped. Dimensions beyond the third are not spatial: their origin is 0.
 struct NiftiHeader : ImageInfo {  // type: of the values; float64 where they are scaled
   std::string path;
   ElementType stored = ElementType::i16;  // in the file
   double slope = 1, inter = 0;            // value = slope * stored + inter
   bool big_endian = false;
-  bool compressed = false;   // told by the first bytes, not by the name
-  int64_t vox_offset = 352;  // of the file as it is without gzip
+  int64_t vox_offset = 352;  // after decompression
 
   bool scaled() const { return slope != 1 || inter != 0; }
 };
@@ -64,13 +63,13 @@ struct NiftiHeader : ImageInfo {  // type: of the values; float64 where they are
 NiftiHeader read_nifti_header(const std::string& path);  // refuses a file that is too short for its values
 Image read_nifti(const std::string& path);
 
-// All values. T is std::byte: as header.type; or int16_t, uint8_t or float: converted where every value fits (see
-// read_volume). Of values that need no conversion there is never a second copy. A CT of int16 with slope 1 and inter
-// -1024 comes back exactly.
+// All values. T is std::byte: as header.type; or int16_t, uint8_t or float: converted if every value fits (see
+// read_volume). Values that need no conversion are never held twice. A CT of int16 with slope 1 and inter -1024 is
+// read exactly. Whether the file is compressed follows from its first bytes, not from its name.
 template <class T>
 void read_values(const NiftiHeader& header, std::vector<T>& to);
 
-// path ends in .nii or .nii.gz. One channel, up to seven dimensions, of which only the first three may be turned.
+// path ends in .nii or .nii.gz. One channel, up to seven dimensions, of which only the first three may be rotated.
 void write_nifti(const std::string& path, const Image& image);
 void write_nifti(const std::string& path, const ImageInfo& info, const std::byte* data);  // info.bytes() bytes
 

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <cctype>
 #include <cmath>
 #include <cstring>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
+#include "data/formats/byte_source.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
@@ -14,20 +17,19 @@ namespace acinus {
 
 namespace {
 
-constexpr const char* kNames[] = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"};
+struct NamedType {
+  const char* name;  // as NumPy names it: letter and bytes
+  ElementType type;  // in memory
+};
+// The first name of a type is the one written. Booleans are read as uint8, half precision is widened to float32.
+constexpr NamedType kTypes[] = {{"i1", ElementType::i8},  {"u1", ElementType::u8},  {"i2", ElementType::i16},
+                                {"u2", ElementType::u16}, {"i4", ElementType::i32}, {"u4", ElementType::u32},
+                                {"i8", ElementType::i64}, {"u8", ElementType::u64}, {"f4", ElementType::f32},
+                                {"f8", ElementType::f64}, {"b1", ElementType::u8},  {"f2", ElementType::f32}};
+const char* npy_name(ElementType type) { return std::ranges::find(kTypes, type, &NamedType::type)->name; }
+
 constexpr int64_t kHeaderLimit = 1 << 16;  // bytes
 constexpr bool kNativeBigEndian = std::endian::native == std::endian::big;
-
-const char* name_of(NpyType type) { return kNames[size_t(type)]; }
-int64_t size_of(NpyType type) { return name_of(type)[1] - '0'; }
-
-template <class T>
-NpyType type_of() {
-  const char letter = std::is_floating_point_v<T> ? 'f' : std::is_signed_v<T> ? 'i' : 'u';
-  for (size_t i = 0; i < std::size(kNames); i++)
-    if (kNames[i][0] == letter && kNames[i][1] == char('0' + sizeof(T))) return NpyType(i);
-  fail("npy: no such type");
-}
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string result = "(";
@@ -36,100 +38,59 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return result + ")";
 }
 
-// The header is a dict as Python prints it: {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
 struct Header {
-  const std::string& path;
-  std::string_view rest;
-  NpyType type = NpyType::f4;
+  NamedType type{};
   bool big_endian = false, fortran_order = false;
   std::vector<int64_t> shape;
-
-  // Takes `token` off the front, after blanks; says whether it was there.
-  bool take(std::string_view token) {
-    while (!rest.empty() && is_blank(rest.front())) rest.remove_prefix(1);
-    if (!rest.starts_with(token)) return false;
-    rest.remove_prefix(token.size());
-    return true;
-  }
-
-  void expect(std::string_view token) {
-    if (!take(token)) fail(path, ": the header has '", shown(rest.substr(0, 20)), "' where ", token, " is wanted");
-  }
-
-  std::string_view take_text() {
-    const std::string_view quote = take("\"") ? "\"" : "'";
-    if (quote == "'") expect("'");
-    const std::string_view value = rest.substr(0, rest.find(quote));
-    rest.remove_prefix(value.size());
-    expect(quote);
-    return value;
-  }
-
-  void take_type() {
-    if (take("[")) fail(path, ": descr: an array of records cannot be read, only one of numbers");
-    const std::string_view descr = take_text();
-    const auto name = std::ranges::find(kNames, descr.substr(std::min<size_t>(1, descr.size())));
-    if (name == std::end(kNames) || std::string_view("<>|=").find(descr[0]) == std::string_view::npos)
-      fail(path, ": descr: '", shown(descr), "' is no type of number that can be read; '<f4' is one");
-    type = NpyType(name - std::begin(kNames));
-    big_endian = descr[0] == '>' || (descr[0] != '<' && kNativeBigEndian);
-  }
-
-  void take_shape() {
-    expect("(");
-    shape.clear();
-    while (!take(")")) {
-      take("");  // the blanks before the number
-      const size_t digits = std::min(rest.find_first_not_of("0123456789"), rest.size());
-      if (!parse(rest.substr(0, digits), shape.emplace_back()))
-        fail(path, ": shape: '", shown(rest.substr(0, 20)), "' is no size");
-      rest.remove_prefix(digits);
-      take("L");  // as Python 2 wrote long integers
-      if (take(",")) continue;
-      expect(")");
-      break;
-    }
-  }
-
-  Header(const std::string& path, std::string_view text) : path(path), rest(text) {
-    bool has_type = false, has_order = false, has_shape = false;
-    expect("{");
-    while (!take("}")) {
-      const std::string_view key = take_text();
-      expect(":");
-      if (key == "descr") {
-        take_type(), has_type = true;
-      } else if (key == "shape") {
-        take_shape(), has_shape = true;
-      } else if (key == "fortran_order") {
-        fortran_order = take("True"), has_order = true;
-        if (!fortran_order) expect("False");
-      } else {
-        fail(path, ": the header has an unexpected key '", shown(key), "'");
-      }
-      if (take(",")) continue;
-      expect("}");
-      break;
-    }
-    if (!has_type || !has_order || !has_shape) fail(path, ": the header lacks descr, fortran_order or shape");
-    if (!trimmed(rest).empty()) fail(path, ": the header goes on after its closing brace");
-  }
+  int64_t element_size() const { return type.name[1] - '0'; }  // bytes, in the file
 };
 
-void reverse_each(std::vector<std::byte>& data, int64_t size) {
-  for (auto at = data.begin(); at != data.end(); at += size) std::reverse(at, at + size);
+// The header is a Python dict, {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }. As JSON it is
+// {"descr": "<f4", "fortran_order": false, "shape": [2, 3]}.
+std::string as_json(std::string_view dict) {
+  std::string result;
+  for (const char c : dict) {
+    const bool closes = c == ')' || c == '}';
+    if (closes) result.resize(result.find_last_not_of(" \t\r\n,") + 1);  // Python allows a comma before it
+    if (c == 'L' && !result.empty() && std::isdigit(uint8_t(result.back()))) continue;  // Python 2's long integers
+    result += c == '\'' ? '"' : c == '(' ? '[' : c == ')' ? ']' : c == 'T' ? 't' : c == 'F' ? 'f' : c;
+  }
+  return result;
 }
 
-// From first axis fastest to last axis fastest: walks the result in order, keeping the index of each axis.
-std::vector<std::byte> turned_round(const std::vector<std::byte>& from, const std::vector<int64_t>& shape,
-                                    int64_t size) {
+Header parse_header(const std::string& path, const std::string& dict) {
+  const auto json = nlohmann::json::parse(as_json(dict), nullptr, /*allow_exceptions=*/false);
+  const bool complete = json.is_object() && json.size() == 3 && json.contains("descr") && json.contains("shape") &&
+                        json.contains("fortran_order") && json["fortran_order"].is_boolean() &&
+                        json["shape"].is_array();
+  if (!complete) fail(path, ": the header must be a dict of descr, fortran_order and shape; it is ", shown(dict));
+  Header header;
+  header.fortran_order = json["fortran_order"];
+  for (const auto& size : json["shape"]) {
+    if (!size.is_number_unsigned() || size.get<uint64_t>() > INT64_MAX)
+      fail(path, ": shape: ", shown(size.dump()), " is not a size");
+    header.shape.push_back(size);
+  }
+  if (!json["descr"].is_string()) fail(path, ": descr: only arrays of numbers are supported, not of records");
+  const std::string descr = json["descr"];
+  const auto found = std::ranges::find(kTypes, descr.substr(std::min<size_t>(1, descr.size())), &NamedType::name);
+  if (found == std::end(kTypes) || std::string_view("<>|=").find(descr[0]) == std::string_view::npos)
+    fail(path, ": descr: '", shown(descr), "' is not a supported number type such as '<f4'");
+  header.type = *found;
+  header.big_endian = descr[0] == '>' || (descr[0] != '<' && kNativeBigEndian);
+  return header;
+}
+
+// From Fortran order (first axis fastest) to C order (last axis fastest): walks the result in order, counting the index
+// along each axis.
+std::vector<std::byte> to_c_order(const std::vector<std::byte>& from, const std::vector<int64_t>& shape, int64_t size) {
   std::vector<std::byte> to(from.size());
   std::vector<int64_t> index(shape.size()), stride(shape.size());
   int64_t step = size;
   for (size_t axis = 0; axis < shape.size(); axis++) stride[axis] = step, step *= shape[axis];
   int64_t source = 0;
-  for (size_t at = 0; at < to.size(); at += size_t(size)) {
-    std::memcpy(&to[at], &from[size_t(source)], size_t(size));
+  for (size_t offset = 0; offset < to.size(); offset += size) {
+    std::memcpy(&to[offset], &from[source], size);
     for (size_t axis = shape.size(); axis-- > 0;) {
       source += stride[axis];
       if (++index[axis] < shape[axis]) break;
@@ -149,6 +110,17 @@ float from_half(uint16_t half) {
   return half >> 15 ? -size : size;
 }
 
+std::vector<std::byte> widened(const std::vector<std::byte>& halves) {
+  std::vector<std::byte> floats(2 * halves.size());
+  for (size_t i = 0; i < halves.size(); i += 2) {
+    uint16_t half;
+    std::memcpy(&half, &halves[i], 2);
+    const float value = from_half(half);
+    std::memcpy(&floats[2 * i], &value, 4);
+  }
+  return floats;
+}
+
 }  // namespace
 
 int64_t NpyArray::size() const {
@@ -158,42 +130,47 @@ int64_t NpyArray::size() const {
   return product;
 }
 
+void NpyArray::check_type(ElementType wanted) const {
+  check(type == wanted, "npy: the array holds ", npy_name(type), ", not ", npy_name(wanted));
+}
+
 NpyArray read_npy(const std::string& path) {
   const InputFile file(path);
   unsigned char start[12];
   file.read(0, start, std::min<int64_t>(12, file.size()));
-  if (file.size() < 12 || std::memcmp(start, "\x93NUMPY", 6) != 0) fail(path, ": is no .npy file");
+  if (file.size() < 12 || std::memcmp(start, "\x93NUMPY", 6) != 0) fail(path, ": not a .npy file: wrong signature");
   const int major = start[6];
-  if (major < 1 || major > 3) fail(path, ": version ", major, " of .npy cannot be read, 1 to 3 can");
+  if (major < 1 || major > 3) fail(path, ": version ", major, " of .npy is not supported; 1 to 3 are");
   const int64_t begin = major == 1 ? 10 : 12;
   const int64_t length = start[8] | start[9] << 8 | (major == 1 ? 0 : start[10] << 16 | int64_t(start[11]) << 24);
   if (length > kHeaderLimit) fail(path, ": a header of ", length, " bytes, more than the limit of ", kHeaderLimit);
-  std::string text(size_t(length), '\0');
+  std::string text(length, '\0');
   file.read(begin, text.data(), length);
-  const Header header(path, text);
+  const Header header = parse_header(path, text);
 
-  NpyArray array;
-  array.type = header.type, array.shape = header.shape;
-  int64_t bytes = std::ranges::count(header.shape, 0) > 0 ? 0 : size_of(header.type);
+  const int64_t size = header.element_size();
+  int64_t bytes = std::ranges::count(header.shape, 0) > 0 ? 0 : size;
   for (int64_t n : header.shape)
     if (__builtin_mul_overflow(bytes, n, &bytes)) fail(path, ": shape: more bytes than 64 bits can count");
-  const int64_t there = file.size() - begin - length;
-  if (bytes > there)
-    fail(path, ": shape ", shape_text(header.shape), " of ", name_of(header.type), " wants ", bytes, " bytes, ", there,
-         " are there");
-  array.data.resize(size_t(bytes));
-  file.read(begin + length, array.data.data(), bytes);
-  if (header.big_endian != kNativeBigEndian) reverse_each(array.data, size_of(header.type));
-  if (header.fortran_order && bytes > 0) array.data = turned_round(array.data, array.shape, size_of(array.type));
+  ByteSource source(file, begin + length, file.size(), ByteSource::stored, path);
+  if (bytes > source.max_size())
+    fail(path, ": shape ", shape_text(header.shape), " of ", header.type.name, " requires ", bytes, " bytes, but ",
+         source.max_size(), " follow");
+  NpyArray array{header.type.type, header.shape, {}};
+  reserve_memory(array.data, bytes, path);
+  source.append(array.data, bytes);
+  if (header.big_endian != kNativeBigEndian) swap_bytes(array.data.data(), bytes / size, size);
+  if (header.fortran_order && bytes > 0) array.data = to_c_order(array.data, array.shape, size);
+  if (header.type.name == std::string_view("f2")) array.data = widened(array.data);
   return array;
 }
 
 void write_npy(const std::string& path, const NpyArray& array) {
   const int64_t bytes = array.size() * size_of(array.type);
-  check(int64_t(array.data.size()) == bytes, "write_npy: ", path, ": shape ", shape_text(array.shape), " wants ", bytes,
-        " bytes, there are ", array.data.size());
+  check(int64_t(array.data.size()) == bytes, "write_npy: ", path, ": shape ", shape_text(array.shape), " requires ",
+        bytes, " bytes, not ", array.data.size());
   const char* order = size_of(array.type) == 1 ? "|" : kNativeBigEndian ? ">" : "<";
-  std::string header = text("{'descr': '", order, name_of(array.type),
+  std::string header = text("{'descr': '", order, npy_name(array.type),
                             "', 'fortran_order': False, 'shape': ", shape_text(array.shape), ", }");
   header.append(64 - (10 + header.size() + 1) % 64, ' ');  // the data begin at a multiple of 64
   header += '\n';
@@ -203,43 +180,5 @@ void write_npy(const std::string& path, const NpyArray& array) {
   file.write(array.data.data(), bytes);
   file.commit();
 }
-
-template <class T>
-std::vector<T> NpyArray::values() const {
-  std::vector<T> result(static_cast<size_t>(size()));
-  if (type == NpyType::f2 && std::is_same_v<T, float>) {
-    for (size_t i = 0; i < result.size(); i++) {
-      uint16_t half;
-      std::memcpy(&half, &data[2 * i], 2);
-      result[i] = T(from_half(half));
-    }
-    return result;
-  }
-  const bool is_flag = type == NpyType::b1 && std::is_same_v<T, uint8_t>;
-  check(type == type_of<T>() || is_flag, "npy: the array holds ", name_of(type), ", not ", name_of(type_of<T>()));
-  if (!data.empty()) std::memcpy(result.data(), data.data(), data.size());
-  return result;
-}
-
-template <class T>
-void write_npy(const std::string& path, const std::vector<int64_t>& shape, const std::vector<T>& values) {
-  const std::byte* first = reinterpret_cast<const std::byte*>(values.data());
-  write_npy(path, {type_of<T>(), shape, {first, first + values.size() * sizeof(T)}});
-}
-
-#define ACINUS_NPY(T)                               \
-  template std::vector<T> NpyArray::values() const; \
-  template void write_npy(const std::string&, const std::vector<int64_t>&, const std::vector<T>&);
-ACINUS_NPY(int8_t)
-ACINUS_NPY(int16_t)
-ACINUS_NPY(int32_t)
-ACINUS_NPY(int64_t)
-ACINUS_NPY(uint8_t)
-ACINUS_NPY(uint16_t)
-ACINUS_NPY(uint32_t)
-ACINUS_NPY(uint64_t)
-ACINUS_NPY(float)
-ACINUS_NPY(double)
-#undef ACINUS_NPY
 
 }  // namespace acinus

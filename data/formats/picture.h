@@ -1,4 +1,4 @@
-// Images and masks for tasks other than nodules in CT: .png, .npy, and volumes of one or more channels.
+// Images and masks of tasks other than nodules in CT: .png, .npy, and volumes of one or more channels.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -9,13 +9,14 @@
 
 namespace acinus {
 
-// Reads one of the files that pairs are made of: .png (alpha is dropped), .npy ((rows, columns), (slices, rows,
-// columns), or with 3 channels last), .mhd, .mha, .nii, .nii.gz. Always of three dimensions, x, y, z.
+// Reads .png (without its alpha channel), .npy ((rows, columns) or (slices, rows, columns), either with 3 channels
+// last), .mhd, .mha, .nii or .nii.gz. The result always has three dimensions, x, y, z.
 Image read_picture(const std::string& path);
-Grid picture_grid(ImageInfo image, const std::string& path);  // where it lies, however many channels it has
+Grid picture_grid(ImageInfo image, const std::string& path);  // where it lies; it may have several channels
 
-// The classes of a mask from its values. If `classes` is empty, 0 and 255, or 0 and 1, are background and foreground,
-// and numbers up to 31 are classes as they are; anything else is an Error that says which values there are.
+// The class of each voxel of a mask: class i has the value classes[i] in the file. If `classes` is empty, 0 and 255 (or
+// 0 and 1) are background and foreground, and values up to 31 are classes themselves. Other values are an Error that
+// lists the values of the file.
 Volume<uint8_t> read_mask(const std::string& path, const std::vector<int64_t>& classes);
 
 }  // namespace acinus

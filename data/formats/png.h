@@ -1,4 +1,4 @@
-// Pictures of 8 bits per channel, as .png files: overlays, and masks drawn elsewhere.
+// .png files with 8 bits per channel: overlays, and images and masks drawn with other tools.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -13,9 +13,9 @@ struct Picture {
 };
 
 void write_png(const std::string& path, const Picture& picture);
-// The bytes of the file that write_png would write, to stand in a web page.
+// The content of the file that write_png would write, for embedding in a web page.
 std::string encode_png(const Picture& picture);
-// Palettes become RGB, fewer bits become 8; 16 bits are refused rather than cut down.
+// Palettes become RGB, and fewer than 8 bits become 8; 16 bits are refused rather than truncated.
 Picture read_png(const std::string& path);
 
 }  // namespace acinus

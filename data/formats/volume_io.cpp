@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "data/formats/byte_source.h"
 #include "data/formats/metaimage.h"
 #include "data/formats/nifti.h"
 #include "tensor/check.h"
@@ -45,29 +46,22 @@ Volume<T> read_volume(const std::string& path) {
   }
   const MetaHeader header = read_metaimage_header(path);
   volume.grid = grid_of(header, path);
-  if (header.type == element_type<T>) {  // straight into their place
+  if (header.type == element_type<T>) {  // without a second copy
     read_values(header, 0, header.values(), volume.voxels);
     return volume;
   }
   std::vector<std::byte> data;
   read_values(header, 0, header.values(), data);
   reserve_memory(volume.voxels, header.values(), path);
-  volume.voxels.resize(size_t(header.values()));
+  volume.voxels.resize(header.values());
   convert(path, header.type, data.data(), 0, header.values(), volume.voxels.data());
   return volume;
 }
 
 template <class T>
 void write_volume(const std::string& path, const Volume<T>& volume, bool compressed) {
-  const Grid& grid = volume.grid;
-  check(int64_t(volume.voxels.size()) == grid.voxels(), "write_volume: ", path, ": ", volume.voxels.size(),
-        " voxels on a grid of ", grid.voxels());
-  ImageInfo info;
-  info.type = element_type<T>;
-  info.dims.assign(grid.size.begin(), grid.size.end());
-  info.spacing.assign(grid.spacing.begin(), grid.spacing.end());
-  info.origin.assign(grid.origin.begin(), grid.origin.end());
-  for (const Vec3& row : grid.direction) info.direction.insert(info.direction.end(), row.begin(), row.end());
+  check_volume("write_volume: " + path, volume);
+  const ImageInfo info = info_of(volume.grid, element_type<T>);
   const std::byte* data = reinterpret_cast<const std::byte*>(volume.voxels.data());
   if (is_nifti(path))
     write_nifti(path, info, data);

@@ -10,22 +10,22 @@
 
 namespace acinus {
 
-// T is int16_t, uint8_t or float. The file has one channel and three dimensions, or two: one slice. Other element
-// types are converted where every value fits (12.0 into int16_t, not 12.5 or 40000); one that does not is an Error
-// that names it. double to float rounds.
+// T is int16_t, uint8_t or float. The file has one channel and three dimensions, or two: then it is one slice. Elements
+// of other types are converted if every value fits (12.0 into int16_t, but not 12.5 or 40000); otherwise an Error names
+// one that does not. double to float rounds.
 template <class T>
 Volume<T> read_volume(const std::string& path);
-Grid read_grid(const std::string& path);  // of the same file, without its voxels
+Grid read_grid(const std::string& path);  // of the same file, without reading its voxels
 
-// A .nii.gz is always compressed, a .nii never; a .mhd or .mha as you say.
+// .nii.gz is always compressed, .nii never; .mhd and .mha if `compressed`.
 template <class T>
 void write_volume(const std::string& path, const Volume<T>& volume, bool compressed = false);
 
 inline constexpr const char* kVolumeEndings[] = {".mhd", ".mha", ".nii", ".nii.gz"};
 inline constexpr const char* kVolumeEndingsText = ".mhd, .mha, .nii or .nii.gz";  // for messages
-// The one that a file's name has, or "": "scan.nii.gz" -> ".nii.gz"
+// "scan.nii.gz" -> ".nii.gz"; "" if the name has none of these endings
 std::string volume_ending(const std::string& path);
-// The name without its folder and ending: "/data/1.2.840.nii.gz" -> "1.2.840"
+// The name without folder and ending: "/data/1.2.840.nii.gz" -> "1.2.840"
 std::string volume_name(const std::string& path);
 
 }  // namespace acinus

@@ -1,9 +1,9 @@
-// The connected pieces of a mask.
+// The connected components of a mask.
 //
-//   const Components pieces = label_components(mask);
-//   pieces.count();                     3
-//   pieces.sizes[1];                    voxels of the largest one; sizes[2] of the next; sizes[0] of the background
-//   pieces.labels.at(x, y, z);          0 outside the mask, else the number of the voxel's piece
+//   const Components parts = label_components(mask);
+//   parts.count();                      3
+//   parts.sizes[1];                     voxels of the largest; sizes[2] of the next; sizes[0] of the background
+//   parts.labels.at(x, y, z);           0 outside the mask, else the label of the voxel's component
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -23,7 +23,7 @@ struct Components {
   int32_t count() const { return int32_t(sizes.size()) - 1; }
 };
 
-// Voxels other than 0, numbered from 1 by falling size; of two equally large pieces the one that comes first in memory.
+// Labels nonzero voxels from 1 by decreasing size; of two components of the same size the first in memory comes first.
 Components label_components(const Volume<uint8_t>& mask, Connectivity connectivity = Connectivity::faces);
 
 }  // namespace acinus

@@ -38,8 +38,8 @@ Grid resampled(const Grid& grid, const Vec3& spacing) {
   Grid result = grid;
   result.spacing = spacing;
   Vec3 first{};       // the new first centre, as a voxel index of the old grid
-  double voxels = 1;  // not in int64_t, which a spacing of 1e-9 mm would overflow
-  for (size_t i = 0; i < 3; i++) {
+  double voxels = 1;  // not int64_t, which a spacing of 1e-9 mm would overflow
+  for (int i = 0; i < 3; i++) {
     check(std::isfinite(spacing[i]) && spacing[i] > 0, "resampled: spacing ", spacing[i], " mm along axis ", i,
           "; it must be above 0");
     const double size = std::max(1.0, std::round(double(grid.size[i]) * grid.spacing[i] / spacing[i]));
@@ -54,33 +54,33 @@ Grid resampled(const Grid& grid, const Vec3& spacing) {
   return result;
 }
 
-// Each index axis gets the world axis it runs along most, and no two the same: of the six ways to pair them, the one
-// whose product of |cosines| is largest. (Never 0: a determinant adds up just these products.)
+// Assigns each index axis the world axis that it is closest to, each only once: of the six permutations, the one with
+// the largest product of |cosines|. (It is not 0: a determinant is the signed sum of these products.)
 std::string orientation(const Grid& grid) {
-  std::array<size_t, 3> along{0, 1, 2}, best = along;
+  std::array<int, 3> along{0, 1, 2}, best = along;
   double largest = 0;
   do {
     double product = 1;
-    for (size_t i = 0; i < 3; i++) product *= std::abs(grid.direction[i][along[i]]);
+    for (int i = 0; i < 3; i++) product *= std::abs(grid.direction[i][along[i]]);
     if (product > largest) largest = product, best = along;
   } while (std::next_permutation(along.begin(), along.end()));
   std::string code;
-  for (size_t i = 0; i < 3; i++) code += (grid.direction[i][best[i]] > 0 ? "RAI" : "LPS")[best[i]];
+  for (int i = 0; i < 3; i++) code += (grid.direction[i][best[i]] > 0 ? "RAI" : "LPS")[best[i]];
   return code;
 }
 
-void check_same_place(const Grid& mask, const std::string& mask_path, const Grid& image, const std::string& path) {
+void check_same_grid(const Grid& mask, const std::string& mask_path, const Grid& image, const std::string& path) {
   if (mask.size != image.size)
     fail(mask_path, ": ", mask.size[0], "x", mask.size[1], "x", mask.size[2], " voxels, but ", path, " has ",
          image.size[0], "x", image.size[1], "x", image.size[2]);
   for (int corner = 0; corner < 8; corner++) {
-    Vec3 at{};
-    for (size_t i = 0; i < 3; i++) at[i] = corner >> i & 1 ? double(mask.size[i] - 1) : 0;
-    const Vec3 there = image.to_voxel(mask.to_world(at));
-    for (size_t i = 0; i < 3; i++)
-      if (!(std::abs(there[i] - at[i]) < 0.5))
-        fail(mask_path, ": its voxel (", at[0], ", ", at[1], ", ", at[2], ") lies at (", there[0], ", ", there[1], ", ",
-             there[2], ") of ", path, "; their origin, spacing or direction differ");
+    Vec3 voxel{};
+    for (int i = 0; i < 3; i++) voxel[i] = corner >> i & 1 ? double(mask.size[i] - 1) : 0;
+    const Vec3 other = image.to_voxel(mask.to_world(voxel));
+    for (int i = 0; i < 3; i++)
+      if (!(std::abs(other[i] - voxel[i]) < 0.5))
+        fail(mask_path, ": its voxel (", voxel[0], ", ", voxel[1], ", ", voxel[2], ") lies at (", other[0], ", ",
+             other[1], ", ", other[2], ") of ", path, "; their origin, spacing or direction differ");
   }
 }
 

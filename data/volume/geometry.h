@@ -1,12 +1,12 @@
-// Where voxels lie in the patient. All positions are in millimetres in the LPS frame of DICOM, ITK and LUNA16:
+// The position of voxels in the patient. All positions are in millimetres in the LPS frame of DICOM, ITK and LUNA16:
 // +x to the patient's left, +y to the back (posterior), +z to the head (superior).
 //
 //   world = origin + sum over axes i of  index[i] * spacing[i] * direction[i]
 //
-// direction[i] is the unit vector along which index axis i runs (ITK's reading of TransformMatrix: one row
-// of numbers per axis). Voxel (0,0,0)'s *centre* lies at the origin.
+// direction[i] is the unit vector along which index axis i runs (as ITK interprets TransformMatrix: one row of numbers
+// per axis). The *centre* of voxel (0,0,0) is at the origin.
 //   Example: direction {{-1,0,0},{0,-1,0},{0,0,1}}, origin (195,195,-378), spacing (0.76,0.76,2.5):
-//   index (10,20,3) lies at (187.4, 179.8, -370.5).
+//   index (10,20,3) is at (187.4, 179.8, -370.5).
 #pragma once
 #include <array>
 #include <cstdint>
@@ -18,7 +18,7 @@ using Vec3 = std::array<double, 3>;
 using Index3 = std::array<int64_t, 3>;
 using Mat3 = std::array<Vec3, 3>;
 
-// A regular grid of voxels: how many along each axis (x fastest in memory), and where they lie.
+// A regular grid of voxels: their number along each axis (x fastest in memory), and their position.
 struct Grid {
   Index3 size{0, 0, 0};
   Vec3 spacing{1, 1, 1};  // mm between neighbours along each index axis, > 0
@@ -27,7 +27,7 @@ struct Grid {
 
   int64_t voxels() const { return size[0] * size[1] * size[2]; }
   int64_t offset(int64_t x, int64_t y, int64_t z) const { return (z * size[1] + y) * size[0] + x; }
-  bool contains(const Vec3& voxel) const;  // within half a voxel of the grid
+  bool contains(const Vec3& voxel) const;  // at most half a voxel beyond the centres
   Vec3 to_world(const Vec3& voxel) const;  // voxel index (may be fractional) -> mm
   Vec3 to_voxel(const Vec3& world) const;  // mm -> voxel index (fractional)
   bool operator==(const Grid&) const = default;
@@ -38,19 +38,20 @@ struct Rectangle {
   int64_t left, top, cols, rows;
 };
 
-// The same extent, from outer edge to outer edge of the voxels' boxes, in voxels of another spacing (mm, > 0). The
-// corner at voxel (0,0,0) stays where it is; at the far end up to half a voxel is missing or too much.
-//   Example: 512 voxels of 0.7 mm reach over 358.4 mm. With 1 mm these are 358 voxels, the first centre 0.15 mm
-//   further in: both first voxels begin at -0.35 mm, seen from the old first centre.
+// The same extent, between the outer faces of the outermost voxels, in voxels of another spacing (mm, > 0). The corner
+// at voxel (0,0,0) is kept; at the far end up to half a voxel is cut off or added.
+//   Example: 512 voxels of 0.7 mm cover 358.4 mm. At 1 mm these are 358 voxels, the first centre 0.15 mm further in:
+//   both first voxels begin at -0.35 mm, relative to the old first centre.
 Grid resampled(const Grid& grid, const Vec3& spacing);
 
-// How the index axes run: three letters, ITK's "RAI" code. Each names the side that an axis comes *from*: R right or
-// L left, A anterior or P posterior, I inferior or S superior. No two name the same line, also on an oblique grid.
+// The orientation of the index axes: three letters, ITK's "RAI" code. Each names the side that an axis comes *from*: R
+// right or L left, A anterior or P posterior, I inferior or S superior. Each world axis occurs once, even on an oblique
+// grid.
 //   Example: direction {{1,0,0},{0,1,0},{0,0,1}} is "RAI", the flipped one above is "LPI".
 std::string orientation(const Grid& grid);
 
-// Throws Error unless a mask has as many voxels as its image and they lie in the same places, at all corners within
-// half a voxel: one that is flipped or moved would teach and judge wrong places. The paths are for the message.
-void check_same_place(const Grid& mask, const std::string& mask_path, const Grid& image, const std::string& path);
+// Throws unless a mask has the size of its image and each of its corners is within half a voxel of the image's: a mask
+// that is flipped or shifted would train and score wrong voxels. The paths are for the message.
+void check_same_grid(const Grid& mask, const std::string& mask_path, const Grid& image, const std::string& path);
 
 }  // namespace acinus

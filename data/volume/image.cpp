@@ -1,5 +1,6 @@
 #include "data/volume/image.h"
 
+#include <Eigen/LU>
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -7,32 +8,18 @@
 #include <utility>
 
 #include "tensor/check.h"
-#include "tensor/memory.h"
 #include "tensor/text.h"
 
 namespace acinus {
 
 namespace {
 
-// Rows scaled to length 1, then Gaussian elimination: is every pivot clearly off 0?
-bool invertible(std::vector<double> m, size_t n) {
-  for (size_t i = 0; i < n; i++) {
-    double length = 0;
-    for (size_t j = 0; j < n; j++) length = std::hypot(length, m[i * n + j]);
-    for (size_t j = 0; j < n; j++) m[i * n + j] /= length;
-  }
-  for (size_t column = 0; column < n; column++) {
-    size_t pivot = column;
-    for (size_t i = column; i < n; i++)
-      if (std::abs(m[i * n + column]) > std::abs(m[pivot * n + column])) pivot = i;
-    if (!(std::abs(m[pivot * n + column]) > 1e-6)) return false;
-    std::swap_ranges(&m[pivot * n], &m[pivot * n] + n, &m[column * n]);
-    for (size_t i = column + 1; i < n; i++) {
-      const double factor = m[i * n + column] / m[column * n + column];
-      for (size_t j = column; j < n; j++) m[i * n + j] -= factor * m[column * n + j];
-    }
-  }
-  return true;
+// Are all pivots of the matrix, its rows scaled to length 1, clearly different from 0?
+bool invertible(const std::vector<double>& rows, int64_t n) {
+  using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  Matrix m = Eigen::Map<const Matrix>(rows.data(), n, n);
+  for (int64_t i = 0; i < n; i++) m.row(i).stableNormalize();
+  return m.partialPivLu().matrixLU().diagonal().cwiseAbs().minCoeff() > 1e-6;
 }
 
 template <class To, class From>
@@ -59,7 +46,7 @@ int64_t size_of(ElementType type) {
 const char* name_of(ElementType type) {
   constexpr const char* names[] = {"int8",   "uint8", "int16",  "uint16",  "int32",
                                    "uint32", "int64", "uint64", "float32", "float64"};
-  return names[size_t(type)];
+  return names[int(type)];
 }
 
 int64_t ImageInfo::values() const {
@@ -100,6 +87,13 @@ void check_image(const ImageInfo& info, const std::string& path, const ImageKeys
     refuse(keys.direction, info.direction, "the matrix is singular: two axes run along the same line");
 }
 
+void check_image(const Image& image, const std::string& path, const ImageKeys& keys) {
+  check_image(static_cast<const ImageInfo&>(image), path, keys);
+  if (int64_t(image.data.size()) != image.bytes())
+    fail(path, ": data has ", image.data.size(), " bytes, ", keys.dims, " = ",
+         joined({image.dims.begin(), image.dims.end()}), " wants ", image.bytes());
+}
+
 Grid grid_of(const ImageInfo& info, const std::string& path) {
   const size_t n = info.dims.size();
   if (n != 2 && n != 3) fail(path, ": has ", n, " dimensions; a volume has 3, or 2: one slice");
@@ -113,28 +107,14 @@ Grid grid_of(const ImageInfo& info, const std::string& path) {
   return grid;
 }
 
-template <class T>
-void reserve_memory(std::vector<T>& to, int64_t count, const std::string& path) {
-  try {
-    to.clear();
-    to.reserve(size_t(count));
-    memory::expect_large_pages(to.data(), count * int64_t(sizeof(T)));
-  } catch (const std::exception&) {  // std::bad_alloc, std::length_error
-    fail(path, ": not enough memory for ", double(count) * sizeof(T) / (1 << 20), " MB");
-  }
-}
-
-void reverse_bytes(std::byte* data, int64_t count, int64_t size) {
-  const auto reverse_each = [&](auto value, auto reversed) {
-    for (std::byte* end = data + count * size; data < end; data += size) {
-      std::memcpy(&value, data, sizeof value);
-      value = reversed(value);
-      std::memcpy(data, &value, sizeof value);
-    }
-  };
-  if (size == 2) reverse_each(uint16_t(), [](uint16_t x) { return __builtin_bswap16(x); });
-  if (size == 4) reverse_each(uint32_t(), [](uint32_t x) { return __builtin_bswap32(x); });
-  if (size == 8) reverse_each(uint64_t(), [](uint64_t x) { return __builtin_bswap64(x); });
+ImageInfo info_of(const Grid& grid, ElementType type, int channels) {
+  ImageInfo info;
+  info.type = type, info.channels = channels;
+  info.dims.assign(grid.size.begin(), grid.size.end());
+  info.spacing.assign(grid.spacing.begin(), grid.spacing.end());
+  info.origin.assign(grid.origin.begin(), grid.origin.end());
+  for (const Vec3& axis : grid.direction) info.direction.insert(info.direction.end(), axis.begin(), axis.end());
+  return info;
 }
 
 template <class T>
@@ -150,10 +130,6 @@ void convert(const std::string& path, ElementType type, const std::byte* from, i
   });
 }
 
-template void reserve_memory(std::vector<std::byte>&, int64_t, const std::string&);
-template void reserve_memory(std::vector<int16_t>&, int64_t, const std::string&);
-template void reserve_memory(std::vector<uint8_t>&, int64_t, const std::string&);
-template void reserve_memory(std::vector<float>&, int64_t, const std::string&);
 template void convert(const std::string&, ElementType, const std::byte*, int64_t, int64_t, int16_t*);
 template void convert(const std::string&, ElementType, const std::byte*, int64_t, int64_t, uint8_t*);
 template void convert(const std::string&, ElementType, const std::byte*, int64_t, int64_t, float*);

@@ -11,8 +11,8 @@ Volume<uint8_t> sphere_mask(const Grid& grid, const std::vector<Annotation>& nod
     const Vec3 centre = grid.to_voxel(nodule.centre);
     if (nodule.diameter_mm < 0 || !grid.contains(centre)) continue;
     const double radius = nodule.diameter_mm / 2;
-    // A box that holds the sphere: index axis i moves spacing[i] mm. Oblique axes are unit vectors at right angles,
-    // so the box is as large on them.
+    // A box that contains the sphere: a step along index axis i is spacing[i] mm. Oblique axes are unit vectors at right
+    // angles too, so the box has the same size for them.
     Index3 low, high;
     for (int i = 0; i < 3; i++) {
       const double reach = radius / grid.spacing[i] + 1;
@@ -22,9 +22,9 @@ Volume<uint8_t> sphere_mask(const Grid& grid, const std::vector<Annotation>& nod
     for (int64_t z = low[2]; z <= high[2]; z++)
       for (int64_t y = low[1]; y <= high[1]; y++)
         for (int64_t x = low[0]; x <= high[0]; x++) {
-          const Vec3 at = grid.to_world({double(x), double(y), double(z)});
+          const Vec3 point = grid.to_world({double(x), double(y), double(z)});
           double squared = 0;
-          for (int i = 0; i < 3; i++) squared += (at[i] - nodule.centre[i]) * (at[i] - nodule.centre[i]);
+          for (int i = 0; i < 3; i++) squared += (point[i] - nodule.centre[i]) * (point[i] - nodule.centre[i]);
           if (squared <= radius * radius) mask.at(x, y, z) = 1;
         }
     Index3 nearest;
@@ -34,10 +34,10 @@ Volume<uint8_t> sphere_mask(const Grid& grid, const std::vector<Annotation>& nod
   return mask;
 }
 
-Volume<uint8_t> reader_mask(const Volume<uint8_t>& readers, int least) {
+Volume<uint8_t> reader_mask(const Volume<uint8_t>& readers, int min_readers) {
   Volume<uint8_t> mask(readers.grid, 0);
   std::transform(readers.voxels.begin(), readers.voxels.end(), mask.voxels.begin(),
-                 [least](uint8_t count) { return uint8_t(count >= least); });
+                 [min_readers](uint8_t count) { return uint8_t(count >= min_readers); });
   return mask;
 }
 

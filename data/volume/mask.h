@@ -1,4 +1,4 @@
-// Which voxels are nodule: spheres from a list of centres and diameters, or the outlines radiologists drew.
+// Masks of nodules: from a list of centres and diameters as spheres, or from outlines that radiologists drew.
 #pragma once
 #include <vector>
 
@@ -9,12 +9,12 @@ namespace acinus {
 
 constexpr int64_t kMaxClasses = 32;  // of a mask, the background included
 
-// 1 in every voxel whose centre lies within diameter/2 of a nodule's centre, in millimetres, in every slice the
-// sphere cuts, all nodules in one mask; 0 elsewhere. A nodule between all voxel centres still gets the nearest one.
-// Diameters < 0 (unknown) and nodules outside the grid are passed over.
+// 1 in every voxel whose centre is within diameter/2 (in mm) of a nodule's centre, in all slices that the sphere cuts; 0
+// elsewhere. A nodule too small to contain a voxel's centre still gets the nearest voxel. Nodules with a diameter < 0
+// (unknown) or outside the grid are skipped.
 Volume<uint8_t> sphere_mask(const Grid& grid, const std::vector<Annotation>& nodules);
 
-// 1 where at least `least` of four readers outlined the voxel (values 0..4; two is the usual consensus).
-Volume<uint8_t> reader_mask(const Volume<uint8_t>& readers, int least = 2);
+// 1 where at least `min_readers` of four readers outlined the voxel (values 0..4; two is the usual consensus).
+Volume<uint8_t> reader_mask(const Volume<uint8_t>& readers, int min_readers = 2);
 
 }  // namespace acinus

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "tensor/check.h"
 #include "tensor/parallel.h"
@@ -14,14 +15,13 @@ namespace {
 constexpr float kFar = std::numeric_limits<float>::infinity();
 
 void check_mask(const char* who, const Volume<uint8_t>& mask, double radius_mm = 0) {
-  check(int64_t(mask.voxels.size()) == mask.grid.voxels(), who, ": ", mask.voxels.size(), " voxels on a grid of ",
-        mask.grid.voxels());
+  check_volume(who, mask);
   for (const double spacing : mask.grid.spacing)
     check(std::isfinite(spacing) && spacing > 0, who, ": spacing ", spacing, " mm; it must be above 0");
-  check(std::isfinite(radius_mm) && radius_mm >= 0, who, ": a radius of ", radius_mm, " mm; it must not be below 0");
+  check(std::isfinite(radius_mm) && radius_mm >= 0, who, ": a radius of ", radius_mm, " mm; it must not be negative");
 }
 
-// One of a lower envelope.
+// A segment of a lower envelope.
 struct Parabola {
   double from;    // where it begins to be the lowest
   double height;  // f + (spacing q)^2, which the intersections need
@@ -50,13 +50,13 @@ void lower_envelope(float* f, int64_t n, double spacing, Parabola* envelope) {
   int64_t k = 0;
   for (int64_t p = 0; p < n; p++) {
     while (k < last && envelope[k + 1].from < double(p)) k++;
-    const double way = double(p - envelope[k].q);
-    f[p] = float(envelope[k].f + square * way * way);
+    const double steps = double(p - envelope[k].q);
+    f[p] = float(envelope[k].f + square * steps * steps);
   }
 }
 
-// The same along an axis whose neighbours are `step` apart in memory, for `lines` lines that lie side by side. Copied
-// out in groups, so that whole cache lines are used.
+// The same along an axis whose neighbours are `step` apart in memory, for `lines` lines that begin side by side. They
+// are copied out in groups, so that whole cache lines are used.
 constexpr int64_t kGroup = 16;
 void along_lines(float* first, int64_t lines, int64_t n, int64_t step, double spacing, Parabola* scratch) {
   float* copy = reinterpret_cast<float*>(scratch + n);
@@ -70,7 +70,7 @@ void along_lines(float* first, int64_t lines, int64_t n, int64_t step, double sp
   }
 }
 
-// The squared distance to the nearest voxel that is in the mask, or that is not.
+// The squared distance to the nearest voxel inside the mask, or to the nearest outside.
 Volume<float> squared_distance_to(const Volume<uint8_t>& mask, bool inside) {
   const auto size = mask.grid.size;
   const auto spacing = mask.grid.spacing;
@@ -89,8 +89,8 @@ Volume<float> squared_distance_to(const Volume<uint8_t>& mask, bool inside) {
           steps = 0;
         else if (steps >= 0)
           steps++;
-        const float way = float(double(steps) * spacing[0]);
-        return steps < 0 ? kFar : way * way;
+        const float distance = float(double(steps) * spacing[0]);
+        return steps < 0 ? kFar : distance * distance;
       };
       for (int64_t x = 0; x < nx; x++) out[x] = walk(x);
       steps = -1;
@@ -105,14 +105,30 @@ Volume<float> squared_distance_to(const Volume<uint8_t>& mask, bool inside) {
   return result;
 }
 
-// 1 where the distance is within the radius, or where it is not. A voxel whose distance is the radius, but for
-// rounding, is within.
-Volume<uint8_t> compare(const Volume<uint8_t>& mask, double radius_mm, bool dilate) {
+// Dilates, or erodes. A voxel at exactly the radius, up to rounding, is within it.
+Volume<uint8_t> within(const Volume<uint8_t>& mask, double radius_mm, bool dilate) {
   const Volume<float> squared = squared_distance_to(mask, dilate);
   const float limit = float(radius_mm * radius_mm * (1 + 1e-6));
   Volume<uint8_t> result(mask.grid);
   for (size_t i = 0; i < result.voxels.size(); i++) result.voxels[i] = (squared.voxels[i] <= limit) == dilate;
   return result;
+}
+
+// The first and the last index of the mask along each axis; a last of -1 if it is empty.
+std::pair<Index3, Index3> bounding_box(const Volume<uint8_t>& mask) {
+  const Index3 size = mask.grid.size;
+  Index3 low = size, high{-1, -1, -1};
+  for (int64_t z = 0; z < size[2]; z++)
+    for (int64_t y = 0; y < size[1]; y++) {
+      const uint8_t* row = mask.slice(z) + y * size[0];
+      const int64_t x = std::find_if(row, row + size[0], [](uint8_t v) { return v != 0; }) - row;
+      if (x == size[0]) continue;
+      int64_t end = size[0];
+      while (!row[end - 1]) end--;
+      low = {std::min(low[0], x), std::min(low[1], y), std::min(low[2], z)};
+      high = {std::max(high[0], end - 1), std::max(high[1], y), z};
+    }
+  return {low, high};
 }
 
 }  // namespace
@@ -124,12 +140,12 @@ Volume<float> squared_distance(const Volume<uint8_t>& mask) {
 
 Volume<uint8_t> dilated(const Volume<uint8_t>& mask, double radius_mm) {
   check_mask("dilated", mask, radius_mm);
-  return compare(mask, radius_mm, true);
+  return within(mask, radius_mm, true);
 }
 
 Volume<uint8_t> eroded(const Volume<uint8_t>& mask, double radius_mm) {
   check_mask("eroded", mask, radius_mm);
-  return compare(mask, radius_mm, false);
+  return within(mask, radius_mm, false);
 }
 
 Volume<uint8_t> opened(const Volume<uint8_t>& mask, double radius_mm) {
@@ -138,24 +154,13 @@ Volume<uint8_t> opened(const Volume<uint8_t>& mask, double radius_mm) {
 
 Volume<uint8_t> closed(const Volume<uint8_t>& mask, double radius_mm) {
   check_mask("closed", mask, radius_mm);
-  // Only the box around the mask can change. With a margin of the radius, there is room to grow, too; beyond the
-  // grid the margin repeats the border.
+  // Only the box around the mask can change. A margin of the radius leaves room to grow; beyond the grid the margin
+  // repeats the border.
   const Index3 size = mask.grid.size;
-  Index3 low = size, high{-1, -1, -1};
-  for (int64_t z = 0; z < size[2]; z++)
-    for (int64_t y = 0; y < size[1]; y++) {
-      const uint8_t* row = mask.slice(z) + y * size[0];
-      const auto in = [](uint8_t v) { return v != 0; };
-      const int64_t x = std::find_if(row, row + size[0], in) - row;
-      if (x == size[0]) continue;
-      int64_t end = size[0];
-      while (!row[end - 1]) end--;
-      low = {std::min(low[0], x), std::min(low[1], y), std::min(low[2], z)};
-      high = {std::max(high[0], end - 1), std::max(high[1], y), z};
-    }
+  auto [low, high] = bounding_box(mask);
   if (high[2] < 0) return mask;
   Grid box = mask.grid;
-  for (size_t i = 0; i < 3; i++) {
+  for (int i = 0; i < 3; i++) {
     check(radius_mm / box.spacing[i] < 10000, "closed: a radius of ", radius_mm, " mm with voxels of ", box.spacing[i],
           " mm; it must be less than 10000 voxels");
     const int64_t margin = int64_t(std::ceil(radius_mm / box.spacing[i])) + 1;
@@ -163,7 +168,9 @@ Volume<uint8_t> closed(const Volume<uint8_t>& mask, double radius_mm) {
     box.size[i] = high[i] - low[i] + 1;
   }
   Volume<uint8_t> padded(box);
-  const auto nearest = [&](size_t axis, int64_t i) { return std::clamp<int64_t>(low[axis] + i, 0, size[axis] - 1); };
+  const auto nearest = [&, low = low](int axis, int64_t i) {
+    return std::clamp<int64_t>(low[axis] + i, 0, size[axis] - 1);
+  };
   for (int64_t z = 0; z < box.size[2]; z++)
     for (int64_t y = 0; y < box.size[1]; y++) {
       const uint8_t* from = &mask.at(0, nearest(1, y), nearest(2, z));

@@ -10,83 +10,77 @@ namespace acinus {
 
 namespace {
 
-// In voxels. Rounding leaves positions off by some 1e-12; what is closer than this to a centre is meant to be there.
-// So a volume comes out on its own grid bit for bit, without a trace of its neighbours, NaN among them.
-constexpr double kTiny = 1e-9;
+// In voxels. Rounding errors of positions are about 1e-12; positions closer than this to a voxel's centre are taken to
+// be there. So a volume resampled onto its own grid keeps every bit, with no trace of neighbours, not even of NaN.
+constexpr double kTolerance = 1e-9;
 
 void check_grid(const char* who, const Grid& grid) {
   const auto [nx, ny, nz] = grid.size;
-  check(nx > 0 && ny > 0 && nz > 0, who, ": a grid of ", nx, "x", ny, "x", nz, " voxels has none");
+  check(nx > 0 && ny > 0 && nz > 0, who, ": a grid of ", nx, "x", ny, "x", nz, " voxels is empty");
 }
 
-template <class T>
-void check_volume(const char* who, const Volume<T>& volume) {
-  check_grid(who, volume.grid);
-  check(int64_t(volume.voxels.size()) == volume.grid.voxels(), who, ": ", volume.voxels.size(), " voxels on a grid of ",
-        volume.grid.voxels());
-}
-
-// A position along one axis of `size` voxels: between the voxels `low` and `high`, `share` of the way.
-struct Place {
+// A position along an axis of `size` voxels: from voxel `low` on, by `fraction` of the step to voxel `high`.
+struct AxisPosition {
   int64_t low = 0, high = 0, nearest = 0;
-  double share = 0;
-  bool inside = false;  // in the box of some voxel; a NaN is not
+  double fraction = 0;
+  bool inside = false;  // at most half a voxel beyond the centres; false for NaN
 
-  Place(double at, int64_t size) {
+  AxisPosition(double position, int64_t size) {
     const double last = double(size - 1);
-    if (!(at >= -0.5 - kTiny && at <= last + 0.5 + kTiny)) return;
+    if (!(position >= -0.5 - kTolerance && position <= last + 0.5 + kTolerance)) return;
     inside = true;
-    at = std::clamp(at, 0.0, last);
-    low = int64_t(at + kTiny);
-    share = std::max(at - double(low), 0.0);
-    if (share < kTiny) share = 0;
+    position = std::clamp(position, 0.0, last);
+    low = int64_t(position + kTolerance);
+    fraction = std::max(position - double(low), 0.0);
+    if (fraction < kTolerance) fraction = 0;
     high = std::min(low + 1, size - 1);
-    nearest = share >= 0.5 - kTiny ? high : low;
+    nearest = fraction >= 0.5 - kTolerance ? high : low;
   }
 };
 
-// Nothing of b where share is 0, even if b is NaN.
-double between(double a, double b, double share) { return share == 0 ? a : a + share * (b - a); }
+// Unlike std::lerp, independent of b if the fraction is 0, even if b is NaN.
+double lerp(double a, double b, double fraction) { return fraction == 0 ? a : a + fraction * (b - a); }
 
 template <class T>
 T rounded(double value) {
   if constexpr (std::is_integral_v<T>)
-    return T(std::floor(value + 0.5));  // between the smallest and the largest of 8 values of T: it fits
+    return T(std::floor(value + 0.5));  // fits T, being between the smallest and largest of 8 values of T
   else
     return T(value);
 }
 
 template <class T>
-T linear(const Volume<T>& from, const Place& x, const Place& y, const Place& z) {
+T linear(const Volume<T>& from, const AxisPosition& x, const AxisPosition& y, const AxisPosition& z) {
   const auto along_x = [&](int64_t y, int64_t z) {
-    return between(from.at(x.low, y, z), from.at(x.high, y, z), x.share);
+    return lerp(from.at(x.low, y, z), from.at(x.high, y, z), x.fraction);
   };
-  const auto along_xy = [&](int64_t z) { return between(along_x(y.low, z), along_x(y.high, z), y.share); };
-  return rounded<T>(between(along_xy(z.low), along_xy(z.high), z.share));
+  const auto along_xy = [&](int64_t z) { return lerp(along_x(y.low, z), along_x(y.high, z), y.fraction); };
+  return rounded<T>(lerp(along_xy(z.low), along_xy(z.high), z.fraction));
 }
 
 }  // namespace
 
 template <class T>
 Volume<T> resample(const Volume<T>& from, const Grid& onto, Interpolation how, std::type_identity_t<T> outside) {
+  check_grid("resample", from.grid);
   check_volume("resample", from);
   check_grid("resample", onto);
-  from.grid.to_voxel(onto.origin);  // refuses a singular matrix here: an Error must not leave the threads below
+  from.grid.to_voxel(onto.origin);  // refuses a singular matrix now: an Error must not leave the threads below
   Volume<T> to(onto, outside);
   const double last = double(std::max<int64_t>(onto.size[0] - 1, 1));
 #pragma omp parallel for schedule(static)
   for (int64_t k = 0; k < onto.size[2]; k++)
     for (int64_t j = 0; j < onto.size[1]; j++) {
-      // Both ends of the row, as voxel indices of `from`. What lies between is measured from the first: steps added up
-      // one after the other would add up their errors too.
+      // Both ends of the row, as voxel indices of `from`. Positions between are computed from both ends: adding up steps
+      // would add up rounding errors too.
       const Vec3 begin = from.grid.to_voxel(onto.to_world({0, double(j), double(k)}));
       const Vec3 end = from.grid.to_voxel(onto.to_world({last, double(j), double(k)}));
       T* row = &to.at(0, j, k);
       for (int64_t i = 0; i < onto.size[0]; i++) {
-        const auto place = [&](size_t axis) {
-          return Place(begin[axis] + double(i) / last * (end[axis] - begin[axis]), from.grid.size[axis]);
+        const auto along = [&](int axis) {
+          return AxisPosition(begin[axis] + double(i) / last * (end[axis] - begin[axis]), from.grid.size[axis]);
         };
-        const Place x = place(0), y = place(1), z = place(2);
+        const AxisPosition x = along(0), y = along(1), z = along(2);
         if (!x.inside || !y.inside || !z.inside) continue;
         row[i] = how == Interpolation::linear ? linear(from, x, y, z) : from.at(x.nearest, y.nearest, z.nearest);
       }
@@ -96,11 +90,12 @@ Volume<T> resample(const Volume<T>& from, const Grid& onto, Interpolation how, s
 
 template <class T>
 Volume<T> reoriented(const Volume<T>& volume, const std::string& code) {
+  check_grid("reoriented", volume.grid);
   check_volume("reoriented", volume);
   const Grid& grid = volume.grid;
   const auto names_a_side = [&](const char* two) { return code.find_first_of(two) != code.npos; };
   check(code.size() == 3 && names_a_side("RL") && names_a_side("AP") && names_a_side("IS"), "reoriented: \"", code,
-        "\" is no orientation; \"RAI\" is one: of R L, of A P and of I S one letter each");
+        "\" is not an orientation such as \"RAI\": one letter each of R L, A P and I S");
 
   const std::string now = orientation(grid);
   const auto world_axis = [](char letter) { return std::string("RLAPIS").find(letter) / 2; };

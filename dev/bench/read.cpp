@@ -1,16 +1,15 @@
-// read: times reading a scan of 512x512x300 voxels (157 MB) beside what nothing can beat by much:
+// read: times reading a scan of 512x512x300 voxels (157 MB) against lower bounds:
 //
-//   the values as they are   against dd if=FILE of=/dev/null bs=1M, which puts one piece after the other into the same
-//                            small buffer: that never leaves the processor's cache, so what is to stay in memory
-//                            cannot be as fast;
-//                            against dd with one block of the whole file, which has to get memory for it, as we do;
-//                            against read(2), in pieces of 1 MB, into one small buffer (dd without dd);
-//                            and into memory for all of it that is there already: what copying costs
-//   compressed               against one call of zlib's inflate, from memory into fresh memory
+//   uncompressed   dd if=FILE of=/dev/null bs=1M, which reads every chunk into the same small buffer: it never leaves the
+//                  processor's cache, so reading into memory cannot be as fast;
+//                  dd with one block of the whole file, which has to allocate memory for it, as we do;
+//                  read(2) in chunks of 1 MB into one small buffer (dd without dd);
+//                  read(2) into memory that is allocated already: the cost of copying
+//   compressed     one call of zlib's inflate, from memory into fresh memory
 //
-// All take turns, so that a machine whose speed drifts is fair to each; the table shows medians. The files were just
-// written, so they come from the system's memory (the page cache) and not from the disk. A time ends when the voxels
-// are there: giving their memory back is nobody's.
+// All are run in turn, so that a machine whose speed drifts is fair to each; the table shows medians. The files have just
+// been written, so they come from the page cache and not from the disk. A time ends when the voxels are in memory;
+// freeing it is not counted.
 #include <fcntl.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -36,10 +35,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kPiece = 1 << 20;
+constexpr int64_t kChunk = 1 << 20;
 
-// Two lungs (-870 HU) in a body (40 HU) in air, with noise of 18 HU that neighbours share in part: what zlib makes of a
-// scan depends on little else. No vessels, no nodules, hence a second's work.
+// Two lungs (-870 HU) in a body (40 HU) in air, with noise of 18 HU that is correlated between neighbours: the size of the
+// zlib stream depends on little else. Without vessels and nodules it takes only a second.
 Volume<int16_t> make_scan(int64_t slices) {
   Volume<int16_t> ct(Grid{{512, 512, slices}, {0.7, 0.7, 1}});
   const auto noise = [&](int64_t i) {  // nearly normal: the sum of four uniform numbers
@@ -58,14 +57,14 @@ Volume<int16_t> make_scan(int64_t slices) {
         const bool lung = std::hypot((std::abs(mm_x) - 70) / 55, mm_y / 80) < 1;
         const bool body = std::hypot(mm_x / 165, mm_y / 115) < 1;
         const double hu = (lung ? -870 : body ? 40 : -1000) + 18 * 0.707 * (here + before);
-        ct.voxels[size_t(row + x)] = int16_t(std::lround(std::max(hu, -1024.)));
+        ct.voxels[row + x] = int16_t(std::lround(std::max(hu, -1024.)));
         before = here;
       }
     }
   return ct;
 }
 
-// What dd says itself, without the time that the process took to start.
+// The time that dd reports, without that of starting the process.
 double dd_seconds(const std::string& path, int64_t block) {
   FILE* dd = popen(text("LC_ALL=C dd if='", path, "' of=/dev/null bs=", block, " 2>&1").c_str(), "r");
   check(dd, "cannot start dd");
@@ -77,7 +76,7 @@ double dd_seconds(const std::string& path, int64_t block) {
   const std::vector<std::string_view> parts = words(said);
   for (size_t i = 1; i < parts.size(); i++)
     if (parts[i] == "s," || parts[i] == "secs") parse(parts[i - 1], seconds);
-  if (!(seconds > 0)) fail("dd says no time: ", said);
+  if (!(seconds > 0)) fail("dd reports no time: ", said);
   return seconds;
 }
 
@@ -124,12 +123,12 @@ int main(int argc, char** argv) {
       check(volume.voxels == scan.voxels, path, " was read wrongly");
       return seconds;
     };
-    // Each piece goes `stride` bytes behind the one before: 0 for all into the same place.
+    // Each chunk is read `stride` bytes after the previous one: 0 for all into the same buffer.
     const auto read_loop = [&](void* buffer, int64_t stride) {
       return seconds_of([&] {
         const int file = open(raw_values.c_str(), O_RDONLY);
         int64_t got = 0, more;
-        while ((more = read(file, static_cast<char*>(buffer) + got / kPiece * stride, kPiece)) > 0) got += more;
+        while ((more = read(file, static_cast<char*>(buffer) + got / kChunk * stride, kChunk)) > 0) got += more;
         close(file);
         check(got == bytes, raw_values, ": ", got, " bytes could be read of ", bytes);
       });
@@ -145,14 +144,14 @@ int main(int argc, char** argv) {
         inflateEnd(&z);
       });
     };
-    const std::shared_ptr<void> small = memory::allocate(kPiece), large = memory::allocate(bytes + kPiece);
+    const std::shared_ptr<void> small = memory::allocate(kChunk), large = memory::allocate(bytes + kChunk);
     std::vector<double> times[7];
     for (int64_t i = 0; i <= rounds; i++) {
       const double now[7] = {ours(raw),
-                             dd_seconds(raw_values, kPiece),
+                             dd_seconds(raw_values, kChunk),
                              dd_seconds(raw_values, bytes),
                              read_loop(small.get(), 0),
-                             read_loop(large.get(), kPiece),
+                             read_loop(large.get(), kChunk),
                              ours(packed),
                              inflated()};
       for (size_t k = 0; k < 7 && i > 0; k++) times[k].push_back(now[k]);

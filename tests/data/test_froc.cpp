@@ -299,7 +299,7 @@ TEST_CASE("candidates: what is wrong with a table is said with its line") {
   CHECK_THAT(error(""), Catch::Contains("m.csv: is empty"));
   put(folder / "s.csv", "a\nb\na\n");
   CHECK_THAT(error_of([&] { read_seriesuids(folder / "s.csv"); }),
-             Catch::Contains("s.csv:3: a is there twice, first in line 1"));
+             Catch::Contains("s.csv:3: a occurs twice, first in line 1"));
   put(folder / "s.csv", "a,1,2,3,4\n");
   CHECK_THAT(error_of([&] { read_seriesuids(folder / "s.csv"); }), Catch::Contains("s.csv:1: 5 fields"));
 }

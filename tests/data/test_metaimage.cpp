@@ -269,7 +269,7 @@ TEST_CASE("metaimage: values as text") {
   const std::map<std::string, std::string> wrong{
       {"1 2 3", "DimSize"},        {numbers.substr(0, numbers.size() - 8), "DimSize"},
       {"12.5 " + numbers, "12.5"}, {"40000 " + numbers, "40000"},
-      {"0x10 " + numbers, "0x10"}, {std::string(1000, '1') + " " + numbers, "is no MET_SHORT"}};
+      {"0x10 " + numbers, "0x10"}, {std::string(1000, '1') + " " + numbers, "is not a MET_SHORT"}};
   for (const auto& [content, complaint] : wrong) {
     put(folder / "x.mha", header(ascii) + content);
     REQUIRE_THAT(error_of([&] { read_metaimage(folder / "x.mha"); }),

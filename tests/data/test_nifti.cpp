@@ -5,10 +5,9 @@
 #include <limits>
 #include <random>
 
+#include "data/formats/deflate.h"
 #include "data/formats/nifti.h"
 #include "data/formats/volume_io.h"
-#include "data/volume/volume.h"
-#include "data/formats/zlib_stream.h"
 #include "tensor/io/file.h"
 #include "tests/testing.h"
 
@@ -29,8 +28,8 @@ Volume<int16_t> small_ct(const Mat3& direction = oblique) {
 
 std::string gzipped(const std::string& bytes) {
   std::string result;
-  deflate_parts({{bytes.data(), int64_t(bytes.size())}}, Wrapper::gzip, 9, [&](const std::byte* piece, int64_t size) {
-    result.append(reinterpret_cast<const char*>(piece), size_t(size));
+  deflate_parts({{bytes.data(), int64_t(bytes.size())}}, Wrapper::gzip, 9, [&](const std::byte* chunk, int64_t size) {
+    result.append(reinterpret_cast<const char*>(chunk), size_t(size));
   });
   return result;
 }

@@ -1,5 +1,6 @@
 // Images and masks of any format, and what a mask's values mean.
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "data/formats/metaimage.h"
@@ -32,8 +33,14 @@ TEST_CASE("picture: images of all formats have three dimensions and their place"
     write_npy(folder / "x.npy", shape, std::vector<int32_t>(shape[0] ? 30 : 0));
     CHECK_THAT(error_of([&] { read_picture(folder / "x.npy"); }), Contains("x.npy: ") && Contains("rows, columns"));
   }
-  write_npy(folder / "half.npy", NpyArray{NpyType::f2, {1, 2}, std::vector<std::byte>(4)});
-  CHECK_THAT(error_of([&] { read_picture(folder / "half.npy"); }), Contains("half precision"));
+  // Numbers of half precision are widened: 1 and 0.
+  const std::string half = "{'descr': '<f2', 'fortran_order': False, 'shape': (1, 2)}";
+  put(folder / "half.npy",
+      std::string("\x93NUMPY\1\0", 8) + char(half.size()) + '\0' + half + std::string("\0\x3c\0\0", 4));
+  image = read_picture(folder / "half.npy");
+  float first;
+  std::memcpy(&first, image.data.data(), 4);
+  CHECK((image.type == ElementType::f32 && image.data.size() == 8 && first == 1));
 
   // Colours with a place: as far apart as the header says.
   MetaImage colour;

@@ -1,11 +1,11 @@
-// What the fuzzers share. A fuzzer (libFuzzer, https://llvm.org/docs/LibFuzzer.html) calls LLVMFuzzerTestOneInput with
-// millions of damaged files; those that reach code no other has reached are kept and damaged further. Each target here
-// puts the bytes into a file and reads it. An Error is what a damaged file should give. A crash, a read out of bounds,
-// an overflow, another exception, a second without an end or more memory than the limit is a finding, and so is a file
-// that was read but does not come back the same when it is written and read again.
+// Shared by the fuzzers. A fuzzer (libFuzzer, https://llvm.org/docs/LibFuzzer.html) calls LLVMFuzzerTestOneInput with
+// millions of damaged files; those that reach new code are kept and damaged further. Each target here writes the bytes
+// into a file and reads it. An Error is the expected outcome for a damaged file. A crash, a read out of bounds, an
+// overflow, another exception, a hang, or more memory than the limit is a finding, and so is a file that was read but
+// differs after it is written and read again.
 //
 //   make fuzz                    every target for a minute on the sanitizer build; FUZZ_SECONDS=1800 for longer
-//   build/asan/fuzz_npy FILE     one input again, as to look into a finding
+//   build/asan/fuzz_npy FILE     one input again, to investigate a finding
 #pragma once
 #include <unistd.h>
 
@@ -20,7 +20,7 @@
 
 namespace acinus {
 
-// A folder of this process's own, in memory where Linux offers that, removed at the end.
+// A folder of this process, in memory where Linux offers that; removed at the end.
 inline const std::string& fuzz_folder() {
   static const std::string folder = [] {
     const std::string memory = "/dev/shm", base = std::filesystem::is_directory(memory) ? memory : "/tmp";
@@ -52,7 +52,7 @@ int fuzz(const std::string& name, const uint8_t* bytes, size_t size, F read) {
   return 0;
 }
 
-// Is a finding unless it holds. (An Error while what was read is written or read again is one too.)
+// A finding unless it holds. (An Error while writing or re-reading what was read is one too.)
 inline void must_hold(bool holds, const char* what) {
   if (holds) return;
   std::fprintf(stderr, "does not hold: %s\n", what);

@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     const std::string copy = fuzz_file("copy.csv", content.data(), content.size());
     const CsvTable again = must_work("written and read again", [&] { return read_csv(copy); });
     must_hold(again.names == table.names && again.rows == table.rows, "the same table");
-    const auto attempt = [](auto read) {  // what one refuses another may take
+    const auto attempt = [](auto read) {  // what one refuses another may accept
       try {
         read();
       } catch (const Error&) {

@@ -1,5 +1,5 @@
-// The MetaImage reader. The input is the header, with what may follow in the same file; beside it lie data files that
-// it may name: a.raw, a1.raw .. a3.raw and a.zraw (see seeds.cpp).
+// The MetaImage reader. The input is the header, and values that may follow in the same file; in the same folder are data
+// files that it may name: a.raw, a1.raw .. a3.raw and a.zraw (see seeds.cpp).
 #include "data/formats/metaimage.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/seeds.h"

@@ -1,4 +1,4 @@
-// The .png reader: ours is stb_image behind checks of our own.
+// The .png reader: stb_image behind checks of our own.
 #include "data/formats/png.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
-// seeds DIR: writes what the fuzzers start from, small valid files of every form: DIR/metaimage/..., DIR/npy/..., and
-// so on. From a valid file a fuzzer needs far fewer tries to find the rare ways through a reader.
+// seeds DIR: writes the fuzzers' initial corpus, small valid files of every form: DIR/metaimage/..., DIR/npy/..., and so
+// on. From a valid file a fuzzer needs far fewer attempts to find the rare paths through a reader.
 #include "tests/fuzz/seeds.h"
 
 #include <cstdio>
