@@ -6,6 +6,8 @@
 #include "apps/common/cli.h"
 #include "data/chest/phantom.h"
 #include "data/dataset/overlay.h"
+#include "data/formats/annotations.h"
+#include "data/formats/volume_io.h"
 #include "data/volume/mask.h"
 #include "tensor/check.h"
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <set>
 
+#include "data/volume/mask.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/io/safetensors.h"

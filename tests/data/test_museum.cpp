@@ -4,6 +4,7 @@
 #include <set>
 
 #include "data/dataset/cache.h"
+#include "data/formats/volume_io.h"
 #include "data/sampling/sampler.h"
 #include "data/volume/mask.h"
 #include "data/volume/volume.h"
