@@ -61,11 +61,16 @@ int64_t ByteSource::skip(int64_t bytes) {
   return bytes - left;
 }
 
-// Through a buffer that stays in the processor's cache: to.resize() would first fill all of the fresh memory with
-// zeros. The buffer's address matters too: large blocks of malloc begin 16 bytes into a page, and some processors copy
-// to there half as fast as to a multiple of 64.
 template <class T>
 int64_t ByteSource::append(std::vector<T>& to, int64_t bytes) {
+  const size_t before = to.size();
+  if (inflater_) {  // zlib is fastest with all of the output at once
+    to.resize(before + bytes / sizeof(T));
+    return read(to.data() + before, bytes);
+  }
+  // Through a buffer that stays in the processor's cache: to.resize() would first fill all of the fresh memory with
+  // zeros. The buffer's address matters too: large blocks of malloc begin 16 bytes into a page, and some processors copy
+  // to there half as fast as to a multiple of 64.
   const std::shared_ptr<void> buffer = memory::allocate(kChunk);
   const T* values = static_cast<const T*>(buffer.get());
   int64_t left = bytes;
