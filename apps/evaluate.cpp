@@ -9,6 +9,7 @@
 #include "apps/evaluation/predictions.h"
 #include "apps/report/charts.h"
 #include "apps/report/svg_plot.h"
+#include "data/formats/annotations.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"

@@ -11,6 +11,8 @@
 #include "apps/checks/misreadings.h"
 #include "data/volume/voxels_near.h"
 #include "data/dataset/statistics.h"
+#include "data/formats/picture.h"
+#include "data/formats/volume_io.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/parallel.h"

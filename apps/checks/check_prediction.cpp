@@ -7,6 +7,10 @@
 #include "apps/checks/misreadings.h"
 #include "data/volume/voxels_near.h"
 #include "data/chest/lungs.h"
+#include "data/formats/annotations.h"
+#include "data/formats/picture.h"
+#include "data/formats/volume_io.h"
+#include "data/volume/mask.h"
 #include "tensor/check.h"
 #include "tensor/text.h"
 
@@ -74,7 +78,7 @@ Volume<uint8_t> check_mask_values(const Image& image, const Grid& grid, bool is_
   if (!whole && low >= 0 && high <= 1) {
     out.error(text("this is a map of probabilities (", range, "), not a mask"),
               "a mask is where they exceed a threshold: (p > 0.5), as 0 and 1; the other findings are about that");
-  } else if (!whole || low < 0 || (values.size() > 2 && high >= double(kMostClasses))) {
+  } else if (!whole || low < 0 || (values.size() > 2 && high >= double(kMaxClasses))) {
     out.error(text("the values ", range, " are not those of a mask"),
               "0 is background, 1 nodule; is this the scan, or a picture with grey edges (JPEG, resized with"
               " interpolation)?");

@@ -10,6 +10,7 @@
 #include "apps/report/html.h"
 #include "data/dataset/overlay.h"
 #include "data/formats/csv.h"
+#include "data/formats/volume_io.h"
 #include "data/scoring/rle.h"
 #include "data/volume/volume.h"
 #include "tensor/io/file.h"

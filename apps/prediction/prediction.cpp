@@ -6,6 +6,7 @@
 #include "apps/common/cli.h"
 #include "data/chest/lungs.h"
 #include "data/dataset/cache.h"
+#include "data/formats/volume_io.h"
 #include "data/volume/volume.h"
 #include "tensor/text.h"
 

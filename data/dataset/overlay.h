@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "data/sampling/augment.h"
+#include "data/volume/geometry.h"
 #include "data/formats/png.h"
 #include "data/dataset/scan.h"
 

@@ -3,6 +3,7 @@
 #include "apps/evaluation/predictions.h"
 #include "apps/report/charts.h"
 #include "apps/report/svg_plot.h"
+#include "data/formats/volume_io.h"
 #include "data/scoring/rle.h"
 #include "data/scoring/surface.h"
 #include "tensor/io/file.h"

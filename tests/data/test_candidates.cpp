@@ -1,6 +1,5 @@
 // From probabilities to places in the patient, and the files that ./predict leaves.
 #include "apps/prediction/output.h"
-#include "data/formats/csv.h"
 #include "data/formats/metaimage.h"
 #include "data/formats/png.h"
 #include "data/formats/volume_io.h"
