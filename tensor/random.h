@@ -1,6 +1,5 @@
 // Counter-based random numbers: number i of stream `seed` is a hash of (seed, i). So any thread can draw any element, in
 // any order, and it is the same on every machine, on every device, and with any number of threads.
-// The hash is SplitMix64's output function (Steele, Lea and Flood, OOPSLA 2014).
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -9,14 +8,23 @@
 
 namespace acinus {
 
+// SplitMix64's output function: a hash of 64 bits (Steele, Lea and Flood, OOPSLA 2014).
+HD inline uint64_t splitmix64(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return z ^ (z >> 31);
+}
+
+// Hashed twice, since typical seeds are small: 0, 1, 2, ...
 HD inline uint64_t random_bits(uint64_t seed, uint64_t i) {
-  uint64_t z = seed * 0xD1342543DE82EF95ull + (i + 1) * 0x9E3779B97F4A7C15ull;
-  for (int round = 0; round < 2; round++) {  // twice, since typical seeds are small: 0, 1, 2, ...
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    z ^= z >> 31;
-  }
-  return z;
+  return splitmix64(splitmix64(seed * 0xD1342543DE82EF95ull + (i + 1) * 0x9E3779B97F4A7C15ull));
+}
+
+// The sum of the four 16-bit numbers in these bits, which is nearly normal (Irwin-Hall): mean 2 * 65535, standard
+// deviation 65536 / sqrt(3).
+HD inline int32_t sum_of_four(uint64_t bits) {
+  const uint64_t halves = 0x0000ffff0000ffff, pairs = (bits & halves) + (bits >> 16 & halves);
+  return int32_t(pairs & 0xffffffff) + int32_t(pairs >> 32);
 }
 
 // In [0, 1), from the upper 53 bits.

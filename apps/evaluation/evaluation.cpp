@@ -64,7 +64,7 @@ std::string counts_text(const Evaluation& e) {
     const Matching& m = s.matching;
     out += text(s.name, ": ", counted(m.marks, "mark"), "; ", counted(m.found, "nodule"), " found (TP), ", m.missed(),
                 " missed (FN), ", counted(m.false_positives, "false positive"), " (FP)\n  not counted: ", m.ignored,
-                " on excluded findings, ", counted(m.doubles, "duplicate"), " on a nodule, ", m.beyond,
+                " on excluded findings, ", counted(m.duplicates, "duplicate"), " on a nodule, ", m.dropped,
                 " beyond 100 per scan\n");
   }
   return out;

@@ -149,13 +149,13 @@ std::string scan_section(const Evaluation& e) {
 NamedTexts mark_facts(const Submission& s) {
   const Matching& m = s.matching;
   return {{"marks that count", text(m.marks)},
-          {"beyond 100 per scan", text(m.beyond)},
-          {"on other scans", text(m.elsewhere)},
+          {"beyond 100 per scan", text(m.dropped)},
+          {"on other scans", text(m.unlisted)},
           {"nodules found (TP)", text(m.found)},
           {"nodules missed (FN)", text(m.missed())},
           {"false positives (FP)", text(m.false_positives)},
           {"ignored, on excluded findings", text(m.ignored)},
-          {"duplicates on a nodule", text(m.doubles)},
+          {"duplicates on a nodule", text(m.duplicates)},
           {"CPM", !s.froc.defined()      ? "–"
                   : has_interval(s.froc) ? text(fixed(s.froc.cpm.value, 3), " (", range(s.froc.cpm, " to "), ")")
                                          : fixed(s.froc.cpm.value, 3)}};

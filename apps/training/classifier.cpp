@@ -8,6 +8,7 @@
 #include "apps/prediction/classifier.h"
 #include "apps/prediction/segment.h"
 #include "apps/training/loop.h"
+#include "data/scoring/froc.h"
 #include "nn/inspect.h"
 #include "tensor/text.h"
 

@@ -11,62 +11,47 @@ namespace acinus {
 
 namespace {
 
-// Of each scan, so many of its slices are looked through for dense places, and about so many kept of each.
-constexpr int64_t kHardSlices = 8, kHardPlaces = 16;
-// Dense places nearer than this to a finding's surface may be part of it.
-constexpr double kAway = 5;
+// Dense points are taken from this many slices of a scan, and about this many from each.
+constexpr int64_t kHardSlices = 8, kHardPoints = 16;
+// Closer than this to a finding's surface, a dense point may be part of it.
+constexpr double kMarginMm = 5;
 
 double distance(const Vec3& a, const Vec3& b) { return std::hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]); }
 
-double radius(const Annotation& finding) { return (finding.diameter_mm < 0 ? 10 : finding.diameter_mm) / 2; }
-
-std::vector<Vec3> hard_places(const Scan& scan, const std::vector<Annotation>& excluded, uint64_t seed) {
+std::vector<Vec3> hard_points(const Scan& scan, const std::vector<Annotation>& excluded, uint64_t seed) {
   std::vector<int64_t> slices;
   for (size_t z = 0; z < scan.slices.size(); z++)
     if (scan.slices[z].hard > 0) slices.push_back(int64_t(z));
   if (slices.empty()) return {};
-  const auto near = [&](const Vec3& at, const std::vector<Annotation>& findings) {
-    return std::any_of(findings.begin(), findings.end(),
-                       [&](const Annotation& f) { return distance(at, f.centre) < radius(f) + kAway; });
+  const auto near = [](const Vec3& point, const std::vector<Annotation>& findings) {
+    return std::ranges::any_of(
+        findings, [&](const Annotation& f) { return distance(point, f.centre) < radius_mm(f) + kMarginMm; });
   };
   const int64_t width = scan.image.grid.size[0], pixels = width * scan.image.grid.size[1];
-  std::vector<Vec3> places;
+  std::vector<Vec3> points;
   Random random(seed);
   for (int64_t i = 0; i < std::min(kHardSlices, int64_t(slices.size())); i++) {
-    const int64_t z = slices[size_t(random.below(int64_t(slices.size())))];
-    const double share = double(kHardPlaces) / double(scan.slices[size_t(z)].hard);
+    const int64_t z = slices[random.below(int64_t(slices.size()))];
+    const double probability = double(kHardPoints) / double(scan.slices[z].hard);
     const uint8_t* labels = scan.labels_of(z);
-    for (int64_t at = 0; at < pixels; at++) {
-      const int64_t x = at % width, y = at / width;
-      if (labels[at] != kLungs || scan.image.at(x, y, z) <= kHardHu || random.uniform() >= share) continue;
-      const Vec3 place = scan.image.grid.to_world({double(x), double(y), double(z)});
-      if (!near(place, scan.nodules) && !near(place, excluded)) places.push_back(place);
+    for (int64_t i = 0; i < pixels; i++) {
+      const int64_t x = i % width, y = i / width;
+      if (labels[i] != kLungs || scan.image.at(x, y, z) <= kHardHu || random.uniform() >= probability) continue;
+      const Vec3 point = scan.image.grid.to_world({double(x), double(y), double(z)});
+      if (!near(point, scan.nodules) && !near(point, excluded)) points.push_back(point);
     }
   }
-  return places;
+  return points;
 }
 
 }  // namespace
 
-Verdict judge(const Vec3& place, const Scan& scan, const std::vector<Annotation>& excluded) {
+Verdict judge(const Vec3& point, const Scan& scan, const std::vector<Annotation>& excluded) {
   for (const Annotation& nodule : scan.nodules)
-    if (hits(place, nodule)) return Verdict::nodule;
+    if (hits(point, nodule)) return Verdict::nodule;
   for (const Annotation& finding : excluded)
-    if (finding.seriesuid == scan.id && hits(place, finding)) return Verdict::ignored;
+    if (finding.seriesuid == scan.id && hits(point, finding)) return Verdict::ignored;
   return Verdict::other;
-}
-
-double area_under_roc(const std::vector<double>& nodules, const std::vector<double>& others) {
-  if (nodules.empty() || others.empty()) return NAN;
-  std::vector<double> sorted = others;
-  std::sort(sorted.begin(), sorted.end());
-  double won = 0;
-  for (double score : nodules) {
-    const auto below = std::lower_bound(sorted.begin(), sorted.end(), score);
-    const auto above = std::upper_bound(below, sorted.end(), score);
-    won += double(below - sorted.begin()) + double(above - below) / 2;
-  }
-  return won / double(nodules.size()) / double(others.size());
 }
 
 CropSampler::CropSampler(const Dataset& dataset, const std::vector<size_t>& scans,
@@ -75,8 +60,8 @@ CropSampler::CropSampler(const Dataset& dataset, const std::vector<size_t>& scan
     : options_(options), seed_(seed) {
   check_options(options_.crop);
   check_options(options_.augment);
-  check(options_.hard >= 0 && options_.hard <= 1 && options_.shift_mm >= 0, "CropSampler: a share ", options_.hard,
-        " of dense places, shifts of ", options_.shift_mm, " mm");
+  check(options_.hard >= 0 && options_.hard <= 1 && options_.shift_mm >= 0, "CropSampler: a fraction ", options_.hard,
+        " of dense points, shifts of ", options_.shift_mm, " mm");
   std::multimap<std::string, const Candidate*> by_scan;
   for (const Candidate& candidate : candidates) by_scan.emplace(candidate.seriesuid, &candidate);
   std::multimap<std::string, Annotation> excluded_by_scan;
@@ -88,25 +73,26 @@ CropSampler::CropSampler(const Dataset& dataset, const std::vector<size_t>& scan
     const size_t first = nodules_.size();
     for (const Annotation& nodule : scan.nodules) nodules_.push_back({{&scan, nodule.centre}});
     for (auto [at, end] = by_scan.equal_range(scan.id); at != end; ++at) {
-      const Place place{&scan, at->second->centre};
-      const Verdict verdict = judge(place.centre, scan, ignored);
-      if (verdict == Verdict::other) others_.push_back(place);
+      const CropCentre centre{&scan, at->second->centre};
+      const Verdict verdict = judge(centre.point, scan, ignored);
+      if (verdict == Verdict::other) others_.push_back(centre);
       for (size_t k = 0; verdict == Verdict::nodule && k < scan.nodules.size(); k++)
-        if (acinus::hits(place.centre, scan.nodules[k])) nodules_[first + k].push_back(place);
+        if (acinus::hits(centre.point, scan.nodules[k])) nodules_[first + k].push_back(centre);
     }
-    for (const Vec3& place : hard_places(scan, ignored, random_bits(seed + 1, i))) hard_.push_back({&scan, place});
+    for (const Vec3& point : hard_points(scan, ignored, random_bits(seed + 1, i))) hard_.push_back({&scan, point});
   }
   if (nodules_.empty())
     fail("none of the ", scans.size(), " training patients has a nodule; there is nothing to learn from");
   if (others_.empty() && hard_.empty())
-    fail("the ", scans.size(),
-         " training patients have no place that looks like a nodule and is none; there is nothing",
-         " to tell nodules from");
+    fail(
+        "the ", scans.size(),
+        " training patients have no point that looks like a nodule without being one; there is nothing to tell nodules "
+        "from");
 }
 
 int64_t CropSampler::hits() const {
   int64_t count = 0;
-  for (const auto& places : nodules_) count += int64_t(places.size()) - 1;
+  for (const auto& centres : nodules_) count += int64_t(centres.size()) - 1;
   return count;
 }
 
@@ -114,12 +100,12 @@ Shape CropSampler::image_shape(int64_t n) const {
   return {n, options_.crop.size, options_.crop.size, options_.crop.planes};
 }
 
-// Of the nodules each is drawn equally often, however many candidates hit it.
-const CropSampler::Place& CropSampler::place(int64_t index, Random& random) const {
-  const double kind = random.uniform();
-  const auto any_of = [&](const auto& list) -> const auto& { return list[size_t(random.below(int64_t(list.size())))]; };
-  if (index % 2 == 0) return any_of(any_of(nodules_));
-  return any_of(others_.empty() || (kind < options_.hard && !hard_.empty()) ? hard_ : others_);
+// Each nodule is drawn equally often, however many candidates hit it.
+const CropSampler::CropCentre& CropSampler::draw_centre(int64_t index, Random& random) const {
+  const double u = random.uniform();
+  const auto choose = [&](const auto& list) -> const auto& { return list[random.below(int64_t(list.size()))]; };
+  if (index % 2 == 0) return choose(choose(nodules_));
+  return choose(others_.empty() || (u < options_.hard && !hard_.empty()) ? hard_ : others_);
 }
 
 void CropSampler::draw(int64_t index, int64_t n, Tensor& x, Tensor& t, bool by_all) const {
@@ -129,9 +115,9 @@ void CropSampler::draw(int64_t index, int64_t n, Tensor& x, Tensor& t, bool by_a
   const int64_t size = options_.crop.size, values = options_.crop.values();
   parallel(n, by_all, [&](int64_t i) {
     Random random(random_bits(seed_, uint64_t(index + i)));
-    const Place& at = place(index + i, random);
+    const CropCentre& centre = draw_centre(index + i, random);
     const CropPose pose = random_pose(options_.augment, options_.shift_mm, random);
-    copy_crop(at.scan->image, at.centre, options_.crop, pose, image + i * values);
+    copy_crop(centre.scan->image, centre.point, options_.crop, pose, image + i * values);
     change_intensities(options_.augment, random, image + i * values, size, size, options_.crop.planes);
     target[i] = (index + i) % 2 == 0;
   });

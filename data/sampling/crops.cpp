@@ -21,81 +21,80 @@ CropPose random_pose(const AugmentOptions& options, double shift_mm, Random& ran
   CropPose pose;
   for (double& shift : pose.shift) shift = random.uniform(-shift_mm, shift_mm);
   for (bool& mirror : pose.mirror) mirror = random.uniform() < options.mirror;
-  // All numbers are drawn in any case, as in data/sampling/augment.cpp.
-  const double rotates = random.uniform(), degrees = random.uniform(options.rotate.low, options.rotate.high);
-  const double zooms = random.uniform(), zoom = random.uniform(options.zoom.low, options.zoom.high);
-  if (rotates < options.rotate.probability) pose.degrees = degrees;
-  if (zooms < options.zoom.probability) pose.zoom = zoom;
+  double value;
+  if (draw_change(options.rotate, random, value)) pose.degrees = value;
+  if (draw_change(options.zoom, random, value)) pose.zoom = value;
   return pose;
 }
 
 namespace {
 
-// Along one axis of `size` voxels: a position between the voxels `low` and `high`, `share` of the way.
-struct Between {
+// Linear interpolation along one axis: a + t * (b - a), a and b the values at voxels `low` and `high`.
+struct Interpolation {
   int64_t low, high;
-  double share;
+  double t;
 };
-// False outside the voxels' boxes. A rounding error is not yet outside: a crop that ends where the scan does, does so
-// on whichever axis of the scan.
-bool between(double at, int64_t size, Between& to) {
+// False outside the voxels' boxes. A rounding error does not count as outside: a crop that ends where the scan does
+// must do so along every axis of the scan.
+bool interpolation_at(double position, int64_t size, Interpolation& result) {
   const double last = double(size - 1);
-  if (!(at >= -0.5 - 1e-9 && at <= last + 0.5 + 1e-9)) return false;
-  at = std::clamp(at, 0.0, last);
-  to.low = int64_t(at);
-  to.high = std::min(to.low + 1, size - 1);
-  to.share = at - double(to.low);
+  if (!(position >= -0.5 - 1e-9 && position <= last + 0.5 + 1e-9)) return false;
+  position = std::clamp(position, 0.0, last);
+  const int64_t low = int64_t(position);
+  result = {low, std::min(low + 1, size - 1), position - double(low)};
   return true;
 }
 
 double value_at(const ScanView& image, const Vec3& voxel) {
-  Between x, y, z;
-  if (!between(voxel[0], image.grid.size[0], x) || !between(voxel[1], image.grid.size[1], y) ||
-      !between(voxel[2], image.grid.size[2], z))
+  Interpolation x, y, z;
+  const Index3& size = image.grid.size;
+  if (!interpolation_at(voxel[0], size[0], x) || !interpolation_at(voxel[1], size[1], y) ||
+      !interpolation_at(voxel[2], size[2], z))
     return image.outside;
   const auto row = [&](int64_t y, int64_t z) {
     const double low = image.at(x.low, y, z);
-    return low + x.share * (image.at(x.high, y, z) - low);
+    return low + x.t * (image.at(x.high, y, z) - low);
   };
   const auto plane = [&](int64_t z) {
     const double low = row(y.low, z);
-    return low + y.share * (row(y.high, z) - low);
+    return low + y.t * (row(y.high, z) - low);
   };
   const double low = plane(z.low);
-  return low + z.share * (plane(z.high) - low);
+  return low + z.t * (plane(z.high) - low);
 }
 
 }  // namespace
 
-void copy_crop(const ScanView& image, const Vec3& place, const CropOptions& options, const CropPose& pose, float* out) {
+void copy_crop(const ScanView& image, const Vec3& centre, const CropOptions& options, const CropPose& pose,
+               float* out) {
   check_options(options);
-  check(image.channels == 1, "crops: are of scans, with one channel; this image has ", image.channels);
+  check(image.channels == 1, "crops: the image must have one channel; it has ", image.channels);
   check(pose.zoom > 0, "crops: a zoom of ", pose.zoom);
-  // From the crop back to the patient: made smaller, turned back, mirrored. The crop's three axes as steps between
-  // voxels; what is linear needs no more than that.
+  // From the crop back to the patient: divided by zoom, rotated back, mirrored. The map is affine, so it is given by
+  // the voxel of the crop's centre and the steps in voxels along the crop's three axes.
   const double angle = pose.degrees * std::numbers::pi / 180, step = options.pixel_mm / pose.zoom;
   const double cosine = step * std::cos(angle), sine = step * std::sin(angle);
-  const double side[3] = {pose.mirror[0] ? -1. : 1., pose.mirror[1] ? -1. : 1., pose.mirror[2] ? -1. : 1.};
-  const Vec3 axes[3] = {{side[0] * cosine, side[1] * -sine, 0},
-                        {side[0] * sine, side[1] * cosine, 0},
-                        {0, 0, side[2] * options.plane_mm}};
+  const double sign[3] = {pose.mirror[0] ? -1. : 1., pose.mirror[1] ? -1. : 1., pose.mirror[2] ? -1. : 1.};
+  const Vec3 axes[3] = {{sign[0] * cosine, sign[1] * -sine, 0},
+                        {sign[0] * sine, sign[1] * cosine, 0},
+                        {0, 0, sign[2] * options.plane_mm}};
   Vec3 middle{}, steps[3];
-  for (size_t k = 0; k < 3; k++) middle[k] = place[k] + pose.shift[k];
-  const Vec3 centre = image.grid.to_voxel(middle);
-  for (size_t axis = 0; axis < 3; axis++) {
+  for (int k = 0; k < 3; k++) middle[k] = centre[k] + pose.shift[k];
+  const Vec3 origin = image.grid.to_voxel(middle);
+  for (int axis = 0; axis < 3; axis++) {
     Vec3 end{};
-    for (size_t k = 0; k < 3; k++) end[k] = middle[k] + axes[axis][k];
+    for (int k = 0; k < 3; k++) end[k] = middle[k] + axes[axis][k];
     const Vec3 voxel = image.grid.to_voxel(end);
-    for (size_t k = 0; k < 3; k++) steps[axis][k] = voxel[k] - centre[k];
+    for (int k = 0; k < 3; k++) steps[axis][k] = voxel[k] - origin[k];
   }
   const double half = double(options.size - 1) / 2, half_planes = double(options.planes - 1) / 2;
   for (int64_t r = 0; r < options.size; r++)
     for (int64_t c = 0; c < options.size; c++)
       for (int64_t p = 0; p < options.planes; p++) {
         const double by[3] = {double(c) - half, double(r) - half, double(p) - half_planes};
-        Vec3 voxel = centre;
-        for (size_t axis = 0; axis < 3; axis++)
-          for (size_t k = 0; k < 3; k++) voxel[k] += by[axis] * steps[axis][k];
+        Vec3 voxel = origin;
+        for (int axis = 0; axis < 3; axis++)
+          for (int k = 0; k < 3; k++) voxel[k] += by[axis] * steps[axis][k];
         *out++ = options.window(value_at(image, voxel));
       }
 }

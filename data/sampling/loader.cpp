@@ -12,7 +12,7 @@ Loader::Loader(Draw draw, int64_t batch, int64_t first, int64_t end, int threads
   check(threads >= 1 && batch >= 1 && first >= 0, "Loader: ", threads, " threads, batches of ", batch, " from ", first);
   try {
     for (int i = 0; i < threads; i++) threads_.emplace_back([this] { work(); });
-  } catch (...) {  // the system gives no more threads
+  } catch (...) {  // std::thread could not be started
     finish();
     throw;
   }
@@ -36,22 +36,22 @@ void Loader::work() {
       taken_.wait(lock);
       continue;
     }
-    const int64_t number = to_draw_++;
+    const int64_t index = to_draw_++;
     lock.unlock();
     Batch batch;
     try {
-      draw_(number * batch_, batch_, batch.x, batch.t);
+      draw_(index * batch_, batch_, batch.x, batch.t);
     } catch (...) {
       batch.error = std::current_exception();
     }
     lock.lock();
-    ready_[number] = std::move(batch);
+    ready_[index] = std::move(batch);
     drawn_.notify_all();
   }
 }
 
 void Loader::next(Tensor& x, Tensor& t) {
-  check(to_give_ < end_, "Loader: all batches have been given");
+  check(to_give_ < end_, "Loader: no batch is left");
   const auto begin = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   drawn_.wait(lock, [&] { return ready_.contains(to_give_); });

@@ -1,7 +1,7 @@
-// Batches drawn ahead by threads of their own, while the network is busy with earlier ones.
+// Background threads draw batches ahead, while the network is busy with earlier ones.
 //
 //   Loader loader(batches_of(sampler), /*batch=*/16, /*first=*/0, /*end=*/1200, /*threads=*/1);
-//   for (int64_t i = 0; i < 1200; i++) { loader.next(x, t);  ... }        batch 0, 1, 2, ..., whoever drew them
+//   for (int64_t i = 0; i < 1200; i++) { loader.next(x, t);  ... }        batch 0, 1, 2, ..., in order
 #pragma once
 #include <condition_variable>
 #include <exception>
@@ -17,20 +17,20 @@ namespace acinus {
 
 class Loader {
  public:
-  // Draws pieces index .. index+n-1. Called by several threads at once; each batch by one of them.
+  // Draws samples index .. index+n-1. Called by several threads at once, for each batch by one of them.
   using Draw = std::function<void(int64_t index, int64_t n, Tensor& x, Tensor& t)>;
-  // Batches first .. end-1; `threads` of them are drawn at once, and as many as two more lie ready.
+  // Batches first .. end-1; up to threads + 2 of them are drawn, or being drawn, ahead of the one last given.
   Loader(Draw draw, int64_t batch, int64_t first, int64_t end, int threads);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
-  // The next batch, on the CPU; waits until it is drawn. An Error of the thread that drew it is thrown here.
+  // The next batch, on the CPU; waits until it is drawn. Rethrows an exception of the thread that drew it.
   void next(Tensor& x, Tensor& t);
-  double waited() const { return waited_; }  // seconds that next() has waited, in all
+  double waited() const { return waited_; }  // total seconds that next() has waited
 
  private:
   void work();
-  void finish();  // of all threads, when each has drawn what it is at
+  void finish();  // stops the threads once each has drawn its current batch
 
   struct Batch {
     Tensor x, t;
@@ -47,7 +47,7 @@ class Loader {
   std::vector<std::thread> threads_;
 };
 
-// What a Sampler or a CropSampler draws, which must live as long.
+// The draws of a Sampler or CropSampler, which must outlive the loader.
 template <class S>
 Loader::Draw batches_of(const S& sampler) {
   return

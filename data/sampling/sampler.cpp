@@ -2,21 +2,25 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "tensor/parallel.h"
 
 namespace acinus {
 
-// Slices so near to one with foreground are hard ones, when whole slices are drawn.
-constexpr int64_t kNear = 3;
+// When whole slices are drawn, those within this distance of one with foreground are hard ones.
+constexpr int64_t kNearSlices = 3;
+// Of the patches that are neither around nodules nor hard, this fraction lies in the lungs.
+constexpr double kInLungs = 0.9;
+// A nodule lies at most this fraction of the patch's side off its centre, along x and y.
+constexpr double kJitter = 0.35;
 
 Sampler::Sampler(const Dataset& dataset, const std::vector<size_t>& scans, SamplingOptions options, uint64_t seed)
     : classes_(dataset.classes), options_(std::move(options)), seed_(seed) {
   check(options_.size >= 1 && options_.planes >= 1 && options_.planes % 2 == 1, "Sampler: size ", options_.size,
         ", planes ", options_.planes, ": planes must be odd");
-  check(options_.foreground >= 0 && options_.hard >= 0 && options_.foreground + options_.hard <= 1, "Sampler: shares ",
-        options_.foreground, " of foreground and ", options_.hard, " of hard pieces are more than all");
+  check(options_.foreground >= 0 && options_.hard >= 0 && options_.foreground + options_.hard <= 1,
+        "Sampler: fractions ", options_.foreground, " of foreground and ", options_.hard,
+        " of hard patches are more than all");
   check_options(options_.augment);
   check(!scans.empty(), "Sampler: no scans");
   channels_ = dataset.scans[scans[0]].image.channels;
@@ -25,21 +29,18 @@ Sampler::Sampler(const Dataset& dataset, const std::vector<size_t>& scans, Sampl
     const auto slices = int64_t(scan.slices.size());
     const size_t first = slices_.size();
     for (int64_t z = 0; z < slices; z++) {
-      const auto has_foreground = [&](int64_t at) {
-        return at >= 0 && at < slices && scan.slices[size_t(at)].foreground > 0;
-      };
+      const auto has_foreground = [&](int64_t i) { return i >= 0 && i < slices && scan.slices[i].foreground > 0; };
       bool near = false;
-      for (int64_t d = 1; d <= kNear; d++) near = near || has_foreground(z - d) || has_foreground(z + d);
-      const SliceCount& count = scan.slices[size_t(z)];
-      if (has_foreground(z)) slices_.emplace_back(&scan, z);
-      if (options_.whole_slices ? !has_foreground(z) && near : count.hard > 0) hard_.emplace_back(&scan, z);
-      if (count.lungs > 0 && !(options_.whole_slices && has_foreground(z))) lungs_.emplace_back(&scan, z);
+      for (int64_t d = 1; d <= kNearSlices; d++) near = near || has_foreground(z - d) || has_foreground(z + d);
+      const SliceCount& count = scan.slices[z];
+      if (has_foreground(z)) slices_.push_back({&scan, z});
+      if (options_.whole_slices ? !has_foreground(z) && near : count.hard > 0) hard_.push_back({&scan, z});
+      if (count.lungs > 0 && !(options_.whole_slices && has_foreground(z))) lungs_.push_back({&scan, z});
     }
     scans_.push_back(&scan);
-    const Target target{&scan, nullptr, first, slices_.size()};
-    for (const Annotation& nodule : scan.nodules) nodules_.push_back(target), nodules_.back().nodule = &nodule;
-    // A scan with foreground that no annotation names is drawn as often as one nodule, at any of its voxels.
-    if (scan.nodules.empty() && slices_.size() > first) nodules_.push_back(target);
+    for (const Annotation& nodule : scan.nodules) nodules_.push_back({&scan, &nodule, first, slices_.size()});
+    // A scan with foreground but without annotations is drawn as often as one nodule, at any foreground voxel.
+    if (scan.nodules.empty() && slices_.size() > first) nodules_.push_back({&scan, nullptr, first, slices_.size()});
   }
   if (slices_.empty())
     fail("none of the ", scans.size(),
@@ -52,116 +53,128 @@ Shape Sampler::target_shape(int64_t n) const { return {n, options_.size, options
 
 namespace {
 
-// One of the `count` voxels of slice z that are wanted: its x and y.
+template <class T>
+const T& choose(const std::vector<T>& list, Random& random) {
+  return list[random.below(int64_t(list.size()))];
+}
+
+// A random one of the `count` voxels of slice z for which wanted(offset in the slice) holds: its x and y.
 template <class Wanted>
-std::pair<int64_t, int64_t> any_voxel(const Scan& scan, Random& random, int64_t count, Wanted wanted) {
+std::pair<int64_t, int64_t> random_voxel(const Scan& scan, int64_t count, Random& random, Wanted wanted) {
   const int64_t width = scan.image.grid.size[0], last = width * scan.image.grid.size[1] - 1;
-  int64_t at = -1;
-  for (int64_t n = 1 + random.below(count); n > 0 && at < last; n--) do {
-      at++;
-    } while (at < last && !wanted(at));
-  return {at % width, at / width};
+  int64_t i = 0, skip = random.below(count);
+  while (i < last && !(wanted(i) && skip-- == 0)) i++;
+  return {i % width, i / width};
+}
+
+// A voxel index up to `reach` from `position`, inside the grid.
+int64_t random_near(double position, double reach, int64_t size, Random& random) {
+  return std::clamp<int64_t>(std::llround(position + random.uniform(-reach, reach)), 0, size - 1);
 }
 
 }  // namespace
 
-Sampler::Place Sampler::place(int64_t index, Random& random) const {
-  const auto any_of = [&](const std::vector<Slice>& slices) {
-    return slices[size_t(random.below(int64_t(slices.size())))];
-  };
-  const double kind = random.uniform();
-  const bool hard = kind >= options_.foreground && kind < options_.foreground + options_.hard && !hard_.empty();
-  if (options_.whole_slices) {
-    Slice slice;
-    if (kind < options_.foreground || (lungs_.empty() && !hard)) {
-      // A permutation for each pass over the slices: piece i of the pass takes the slice with the i-th smallest hash.
-      const int64_t n = nodule_slices(), pass = index / n;
-      std::vector<std::pair<uint64_t, int64_t>> order;
-      for (int64_t i = 0; i < n; i++) order.emplace_back(random_bits(seed_ + 1, uint64_t(pass * n + i)), i);
-      std::nth_element(order.begin(), order.begin() + index % n, order.end());
-      slice = slices_[size_t(order[size_t(index % n)].second)];
-    } else {
-      slice = any_of(hard ? hard_ : lungs_);
-    }
-    const Scan* scan = slice.first;
-    return {scan, scan->image.grid.size[0] / 2, scan->image.grid.size[1] / 2, slice.second};
-  }
-
-  const auto somewhere_near = [&](double at, double by, int64_t size) {
-    return std::clamp<int64_t>(std::llround(at + random.uniform(-by, by)), 0, size - 1);
-  };
-  const double jitter = double(options_.size) * 0.35;
-  if (!nodules_.empty() && kind < options_.foreground) {
-    const Target& target = nodules_[size_t(random.below(int64_t(nodules_.size())))];
-    const Scan& scan = *target.scan;
-    const Index3 size = scan.image.grid.size;
-    Place place{&scan, 0, 0, 0};
-    if (target.nodule) {
-      const Vec3 centre = scan.image.grid.to_voxel(target.nodule->centre);
-      place.x = std::llround(centre[0]), place.y = std::llround(centre[1]);
-      const double reach = target.nodule->diameter_mm / 2 / scan.image.grid.spacing[2];
-      place.z = somewhere_near(centre[2], reach, size[2]);
-    } else {
-      const Slice slice = slices_[target.first + size_t(random.below(int64_t(target.end - target.first)))];
-      const uint8_t* labels = scan.labels_of(slice.second);
-      std::tie(place.x, place.y) = any_voxel(scan, random, scan.slices[size_t(slice.second)].foreground,
-                                             [&](int64_t i) { return (labels[i] & kClass) != 0; });
-      place.z = slice.second;
-    }
-    place.x = somewhere_near(double(place.x), jitter, size[0]);
-    place.y = somewhere_near(double(place.y), jitter, size[1]);
-    return place;
-  }
-  if (hard) {
-    const auto [scan, z] = any_of(hard_);
-    const uint8_t* labels = scan->labels_of(z);
-    const ScanView& image = scan->image;
-    Place place{scan, 0, 0, z};
-    std::tie(place.x, place.y) = any_voxel(*scan, random, scan->slices[size_t(z)].hard,
-                                           [width = image.grid.size[0], &image, labels, z = z](int64_t i) {
-                                             return labels[i] == kLungs && image.at(i % width, i / width, z) > kHardHu;
-                                           });
-    place.x = somewhere_near(double(place.x), jitter, image.grid.size[0]);
-    place.y = somewhere_near(double(place.y), jitter, image.grid.size[1]);
-    return place;
-  }
-  if (!lungs_.empty() && random.uniform() < 0.9) {
-    const auto [scan, z] = any_of(lungs_);
-    const uint8_t* labels = scan->labels_of(z);
-    Place place{scan, 0, 0, z};
-    std::tie(place.x, place.y) = any_voxel(*scan, random, scan->slices[size_t(z)].lungs,
-                                           [labels](int64_t i) { return (labels[i] & kLungs) != 0; });
-    return place;
-  }
-  const Scan* scan = scans_[size_t(random.below(int64_t(scans_.size())))];
-  const Index3 size = scan->image.grid.size;
-  Place place{scan, 0, 0, 0};
-  place.x = random.below(size[0]), place.y = random.below(size[1]), place.z = random.below(size[2]);
-  return place;
+bool Sampler::draws_hard(double u) const {
+  return u >= options_.foreground && u < options_.foreground + options_.hard && !hard_.empty();
 }
 
-void Sampler::draw_piece(int64_t index, float* x, float* t) const {
-  Random random(random_bits(seed_, uint64_t(index)));
-  const Place at = place(index, random);
-  const Warp warp(options_.augment, options_.size, random);
-  const int64_t side = options_.size, channels = options_.planes * channels_, width = at.scan->image.grid.size[0],
-                height = at.scan->image.grid.size[1];
-  const Rectangle from = warp.bounds();
-  const int64_t left = at.x - side / 2 + from.left, top = at.y - side / 2 + from.top;
+Sampler::PatchCentre Sampler::draw_centre(int64_t index, Random& random) const {
+  const double u = random.uniform();
+  if (options_.whole_slices) return centre_of_slice(index, u, random);
+  if (u < options_.foreground && !nodules_.empty()) return near_nodule(random);
+  if (draws_hard(u)) return near_hard_voxel(random);
+  if (!lungs_.empty() && random.uniform() < kInLungs) return in_lungs(random);
+  return anywhere(random);
+}
 
-  std::vector<float> pixels(size_t(from.rows * from.cols * channels));
-  copy_planes(at.scan->image, at.z, options_.planes, options_.window, left, top, from.cols, from.rows, pixels.data());
+Sampler::PatchCentre Sampler::centre_of_slice(int64_t index, double u, Random& random) const {
+  Slice slice;
+  if (u < options_.foreground || (lungs_.empty() && !draws_hard(u))) {
+    // A new permutation for each pass over the slices: patch i of the pass takes the slice with the i-th smallest hash.
+    const int64_t n = nodule_slices(), pass = index / n;
+    std::vector<std::pair<uint64_t, int64_t>> order;
+    for (int64_t i = 0; i < n; i++) order.emplace_back(random_bits(seed_ + 1, uint64_t(pass * n + i)), i);
+    std::nth_element(order.begin(), order.begin() + index % n, order.end());
+    slice = slices_[order[index % n].second];
+  } else {
+    slice = choose(draws_hard(u) ? hard_ : lungs_, random);
+  }
+  const Index3& size = slice.scan->image.grid.size;
+  return {slice.scan, size[0] / 2, size[1] / 2, slice.z};
+}
+
+// In any slice that cuts the nodule.
+Sampler::PatchCentre Sampler::near_nodule(Random& random) const {
+  const Target& target = choose(nodules_, random);
+  const Scan& scan = *target.scan;
+  if (target.nodule) {
+    const Grid& grid = scan.image.grid;
+    const Vec3 centre = grid.to_voxel(target.nodule->centre);
+    const double reach = target.nodule->diameter_mm / 2 / grid.spacing[2];
+    const int64_t z = random_near(centre[2], reach, grid.size[2], random);
+    return jittered({&scan, std::llround(centre[0]), std::llround(centre[1]), z}, random);
+  }
+  const int64_t z = slices_[target.first + random.below(int64_t(target.end - target.first))].z;
+  const uint8_t* labels = scan.labels_of(z);
+  const auto [x, y] =
+      random_voxel(scan, scan.slices[z].foreground, random, [&](int64_t i) { return (labels[i] & kClass) != 0; });
+  return jittered({&scan, x, y, z}, random);
+}
+
+Sampler::PatchCentre Sampler::near_hard_voxel(Random& random) const {
+  const auto& [scan, z] = choose(hard_, random);
+  const uint8_t* labels = scan->labels_of(z);
+  const ScanView& image = scan->image;
+  const auto [x, y] =
+      random_voxel(*scan, scan->slices[z].hard, random, [width = image.grid.size[0], &image, labels, z = z](int64_t i) {
+        return labels[i] == kLungs && image.at(i % width, i / width, z) > kHardHu;
+      });
+  return jittered({scan, x, y, z}, random);
+}
+
+Sampler::PatchCentre Sampler::in_lungs(Random& random) const {
+  const auto& [scan, z] = choose(lungs_, random);
+  const auto [x, y] = random_voxel(*scan, scan->slices[z].lungs, random,
+                                   [labels = scan->labels_of(z)](int64_t i) { return (labels[i] & kLungs) != 0; });
+  return {scan, x, y, z};
+}
+
+Sampler::PatchCentre Sampler::anywhere(Random& random) const {
+  PatchCentre centre{choose(scans_, random), 0, 0, 0};
+  const Index3& size = centre.scan->image.grid.size;
+  centre.x = random.below(size[0]), centre.y = random.below(size[1]), centre.z = random.below(size[2]);
+  return centre;
+}
+
+Sampler::PatchCentre Sampler::jittered(PatchCentre centre, Random& random) const {
+  const double reach = double(options_.size) * kJitter;
+  centre.x = random_near(double(centre.x), reach, centre.scan->image.grid.size[0], random);
+  centre.y = random_near(double(centre.y), reach, centre.scan->image.grid.size[1], random);
+  return centre;
+}
+
+void Sampler::draw_patch(int64_t index, float* x, float* t) const {
+  Random random(random_bits(seed_, uint64_t(index)));
+  const auto [scan, centre_x, centre_y, z] = draw_centre(index, random);
+  const Warp warp(options_.augment, options_.size, random);
+  const int64_t side = options_.size, channels = options_.planes * channels_;
+  const int64_t width = scan->image.grid.size[0], height = scan->image.grid.size[1];
+  const Rectangle source = warp.bounds();
+  const int64_t left = centre_x - side / 2 + source.left, top = centre_y - side / 2 + source.top;
+
+  std::vector<float> pixels(source.rows * source.cols * channels);
+  copy_planes(scan->image, z, options_.planes, options_.window, left, top, source.cols, source.rows, pixels.data());
   warp.sample(pixels.data(), channels, x);
   change_intensities(options_.augment, random, x, side, side, channels);
 
-  std::vector<uint8_t> labels(size_t(from.rows * from.cols)), piece(size_t(side * side));
-  const uint8_t* slice = at.scan->labels_of(at.z);
-  for (int64_t r = std::max<int64_t>(0, -top); r < std::min(from.rows, height - top); r++)
-    for (int64_t c = std::max<int64_t>(0, -left); c < std::min(from.cols, width - left); c++)
-      labels[size_t(r * from.cols + c)] = slice[(top + r) * width + left + c] & kClass;
-  warp.sample_nearest(labels.data(), piece.data());
+  std::vector<uint8_t> labels(source.rows * source.cols), patch(side * side);
+  const uint8_t* slice = scan->labels_of(z);
+  for (int64_t r = std::max<int64_t>(0, -top); r < std::min(source.rows, height - top); r++)
+    for (int64_t c = std::max<int64_t>(0, -left); c < std::min(source.cols, width - left); c++)
+      labels[r * source.cols + c] = slice[(top + r) * width + left + c] & kClass;
+  warp.sample_nearest(labels.data(), patch.data());
   for (int64_t i = 0; i < side * side; i++)
-    for (int64_t k = 0; k < classes_; k++) t[i * classes_ + k] = piece[size_t(i)] == k + 1;
+    for (int64_t k = 0; k < classes_; k++) t[i * classes_ + k] = patch[i] == k + 1;
 }
 
 void Sampler::draw(int64_t index, int64_t n, Tensor& x, Tensor& t, bool by_all) const {
@@ -169,7 +182,7 @@ void Sampler::draw(int64_t index, int64_t n, Tensor& x, Tensor& t, bool by_all) 
   t = Tensor(target_shape(n));
   float *image = x.data<float>(), *target = t.data<float>();
   const int64_t image_size = x.elements() / n, target_size = t.elements() / n;
-  parallel(n, by_all, [&](int64_t i) { draw_piece(index + i, image + i * image_size, target + i * target_size); });
+  parallel(n, by_all, [&](int64_t i) { draw_patch(index + i, image + i * image_size, target + i * target_size); });
 }
 
 }  // namespace acinus

@@ -16,44 +16,42 @@ std::vector<Candidate> find_candidates(const Volume<float>& probability, const s
 
   Volume<uint8_t> mask(grid);
   for (size_t i = 0; i < mask.voxels.size(); i++) mask.voxels[i] = probability.voxels[i] > float(options.threshold);
-  const Components pieces = label_components(mask, Connectivity::corners);
-  // By falling size: those that are too small come last.
-  const double least = volume_of(options.min_diameter_mm) / voxel_mm3 * (1 - 1e-9);
+  const Components components = label_components(mask, Connectivity::corners);
+  // They are sorted by size: those that are too small come last.
+  const double min_voxels = volume_of(options.min_diameter_mm) / voxel_mm3 * (1 - 1e-9);
   size_t count = 0;
-  while (count + 1 < pieces.sizes.size() && double(pieces.sizes[count + 1]) >= least) count++;
+  while (count + 1 < components.sizes.size() && double(components.sizes[count + 1]) >= min_voxels) count++;
 
   struct Sum {
-    Vec3 place{};
+    Vec3 position{};  // voxels, weighted by their probability
     double weight = 0;
     std::vector<float> values;
   };
   std::vector<Sum> sums(count);
-  for (int64_t z = 0; z < grid.size[2]; z++)
-    for (int64_t y = 0; y < grid.size[1]; y++)
-      for (int64_t x = 0; x < grid.size[0]; x++) {
-        const auto piece = size_t(pieces.labels.at(x, y, z));
-        if (piece == 0 || piece > count) continue;
-        Sum& sum = sums[piece - 1];
-        const float p = probability.at(x, y, z);
-        const Vec3 voxel{double(x), double(y), double(z)};
-        for (size_t k = 0; k < 3; k++) sum.place[k] += double(p) * voxel[k];
-        sum.weight += double(p);
-        sum.values.push_back(p);
-      }
+  for_each_voxel(grid, [&](int64_t x, int64_t y, int64_t z, int64_t i) {
+    const size_t label = components.labels.voxels[i];
+    if (label == 0 || label > count) return;
+    Sum& sum = sums[label - 1];
+    const float p = probability.voxels[i];
+    const Vec3 voxel{double(x), double(y), double(z)};
+    for (int k = 0; k < 3; k++) sum.position[k] += double(p) * voxel[k];
+    sum.weight += double(p);
+    sum.values.push_back(p);
+  });
 
   std::vector<Candidate> found;
   for (Sum& sum : sums) {
     Candidate candidate{seriesuid};
-    for (double& coordinate : sum.place) coordinate /= sum.weight;
-    candidate.centre = grid.to_world(sum.place);
+    for (double& coordinate : sum.position) coordinate /= sum.weight;
+    candidate.centre = grid.to_world(sum.position);
     candidate.diameter_mm = std::cbrt(double(sum.values.size()) * voxel_mm3 * 6 / std::numbers::pi);
-    const auto core = std::clamp<size_t>(size_t(std::ceil(least)), 1, sum.values.size());
-    std::partial_sort(sum.values.begin(), sum.values.begin() + int64_t(core), sum.values.end(), std::greater<>());
-    for (size_t i = 0; i < core; i++) candidate.probability += double(sum.values[i]) / double(core);
+    const auto core = std::clamp<int64_t>(int64_t(std::ceil(min_voxels)), 1, int64_t(sum.values.size()));
+    std::ranges::partial_sort(sum.values, sum.values.begin() + core, std::greater<>());
+    for (int64_t i = 0; i < core; i++) candidate.probability += double(sum.values[i]) / double(core);
     found.push_back(candidate);
   }
-  std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.probability > b.probability; });
-  if (int64_t(found.size()) > options.most) found.resize(size_t(options.most));
+  std::ranges::stable_sort(found, std::greater<>(), &Candidate::probability);
+  if (int64_t(found.size()) > options.max_count) found.resize(options.max_count);
   return found;
 }
 

@@ -13,7 +13,7 @@ namespace acinus {
 
 namespace {
 
-// To a micrometre, which is more than enough.
+// To a micrometre.
 std::string mm(double value) {
   char out[400];
   std::snprintf(out, sizeof out, "%.3f", value);
@@ -46,7 +46,7 @@ std::vector<Candidate> read_candidates(const std::string& path, std::vector<int6
   return candidates;
 }
 
-void write_submission(const std::string& path, std::vector<Candidate> candidates, int64_t most) {
+void write_submission(const std::string& path, std::vector<Candidate> candidates, int64_t max_marks) {
   std::ranges::stable_sort(candidates, [](const Candidate& a, const Candidate& b) {
     return std::tie(a.seriesuid, b.probability) < std::tie(b.seriesuid, a.probability);
   });
@@ -55,7 +55,7 @@ void write_submission(const std::string& path, std::vector<Candidate> candidates
     std::vector<double> probabilities;
     for (end = begin; end < candidates.size() && candidates[end].seriesuid == candidates[begin].seriesuid; end++)
       probabilities.push_back(candidates[end].probability);
-    const double above = counted_above(probabilities, most);
+    const double above = counted_above(probabilities, max_marks);
     for (size_t i = begin; i < end && candidates[i].probability > above; i++) {
       const Candidate& c = candidates[i];
       content += csv_line({c.seriesuid, mm(c.centre[0]), mm(c.centre[1]), mm(c.centre[2]), shortest(c.probability)});

@@ -16,21 +16,21 @@ constexpr size_t kRates = std::size(kFrocRates), kStepsBetween = 16, kPoints = k
 
 double rate_of(size_t point) { return std::exp2(-3 + double(point) / kStepsBetween); }
 
-// All outcomes by falling probability. Those that are equally probable are accepted together.
+// All outcomes by falling probability. Equally probable ones are accepted together.
 struct Sorted {
   std::vector<Outcome> outcomes;
-  std::vector<uint8_t> is_last;  // of those with its probability
+  std::vector<uint8_t> is_last;  // among those of its probability
 
   explicit Sorted(std::vector<Outcome> unsorted) : outcomes(std::move(unsorted)), is_last(outcomes.size(), 1) {
-    std::ranges::stable_sort(outcomes, [](auto& a, auto& b) { return a.probability > b.probability; });
+    std::ranges::stable_sort(outcomes, std::greater<>(), &Outcome::probability);
     for (size_t i = 0; i + 1 < outcomes.size(); i++)
       is_last[i] = outcomes[i].probability != outcomes[i + 1].probability;
   }
 };
 
-// The sensitivity at each rate, where scan i was drawn times[i] times; thresholds, too, if asked for. False where no
-// scan that was drawn has a nodule. The numbers are rounded as the script's are: whether a point lies just left or
-// right of a rate decides which of two values is read there.
+// The sensitivity at each rate (and the threshold, if asked for), where scan i was drawn times[i] times. False if no
+// scan that was drawn has a nodule. Rounded as in the script, x = FP / n_fp * n_fp / n_scans: whether a point lies just
+// left or right of a rate decides which of two values is read there.
 bool sensitivities(const Matching& matching, const Sorted& sorted, const std::vector<int32_t>& times,
                    const double* rates, double* sensitivity, double* thresholds = nullptr) {
   double nodules = 0, found = 0, false_positives = 0, scans = 0;
@@ -68,12 +68,10 @@ double mean_at_rates(const double* sensitivity) {
   return sum / double(kRates);
 }
 
-// The values between which the middle share of them lies, picked as the script does.
+// The percentile interval that holds the fraction `confidence` of the values, picked as the script does.
 void set_interval(Estimate& estimate, std::vector<double> values, double confidence) {
   std::ranges::sort(values);
-  const auto pick = [&](double share) {
-    return values[std::min(size_t(share * double(values.size())), values.size() - 1)];
-  };
+  const auto pick = [&](double p) { return values[std::min(size_t(p * double(values.size())), values.size() - 1)]; };
   const double tail = (1 - confidence) / 2;
   estimate.low = values.empty() ? NAN : pick(tail);
   estimate.high = values.empty() ? NAN : pick(1 - tail);
@@ -91,17 +89,16 @@ Froc froc(const Matching& matching, const FrocOptions& options) {
   const Sorted sorted(matching.outcomes);
   if (!sensitivities(matching, sorted, std::vector<int32_t>(scans, 1), rates, value, thresholds))
     fail("no nodule in ", counted(scans, "scan"),
-         "; a sensitivity is a share of the nodules. Do annotations and scans belong together?");
+         "; without nodules no sensitivity is defined. Do annotations and scans belong together?");
 
-  // Row r is resample r; a scan's number is a function of (seed, r, place), so threads change nothing.
-  const auto n = size_t(options.resamples);
+  // Row r is resample r. Draw i of resample r is a function of (seed, r, i): the number of threads changes nothing.
+  const int64_t n = options.resamples;
   std::vector<double> drawn(n * kPoints);
   std::vector<uint8_t> defined(n);
-  parallel(options.resamples, /*pays=*/true, [&](int64_t r) {
+  parallel(n, /*pays=*/true, [&](int64_t r) {
     std::vector<int32_t> times(scans, 0);
-    for (size_t i = 0; i < scans; i++)
-      times[size_t(random_uniform(options.seed, uint64_t(r) * scans + i) * double(scans))]++;
-    defined[size_t(r)] = sensitivities(matching, sorted, times, rates, &drawn[size_t(r) * kPoints]);
+    for (size_t i = 0; i < scans; i++) times[int64_t(random_uniform(options.seed, r * scans + i) * double(scans))]++;
+    defined[r] = sensitivities(matching, sorted, times, rates, &drawn[r * kPoints]);
   });
 
   Froc result;
@@ -109,7 +106,7 @@ Froc froc(const Matching& matching, const FrocOptions& options) {
   std::vector<double> values;
   const auto collect = [&](auto of_row) {
     values.clear();
-    for (size_t r = 0; r < n; r++)
+    for (int64_t r = 0; r < n; r++)
       if (defined[r]) values.push_back(of_row(&drawn[r * kPoints]));
   };
   for (size_t p = 0; p < kPoints; p++) {
@@ -121,18 +118,31 @@ Froc froc(const Matching& matching, const FrocOptions& options) {
   result.cpm.value = mean_at_rates(value);
   collect(mean_at_rates);
   set_interval(result.cpm, values, options.confidence);
-  result.drawn = values;
+  result.resampled_cpms = values;
   return result;
 }
 
 Estimate cpm_difference(const Froc& a, const Froc& b, double confidence) {
-  check(a.drawn.size() == b.drawn.size(), "cpm_difference: ", a.drawn.size(), " and ", b.drawn.size(),
+  const std::vector<double>&of_a = a.resampled_cpms, &of_b = b.resampled_cpms;
+  check(of_a.size() == of_b.size(), "cpm_difference: ", of_a.size(), " and ", of_b.size(),
         " resamples; both must be of the same scans and options");
-  std::vector<double> differences(a.drawn.size());
-  std::ranges::transform(a.drawn, b.drawn, differences.begin(), std::minus<>());
+  std::vector<double> differences(of_a.size());
+  std::ranges::transform(of_a, of_b, differences.begin(), std::minus<>());
   Estimate difference{a.cpm.value - b.cpm.value};
   set_interval(difference, differences, confidence);
   return difference;
+}
+
+double area_under_roc(const std::vector<double>& nodules, const std::vector<double>& others) {
+  if (nodules.empty() || others.empty()) return NAN;
+  std::vector<double> sorted = others;
+  std::ranges::sort(sorted);
+  double won = 0;
+  for (double score : nodules) {
+    const auto ties = std::ranges::equal_range(sorted, score);
+    won += double(ties.begin() - sorted.begin()) + double(ties.size()) / 2;
+  }
+  return won / double(nodules.size()) / double(others.size());
 }
 
 }  // namespace acinus

@@ -1,5 +1,5 @@
-// Run-length encoding of masks, as competitions take them (Kaggle): pairs "start length", parted by blanks, of voxels
-// that are not 0. They are counted from 1, down the columns, the left column first.
+// Run-length encoding of masks, as in competitions (Kaggle): pairs "start length", separated by spaces, of the voxels
+// that are not 0, which are counted from 1, down the columns, the left column first.
 //
 //   0 1
 //   1 1     is "2 3": voxel 1 is the upper left one, voxel 2 the one below
@@ -13,8 +13,8 @@
 
 namespace acinus {
 
-std::string run_lengths(const uint8_t* mask, int64_t cols, int64_t rows);  // "" where all is 0
-// 0 and 1, row by row. Runs that are no numbers, leave the picture, or do not follow each other are an Error.
+std::string run_lengths(const uint8_t* mask, int64_t cols, int64_t rows);  // "" if all are 0
+// 0 and 1, row by row. Throws Error if runs are not numbers, leave the image, or are not in ascending order.
 std::vector<uint8_t> from_run_lengths(std::string_view runs, int64_t cols, int64_t rows);
 
 }  // namespace acinus

@@ -38,6 +38,15 @@ struct Rectangle {
   int64_t left, top, cols, rows;
 };
 
+// Calls f(x, y, z, offset) for every voxel, in the order of memory.
+template <class F>
+void for_each_voxel(const Grid& grid, F f) {
+  int64_t offset = 0;
+  for (int64_t z = 0; z < grid.size[2]; z++)
+    for (int64_t y = 0; y < grid.size[1]; y++)
+      for (int64_t x = 0; x < grid.size[0]; x++) f(x, y, z, offset++);
+}
+
 // The same extent, between the outer faces of the outermost voxels, in voxels of another spacing (mm, > 0). The corner
 // at voxel (0,0,0) is kept; at the far end up to half a voxel is cut off or added.
 //   Example: 512 voxels of 0.7 mm cover 358.4 mm. At 1 mm these are 358 voxels, the first centre 0.15 mm further in:

@@ -5,7 +5,7 @@
 #include "apps/prediction/classifier.h"
 #include "apps/common/config.h"
 #include "data/sampling/crop_sampler.h"
-#include "data/scoring/matching.h"
+#include "data/scoring/froc.h"
 #include "optim/adam.h"
 #include "tests/testing.h"
 

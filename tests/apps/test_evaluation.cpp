@@ -106,7 +106,7 @@ TEST_CASE("surface: known distances, and masks that are empty") {
   CHECK(hausdorff_mm(a, b) == 0);
   CHECK(hausdorff_mm(a, b, 1) == Approx(27));
   grid.spacing[0] = 1;
-  CHECK_THAT(error_of([&] { hausdorff_mm(a, Mask(grid)); }), Catch::Contains("two grids"));
+  CHECK_THAT(error_of([&] { hausdorff_mm(a, Mask(grid)); }), Catch::Contains("different grids"));
 }
 
 TEST_CASE("rle: columns first, counted from 1, and back") {

@@ -88,10 +88,10 @@ bool as_often(int64_t count, int64_t n, double p) {
 
 TEST_CASE("augment: with all probabilities 0 a piece stays as it is, bit for bit", "[augment]") {
   const AugmentOptions none = no_augmentation();
-  CHECK(!anything(none));
-  CHECK(anything({}));
-  for (const auto change : geometry) CHECK(anything(only(change, (AugmentOptions().*change).low)));
-  for (const auto change : intensities) CHECK(anything(only(change, (AugmentOptions().*change).low)));
+  CHECK(!is_enabled(none));
+  CHECK(is_enabled({}));
+  for (const auto change : geometry) CHECK(is_enabled(only(change, (AugmentOptions().*change).low)));
+  for (const auto change : intensities) CHECK(is_enabled(only(change, (AugmentOptions().*change).low)));
   for (int64_t side : {1, 2, 7, 64}) {
     Random random(5);
     const Warp warp(none, side, random);

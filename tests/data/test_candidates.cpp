@@ -51,7 +51,7 @@ TEST_CASE("candidates: the weighted middle in world millimetres, the diameter of
     CHECK(exact[0].probability == Approx(0.6));  // (0.9 + 0.3) / 2
   }
   SECTION("the most probable ones are kept") {
-    const auto two = find_candidates(p, "a", {.threshold = 0.1, .min_diameter_mm = 0, .most = 2});
+    const auto two = find_candidates(p, "a", {.threshold = 0.1, .min_diameter_mm = 0, .max_count = 2});
     REQUIRE(two.size() == 2);
     CHECK(two[1].probability == Approx(0.6));
   }

@@ -43,7 +43,7 @@ TEST_CASE("marks: a nodule that is met twice is found once, and a mark at its ra
       match_marks(truth, {mark("a", 4.9, 0.8), mark("a", -4.8, 0.9), mark("a", 5.0, 0.7), mark("a", 50, 0.6)});
   CHECK(m.found == 1);
   CHECK(m.missed() == 0);
-  CHECK(m.doubles == 1);
+  CHECK(m.duplicates == 1);
   CHECK(m.false_positives == 2);
   CHECK(outcomes(m) == Outcomes{{0.9, true}, {0.7, false}, {0.6, false}});
   REQUIRE(m.hits.size() == 1);
@@ -85,7 +85,7 @@ TEST_CASE("marks: one mark in two nodules finds both, and is a place for one") {
   CHECK(m.hits[1].nodule.centre[0] == 0);
   CHECK(m.hits[1].mark.probability == 0.2);
   CHECK(outcomes(m) == Outcomes{{0.9, true}, {0.9, true}});
-  CHECK(m.doubles == 2);
+  CHECK(m.duplicates == 2);
   // Nodules in another order: the same.
   const Matching turned = match_marks({{"a"}, {nodule("a", 6, 10), nodule("a", 0, 10)}, {}},
                                       {mark("a", 1, 0.1), mark("a", -1, 0.2), mark("a", 3.5, 0.9)});
@@ -100,7 +100,7 @@ TEST_CASE("marks: of a scan's marks 100 count, and none of those that are as pro
   CHECK(match_marks(truth, marks).marks == 100);
   marks.push_back(mark("a", 2000, 0.4));  // the least probable of 101
   CHECK(match_marks(truth, marks).marks == 100);
-  CHECK(match_marks(truth, marks).beyond == 1);
+  CHECK(match_marks(truth, marks).dropped == 1);
   marks.back().probability = 0.5;  // as number 100: both go
   CHECK(match_marks(truth, marks).marks == 99);
   marks.back().probability = 0.6;  // as one in the middle: the last one goes
@@ -119,11 +119,11 @@ TEST_CASE("marks: only the scans in the list count") {
   const Truth truth{{"a", "empty"}, {nodule("a", 0, 10), nodule("other", 0, 10)}, {nodule("other", 5, -1)}};
   const Matching m = match_marks(truth, {mark("a", 0, 0.5), mark("other", 0, 0.9), mark("empty", 0, 0.3)});
   CHECK(m.nodules == 1);
-  CHECK(m.elsewhere == 1);
+  CHECK(m.unlisted == 1);
   REQUIRE(m.scans.size() == 2);
   CHECK(m.scans[0].found == 1);
   CHECK(m.scans[1].false_positives == 1);
-  CHECK_THAT(error_of([] { match_marks({{"a", "a"}, {}, {}}, {}); }), Catch::Contains("scan a is there twice"));
+  CHECK_THAT(error_of([] { match_marks({{"a", "a"}, {}, {}}, {}); }), Catch::Contains("scan a is listed twice"));
   CHECK_THAT(error_of([&] { match_marks(truth, {mark("a", 0, NAN)}); }), Catch::Contains("a probability is nan"));
 }
 
@@ -318,8 +318,8 @@ TEST_CASE("candidates: a submission is sorted, cut where the evaluation cuts, an
     if (read[i - 1].seriesuid == read[i].seriesuid) REQUIRE(read[i - 1].probability >= read[i].probability);
   }
   const Matching before = match_marks(truth, marks), after = match_marks(truth, read);
-  CHECK(before.beyond > 49);  // ties at the limit
-  CHECK(after.beyond == 0);
+  CHECK(before.dropped > 49);  // ties at the limit
+  CHECK(after.dropped == 0);
   CHECK(before.marks == after.marks);
   CHECK(at_rates(froc(before)) == at_rates(froc(after)));
 }

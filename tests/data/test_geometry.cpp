@@ -64,10 +64,10 @@ Volume<T> noise(const Grid& grid, Random& random, double low, double high) {
 }
 
 template <class F>
-void for_each_voxel(const Grid& grid, F f) {
-  for (int64_t z = 0; z < grid.size[2]; z++)
-    for (int64_t y = 0; y < grid.size[1]; y++)
-      for (int64_t x = 0; x < grid.size[0]; x++) f(x, y, z, grid.to_world({double(x), double(y), double(z)}));
+void for_each_point(const Grid& grid, F f) {
+  for_each_voxel(grid, [&](int64_t x, int64_t y, int64_t z, int64_t) {
+    f(x, y, z, grid.to_world({double(x), double(y), double(z)}));
+  });
 }
 
 }  // namespace
@@ -260,11 +260,11 @@ TEST_CASE("resample: linear in world coordinates stays so, inside; outside is wh
       return value;
     };
     Volume<float> volume(grid);
-    for_each_voxel(grid,
+    for_each_point(grid,
                    [&](int64_t x, int64_t y, int64_t z, const Vec3& at) { volume.at(x, y, z) = float(plane(at)); });
     const Grid onto = nearby(random, grid, {30, 25, 20});
     const Volume<float> result = resample(volume, onto, Interpolation::linear, -7777);
-    for_each_voxel(onto, [&](int64_t x, int64_t y, int64_t z, const Vec3& at) {
+    for_each_point(onto, [&](int64_t x, int64_t y, int64_t z, const Vec3& at) {
       const Vec3 voxel = grid.to_voxel(at);
       Vec3 held = voxel;  // beyond the outermost centres, their value
       for (size_t i = 0; i < 3; i++) held[i] = std::clamp(held[i], 0., double(grid.size[i] - 1));
@@ -328,7 +328,7 @@ TEST_CASE("resample: a mask keeps its values, and a sphere its volume", "[resamp
     const double mm3 = double(in) * onto.spacing[0] * onto.spacing[1] * onto.spacing[2];
     CHECK(mm3 == Approx(4. / 3 * 3.14159265 * 1000).epsilon(0.05));
     CHECK(around > in);
-    for_each_voxel(onto, [&](int64_t x, int64_t y, int64_t z, const Vec3& at) {
+    for_each_point(onto, [&](int64_t x, int64_t y, int64_t z, const Vec3& at) {
       const double mm = distance(at, centre);  // a voxel is at most 0.85 mm from its corner
       if ((moved.at(x, y, z) == 7 && mm > 10.9) || (moved.at(x, y, z) == 3 && mm < 9.1))
         FAIL_CHECK("the sphere's edge lies " << mm << " mm from its centre");
@@ -399,7 +399,7 @@ TEST_CASE("reoriented: voxels keep their place in the patient", "[resample]") {
       REQUIRE(turned.voxels.size() == volume.voxels.size());
       REQUIRE(orientation(turned.grid) == code);
       double moved = 0;
-      for_each_voxel(turned.grid, [&](int64_t x, int64_t y, int64_t z, const Vec3& at) {
+      for_each_point(turned.grid, [&](int64_t x, int64_t y, int64_t z, const Vec3& at) {
         const int64_t i = turned.at(x, y, z);  // the voxel this value came from
         moved = std::max(moved, distance(at, grid.to_world({double(i % 5), double(i / 5 % 4), double(i / 20)})));
       });

@@ -458,7 +458,7 @@ TEST_CASE("loader: the sampler's batches, in order, however many threads draw th
         sampler.draw(i * 4, 4, x1, t1);
         CHECK((same_bits(x, x1) && same_bits(t, t1)));
       }
-      CHECK_THAT(error_of([&] { loader.next(x, t); }), Catch::Contains("all batches have been given"));
+      CHECK_THAT(error_of([&] { loader.next(x, t); }), Catch::Contains("no batch is left"));
     }
   CHECK_THAT(error_of([&] { Loader(batches_of(sampler), 4, 0, 1, 0); }), Catch::Contains("0 threads"));
   CHECK_THAT(error_of([&] { Loader(batches_of(sampler), 0, 0, 1, 1); }), Catch::Contains("batches of 0"));
