@@ -13,8 +13,8 @@ float smooth_min(float a, float b, float k) {
 }
 float smooth_max(float a, float b, float k) { return -smooth_min(-a, -b, k); }
 
-// Between ellipse and rectangle, as chests are: u^4 + v^4 + 1.3 u^2 v^2 = 1 with u = x/a, v = y/b (factor 2: an
-// ellipse, 0: a squircle). The distance is right to first order: (r - 1) / |grad r|, r^4 the left side.
+// Between ellipse and rectangle, as chests are: u^4 + v^4 + 1.3 u^2 v^2 = 1 with u = x/a, v = y/b (with 2 for 1.3 it is
+// an ellipse, with 0 a squircle). The distance is exact to first order: (r - 1) / |grad r|, r^4 being the left side.
 float rounded_ellipse(float x, float y, float a, float b) {
   const float u2 = square(x / a), v2 = square(y / b);
   const float r = std::sqrt(std::sqrt(u2 * u2 + v2 * v2 + 1.3f * u2 * v2));
@@ -37,10 +37,19 @@ struct Cage {
   float distance(Point p) const { return rounded_ellipse(p.x, p.y - y, a, b); }
 };
 
+// Paints over `hu` what has this density inside a surface at this distance.
+void paint(float& hu, float density, float distance, float width) { hu = lerp(hu, density, coverage(distance, width)); }
+
 // Bone: dense cortex around marrow.
-void paint_bone(float distance, float cortex_mm, float cortex, float marrow, float width, float& hu) {
-  hu = blend(hu, cortex, cover(distance, width));
-  hu = blend(hu, marrow, cover(distance + cortex_mm, width));
+struct Bone {
+  float cortex_mm, cortex, marrow;  // thickness; HU
+};
+constexpr Bone kRib{1.3f, 850, 220}, kRibCartilage{2, 110, 90}, kScapula{1.2f, 750, 250}, kSternum{1.3f, 550, 130},
+    kArch{1.2f, 700, 300}, kTransverseProcess{1.2f, 650, 250}, kSpinousProcess{1.2f, 700, 350};
+
+void paint(float& hu, const Bone& bone, float distance, float width) {
+  paint(hu, bone.cortex, distance, width);
+  paint(hu, bone.marrow, distance + bone.cortex_mm, width);
 }
 
 }  // namespace
@@ -51,14 +60,14 @@ float texture(Point p, float size, uint64_t seed) {
   const auto ease = [](float t) { return t * t * (3 - 2 * t); };
   const float tx = ease(x - fx), ty = ease(y - fy), tz = ease(z - fz);
   const auto at = [&](int i, int j, int k) {
-    return float(lattice(int64_t(fx) + i, int64_t(fy) + j, int64_t(fz) + k, seed) >> 40) * 0x1p-23f - 1;
+    return float(lattice_hash(int64_t(fx) + i, int64_t(fy) + j, int64_t(fz) + k, seed) >> 40) * 0x1p-23f - 1;
   };
-  const auto row = [&](int j, int k) { return blend(at(0, j, k), at(1, j, k), tx); };
-  return blend(blend(row(0, 0), row(1, 0), ty), blend(row(0, 1), row(1, 1), ty), tz);
+  const auto row = [&](int j, int k) { return lerp(at(0, j, k), at(1, j, k), tx); };
+  return lerp(lerp(row(0, 0), row(1, 0), ty), lerp(row(0, 1), row(1, 1), ty), tz);
 }
 
 Body::Body(uint64_t seed) : seed(seed) {
-  Random random(seed, 0);
+  Stream random(seed, 0);
   const auto pick = [&](double low, double high) { return float(random.uniform(low, high)); };
   const float size = pick(0.93, 1.07);  // adults of 1.5 to 1.9 m
   scale = {size * pick(0.94, 1.1), size * pick(0.92, 1.08), size * pick(0.92, 1.08)};
@@ -144,8 +153,8 @@ float Body::diaphragm(Point p) const {
   return (height - p.z) / std::sqrt(1 + slope * slope);
 }
 
-// What parts the lungs but the spine: the organs, and the sheet of fat that joins them to spine and sternum. It is
-// narrow in front, where the lungs almost meet, and widens to the neck.
+// What separates the lungs, except for the spine: the organs, and the sheet of fat that joins them to spine and
+// sternum. It is narrow in front, where the lungs almost meet, and widens towards the neck.
 float Body::mediastinum(Point p, const std::vector<Tube>& near) const {
   const Cage cage(p.z);
   const float behind_sternum = 0.45f * std::max(0.f, cage.y - cage.b + 16 - p.y);
@@ -177,20 +186,20 @@ void Body::paint_ribs(Point p, float width, float& hu) const {
     const float dz = (fall - 25 * rib) * 0.94f;  // across the rib, which slopes
     const float distance = (std::sqrt(square((out - 5.5f) / 3.6f) + square(dz / 6.5f)) - 1) * 4.2f;
     if (around < 2.45f + 0.3f * std::min(0.f, rib + 7))
-      paint_bone(distance, 1.3f, 850, 220, width, hu);
+      paint(hu, kRib, distance, width);
     else if (around < 2.9f && rib > -10)
-      paint_bone(distance, 2, 110, 90, width, hu);
+      paint(hu, kRibCartilage, distance, width);
   }
   // Scapula: a plate of 5 mm over the ribs at the back.
   if (p.z > 0 && out > 15 && out < 40 && around < 1.7f) {
     const float plate = std::abs(out - 26 - 6 * std::abs(around - 1)) - 2.5f;
     const float edge = (std::abs(around - 1.05f) - 0.45f * ramp(p.z, -5, 60)) * (cage.a + 25);
-    paint_bone(smooth_max(plate, edge, 2), 1.2f, 750, 250, width, hu);
+    paint(hu, kScapula, smooth_max(plate, edge, 2), width);
   }
   // Sternum: 11 mm thick, 30 mm wide, above (manubrium) 54 mm.
   if (p.z > -58 && p.z < 92 && p.y < -30) {
     const float dx = std::abs(p.x) - 15 - 12 * ramp(p.z, 50, 75), dy = std::abs(p.y - cage.y + cage.b + 9) - 5;
-    paint_bone(smooth_max(dx, dy, 5), 1.3f, 550, 130, width, hu);
+    paint(hu, kSternum, smooth_max(dx, dy, 5), width);
   }
 }
 
@@ -198,25 +207,23 @@ void Body::paint_spine(Point p, float width, float& hu) const {
   const float y = p.y - spine_y(p.z), x = std::abs(p.x);
   if (x > 45 || y < -25 || y > 75) return;
   // A vertebra each 24 mm. Its body: 36 x 29 mm with a waist, and a disc of 5 mm.
-  const auto level = [&](float z) {
-    return z + levels - 24 * std::round((z + levels) / 24);
-  };  // mm from the middle of a vertebra
+  const auto level = [&](float z) { return z + levels - 24 * std::round((z + levels) / 24); };  // mm from its middle
   const float dz = level(p.z), waist = 2.5f * (1 - square(dz / 12));
   const float body = rounded_ellipse(p.x, y, 18 - waist, 14.5f - waist);
   const float marrow = 190 + 70 * texture(p, 4, seed + 3) + 200 * ramp(std::abs(dz), 7, 9);
   if (std::abs(dz) > 9.5f)
-    hu = blend(hu, 85, cover(body, width));
+    paint(hu, 85, body, width);
   else
-    paint_bone(body, 1.4f, 650, marrow, width, hu);
+    paint(hu, Bone{1.4f, 650, marrow}, body, width);
   // Behind it the arch around the canal, which is 17 mm wide.
   const float from_canal = std::sqrt(x * x + square(y - 24));
-  if (std::abs(dz) < 9) paint_bone(std::abs(from_canal - 11.5f) - 3, 1.2f, 700, 300, width, hu);
+  if (std::abs(dz) < 9) paint(hu, kArch, std::abs(from_canal - 11.5f) - 3, width);
   // Transverse processes out to 34 mm, and the spinous process, which runs 25 mm back and down.
   const float across = smooth_max(std::abs(y - 22 - 0.45f * x) - 4.5f, std::abs(x - 22) - 12, 4);
-  paint_bone(smooth_max(across, std::abs(dz) - 6, 3), 1.2f, 650, 250, width, hu);
+  paint(hu, kTransverseProcess, smooth_max(across, std::abs(dz) - 6, 3), width);
   const float back = smooth_max(x - 3.5f, std::abs(y - 47) - 13, 3);
-  paint_bone(smooth_max(back, std::abs(level(p.z + 0.7f * (y - 36))) - 8, 3), 1.2f, 700, 350, width, hu);
-  hu = blend(hu, 20, cover(from_canal - 8.5f, width));
+  paint(hu, kSpinousProcess, smooth_max(back, std::abs(level(p.z + 0.7f * (y - 36))) - 8, 3), width);
+  paint(hu, 20, from_canal - 8.5f, width);
 }
 
 // Liver on the right, spleen at the back left, stomach with its air in front, fat between; the diaphragm, 4 mm.
@@ -224,10 +231,10 @@ float Body::abdomen(Point p, float width, float below) const {
   const float spleen = distance_to({{88, 40, -105}, {95, 10, -140}, 36, 30}, p).distance;
   const float stomach = distance_to({{58, -22, -118}, {20, -50, -170}, 35, 27}, p).distance;
   float hu = kFat + 10 * texture(p, 20, seed + 4);
-  hu = blend(hu, liver, cover(p.x - 25 + 0.5f * (p.y + 20), width));
-  hu = blend(hu, liver + 5, cover(spleen, width));
-  hu = blend(hu, p.y < -40 ? -950.f : 30.f, cover(stomach, width));
-  return blend(hu, kMuscle, cover(below - 4, width));
+  paint(hu, liver, p.x - 25 + 0.5f * (p.y + 20), width);
+  paint(hu, liver + 5, spleen, width);
+  paint(hu, p.y < -40 ? -950.f : 30.f, stomach, width);
+  return lerp(hu, kMuscle, coverage(below - 4, width));
 }
 
 // Denser at the back, where the patient lies on it (25 HU per 100 mm), with a grain, holes where there is emphysema.
@@ -245,32 +252,32 @@ float Body::tissue(Point p, float width, const std::vector<Tube>& near) const {
   const float outside = skin(p);
   if (outside > width) {  // air, and the table: a shell of 4 mm some 12 mm below the back, curved upwards
     const float table = std::abs(p.y - 126 - fat + square(p.x) / 700) - 2;
-    return blend(kAir, -500, p.y > 40 ? cover(table, width) : 0);
+    return lerp(kAir, -500, p.y > 40 ? coverage(table, width) : 0);
   }
   // Skin of 1.5 mm, fat, muscle with sheets of fat.
   const float inside = Cage(p.z).distance(p);
-  float hu = blend(kAir, 0, cover(outside, width));
-  hu = blend(hu, kFat, cover(outside + 1.5f, width));
+  float hu = lerp(kAir, 0, coverage(outside, width));
+  paint(hu, kFat, outside + 1.5f, width);
   if (inside > -width) {
     const float sheets = std::abs(texture({p.x, p.y, 0.4f * p.z}, 22, seed + 1) + 0.2f * texture(p, 7, seed + 2));
     const float muscle = kMuscle - 80 * ramp(sheets, 0.2f, 0) * ramp(inside, 3, 9);
-    hu = blend(hu, muscle, cover(outside + fat, width));
+    paint(hu, muscle, outside + fat, width);
   }
   // Within the cage: abdomen below the diaphragm, above it fat with the organs of the mediastinum.
   float lung_distance = inside;
   if (inside < width) {
     const float below = diaphragm(p), fat_above = -70 + 90 * ramp(p.z, 85, 125) + 40 * texture(p, 12, seed + 9);
-    hu = blend(hu, fat_above, cover(std::max(inside, below), width));
-    if (below > -width) hu = blend(hu, abdomen(p, width, below), cover(std::max(inside, -below), width));
+    paint(hu, fat_above, std::max(inside, below), width);
+    if (below > -width) paint(hu, abdomen(p, width, below), std::max(inside, -below), width);
     const bool beside = std::abs(p.x) > 100;  // of the mediastinum
     lung_distance = lungs(p, beside ? 100 : mediastinum(p, near));
     const float uneven = beside ? 0 : 12 * texture(p, 15, seed + 10);
     if (!beside)
-      for (const Tube& organ : near) hu = blend(hu, organ.hu + uneven, cover(distance_to(organ, p).distance, width));
+      for (const Tube& organ : near) paint(hu, organ.hu + uneven, distance_to(organ, p).distance, width);
   }
   if (inside > -width) paint_ribs(p, width, hu);
   paint_spine(p, width, hu);
-  if (lung_distance < width) hu = blend(hu, lung_tissue(p, width), cover(lung_distance, width));
+  if (lung_distance < width) paint(hu, lung_tissue(p, width), lung_distance, width);
   return hu;
 }
 
@@ -285,10 +292,10 @@ struct Node {
   float radius;  // of the segment that ends here
 };
 
-// A tree from the root to random points of one lung. A new branch leaves the tree where the way to its point is
-// short and the way back to the root too, bends out of its parent's direction, and stays in the lung. Radii follow
+// A tree from the root to random points of one lung. A new branch leaves the tree where both the path to its tip and
+// the path back to the root are short, curves out of its parent's direction, and stays in the lung. Radii follow
 // Murray's law, r^k = sum of the branches' r^k, from 0.4 mm at the tips; k is 3 in theory, 2.3 to 3 in real lungs.
-std::vector<Node> grow_tree(const Body& body, Point root, Random random) {
+std::vector<Node> grow_tree(const Body& body, Point root, Stream random) {
   const float side = root.x > 0 ? 1.f : -1.f;
   std::vector<Node> nodes{{root, {side, 0, 0}, -1, 0, 0}};
   for (int i = 0; i < 6500; i++) {
@@ -298,12 +305,12 @@ std::vector<Node> grow_tree(const Body& body, Point root, Random random) {
     int best = 0;
     float best_cost = 1e9f;
     for (int n = 0; n < int(nodes.size()); n++) {
-      const Node& node = nodes[size_t(n)];
-      const Point way = tip - node.p;
-      const float distance = length(way), cost = distance + 0.6f * node.path;
-      if (cost < best_cost && (n == 0 || dot(way, node.direction) > 0.35f * distance)) best = n, best_cost = cost;
+      const Node& node = nodes[n];
+      const Point path = tip - node.p;
+      const float distance = length(path), cost = distance + 0.6f * node.path;
+      if (cost < best_cost && (n == 0 || dot(path, node.direction) > 0.35f * distance)) best = n, best_cost = cost;
     }
-    const Node start = nodes[size_t(best)];
+    const Node start = nodes[best];
     const float distance = length(tip - start.p);
     const Point bend = start.p + 0.35f * distance * start.direction;
     const int steps = std::max(1, int(distance / 5));  // of 5 mm
@@ -316,13 +323,13 @@ std::vector<Node> grow_tree(const Body& body, Point root, Random random) {
         break;
       }
       const int parent = s == 1 ? best : int(nodes.size()) - 1;
-      nodes.push_back({p, unit(p - nodes[size_t(parent)].p), parent, start.path + length(p - start.p), 0});
+      nodes.push_back({p, unit(p - nodes[parent].p), parent, start.path + length(p - start.p), 0});
     }
   }
   const float k = 2.4f, thickest = 5;        // mm
   for (size_t n = nodes.size(); n-- > 1;) {  // children come after their parents; radius holds r^k for now
     if (nodes[n].radius == 0) nodes[n].radius = std::pow(0.4f, k);
-    nodes[size_t(nodes[n].parent)].radius += nodes[n].radius;
+    nodes[nodes[n].parent].radius += nodes[n].radius;
   }
   for (Node& node : nodes) node.radius = std::min(std::pow(node.radius, 1 / k), thickest);
   return nodes;
@@ -347,11 +354,11 @@ Tubes grow_tubes(const Body& body) {
   const Point roots[4] = {{-36, 8, 16}, {37, 8, 24}, {-36, 10, -14}, {38, 13, -12}};  // arteries, veins: right, left
   std::vector<Node> trees[4];
   parallel(4, /*pays=*/true,
-           [&](int64_t i) { trees[i] = grow_tree(body, roots[i], Random(body.seed, uint64_t(10 + i))); });
+           [&](int64_t i) { trees[i] = grow_tree(body, roots[i], Stream(body.seed, uint64_t(10 + i))); });
   for (int i = 0; i < 4; i++)
     for (const Node& node : trees[i]) {
       if (node.parent < 0) continue;
-      const Node& from = trees[i][size_t(node.parent)];
+      const Node& from = trees[i][node.parent];
       (i < 2 ? tubes.arteries : tubes.veins)
           .push_back(
               {body.to_world(from.p), body.to_world(node.p), std::max(node.radius, 0.8f * from.radius), node.radius});

@@ -1,37 +1,35 @@
-// The adult chest that phantoms are made of (data/chest/phantom.h): where its organs are and how dense. Points are in mm.
-// Two frames: the world (LPS), and that of a reference adult, whose origin lies between the lungs at half their
-// height, +x left, +y back, +z head. Shapes are signed distances in mm, negative inside. Sizes are textbook
-// anatomy of an adult in deep inspiration (Gray's Anatomy; Webb, High-Resolution CT of the Lung).
+// The adult chest that phantoms are made of (data/chest/phantom.h): where its organs are and how dense. Points are in
+// mm. Two frames: the world (LPS), and that of a reference adult, whose origin lies between the lungs at half their
+// height, +x left, +y back, +z head. Shapes are signed distances in mm, negative inside. Sizes are textbook anatomy of
+// an adult in deep inspiration (Gray's Anatomy; Webb, High-Resolution CT of the Lung).
 #pragma once
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
+#include "data/volume/geometry.h"
+#include "tensor/random.h"
+
 namespace acinus::anatomy {
 
 // ---- Random numbers ------------------------------------------------------------------------------------------------
-// Our own: std::uniform_real_distribution gives other numbers with another standard library.
 
-inline uint64_t scramble(uint64_t x) {  // the output function of splitmix64 (Steele, Lea, Flood 2014)
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
-
-struct Random {
+// splitmix64 (Steele, Lea, Flood 2014), one sequence for each part of the phantom. Not <random>'s distributions, whose
+// numbers differ between standard libraries.
+struct Stream {
   uint64_t state;
-  Random(uint64_t seed, uint64_t part) : state(scramble(scramble(seed + 1) + part)) {}  // each part its own sequence
-  uint64_t bits() { return scramble(state += 0x9e3779b97f4a7c15u); }
+  Stream(uint64_t seed, uint64_t part) : state(splitmix64(splitmix64(seed + 1) + part)) {}
+  uint64_t bits() { return splitmix64(state += 0x9e3779b97f4a7c15u); }
   double uniform(double low = 0, double high = 1) { return low + (high - low) * (double(bits() >> 11) * 0x1p-53); }
   int integer(int low, int high) { return low + int(bits() % (uint64_t(high - low) + 1)); }
   bool chance(double p) { return uniform() < p; }
 };
 
-// A hash of a lattice point: noise that does not depend on the order in which voxels are made.
-inline uint64_t lattice(int64_t x, int64_t y, int64_t z, uint64_t seed) {
-  return scramble(seed + uint64_t(x) * 0x9e3779b97f4a7c15u + uint64_t(y) * 0xc2b2ae3d27d4eb4fu +
-                  uint64_t(z) * 0x165667b19e3779f9u);
+// A hash of a lattice point: noise that does not depend on the order in which voxels are computed.
+inline uint64_t lattice_hash(int64_t x, int64_t y, int64_t z, uint64_t seed) {
+  return splitmix64(seed + uint64_t(x) * 0x9e3779b97f4a7c15u + uint64_t(y) * 0xc2b2ae3d27d4eb4fu +
+                    uint64_t(z) * 0x165667b19e3779f9u);
 }
 
 // ---- Shapes --------------------------------------------------------------------------------------------------------
@@ -39,6 +37,7 @@ inline uint64_t lattice(int64_t x, int64_t y, int64_t z, uint64_t seed) {
 struct Point {
   float x, y, z;
 };
+inline Point to_point(const Vec3& v) { return {float(v[0]), float(v[1]), float(v[2])}; }
 inline Point operator+(Point a, Point b) { return {a.x + b.x, a.y + b.y, a.z + b.z}; }
 inline Point operator-(Point a, Point b) { return {a.x - b.x, a.y - b.y, a.z - b.z}; }
 inline Point operator*(float s, Point a) { return {s * a.x, s * a.y, s * a.z}; }
@@ -46,48 +45,48 @@ inline float dot(Point a, Point b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
 inline float length(Point a) { return std::sqrt(dot(a, a)); }
 inline Point unit(Point a) { return (1 / std::max(length(a), 1e-6f)) * a; }
 inline float square(float x) { return x * x; }
-inline float blend(float a, float b, float share) { return a + (b - a) * share; }
-// The share of a voxel of this width that lies inside a surface at this distance: an anti-aliased edge.
-inline float cover(float distance, float width) { return std::clamp(0.5f - distance / width, 0.f, 1.f); }
+inline float lerp(float a, float b, float t) { return a + (b - a) * t; }
+// The fraction of a voxel of this width that lies inside a surface at this distance: an anti-aliased edge.
+inline float coverage(float distance, float width) { return std::clamp(0.5f - distance / width, 0.f, 1.f); }
 
-// A cone with round ends: vessels, airways, and in pairs the heart.
+// A capsule whose radius varies linearly: vessels, airways, the oesophagus, and several together the heart.
 struct Tube {
   Point a, b;
   float radius_a, radius_b;
   float hu = 0;
 };
 struct TubeDistance {
-  float distance, radius;  // to the surface; of the tube at the nearest place
+  float distance, radius;  // to the surface; of the tube at the nearest point of its axis
 };
 inline TubeDistance distance_to(const Tube& tube, Point p) {
   const Point axis = tube.b - tube.a, to = p - tube.a;
   const float t = std::clamp(dot(to, axis) / std::max(dot(axis, axis), 1e-6f), 0.f, 1.f);
-  const float radius = blend(tube.radius_a, tube.radius_b, t);
+  const float radius = lerp(tube.radius_a, tube.radius_b, t);
   return {length(to - t * axis) - radius, radius};
 }
 
-// A smooth random field in [-1, 1] whose bumps are `size` mm wide: a random lattice, interpolated.
+// Value noise: a smooth random field in [-1, 1] with bumps `size` mm wide, interpolated from a random lattice.
 float texture(Point p, float size, uint64_t seed);
 
 // ---- The body ------------------------------------------------------------------------------------------------------
 
 constexpr float kAir = -1000, kFat = -100, kMuscle = 55;  // HU
 
-// A patient: the reference adult scaled, turned, and varied.
+// A patient: the reference adult scaled, rotated, and varied.
 struct Body {
   explicit Body(uint64_t seed);
 
   uint64_t seed;
   Point scale;               // of the reference adult
-  float roll_cos, roll_sin;  // patients do not lie quite straight
+  float roll_cos, roll_sin;  // about z: patients do not lie quite straight
   Point centre;              // of the reference frame in the world
   float fat;                 // under the skin, mm
-  float levels;              // mm by which ribs and vertebrae are moved along the spine
+  float levels;              // mm by which ribs and vertebrae are shifted along the spine
   Point wave;                // phases of bend()
   float tilt;                // of the ribs to one side
   float dome[2];             // height of the diaphragm's right and left dome
   float lung;                // HU of lung tissue at half depth
-  float emphysema;           // 0 to 1: how far holes in the lungs go towards air
+  float emphysema;           // 0 to 1: how close the holes in the lungs come to air
   float arteries, veins;     // HU of blood: about 45, more with contrast medium
   float liver;               // HU
   std::vector<Tube> organs;  // of the mediastinum
@@ -100,15 +99,16 @@ struct Body {
   }
   Point to_world(Point p) const {
     Point q = p;
-    for (int i = 0; i < 6; i++) q = p - bend(q);  // solves q + bend(q) = p; each round leaves a fifth of the error
+    for (int i = 0; i < 6; i++)
+      q = p - bend(q);  // fixed point of q + bend(q) = p: each step leaves a fifth of the error
     const float x = q.x * scale.x, y = q.y * scale.y;
     return centre + Point{roll_cos * x - roll_sin * y, roll_sin * x + roll_cos * y, q.z * scale.z};
   }
 
-  // From here on in the reference frame. `near`: the organs to look at, those that matter at this height.
+  // From here on in the reference frame. `near`: the organs that matter at this height.
   std::vector<Tube> organs_near(float z) const;
   float lungs(Point p) const { return lungs(p, mediastinum(p, organs)); }
-  // HU for voxels of this width, without the lungs' vessels and airways.
+  // HU of a voxel of this width, without the lungs' vessels and airways.
   float tissue(Point p, float width, const std::vector<Tube>& near) const;
 
  private:
