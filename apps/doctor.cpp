@@ -32,9 +32,9 @@ Findings check_data_set(const Config& c, const std::string& json) {
   }
   Findings findings = check_failures(failed);
   if (data.scans.empty()) return findings;
-  const Fingerprint print = fingerprint(data);
-  std::printf("%s\n%s\n", c.data.c_str(), to_text(print).c_str());
-  if (!json.empty()) write_file(json, to_json(print));
+  const DatasetStatistics statistics = dataset_statistics(data);
+  std::printf("%s\n%s\n", c.data.c_str(), to_text(statistics).c_str());
+  if (!json.empty()) write_file(json, to_json(statistics));
   findings.append(check_data(data));
   return findings;
 }

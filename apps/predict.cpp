@@ -63,7 +63,7 @@ bool Options::parse(int argc, char** argv) {
       .add("candidates.min_diameter_mm", p.candidates.min_diameter_mm,
            "smaller candidates are left out; diameter of a sphere of the same volume")
       .between(0, 1000);
-  settings.add("candidates.most", p.candidates.most, "maximum per scan").between(1, 100000);
+  settings.add("candidates.most", p.candidates.max_count, "maximum per scan").between(1, 100000);
   settings.add("pictures", p.pictures, "maximum per scan, of the most probable candidates").between(0, 1000);
   settings.add("probability", p.probability, "write <uid>_prob.mhd");
   settings.add("rle", p.rle, "write <uid>_rle.csv: slice,class,rle (Kaggle's run-length encoding)");

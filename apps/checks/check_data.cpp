@@ -206,15 +206,15 @@ void check_grids(const Dataset& data, Findings& out) {
          "is the spacing in mm? If it is in micrometres, divide it by 1000");
   report(out, Level::note, ones, "scan", "with a spacing of exactly 1 x 1 x 1 mm",
          "right for resampled scans; else the header has lost it, and diameters in mm will not fit");
-  const Spread xy = spread_of(in_plane), z = spread_of(between), sides = spread_of(side);
-  const auto mixed = [](const Spread& s, double max_ratio) { return s.least > 0 && s.most > max_ratio * s.least; };
+  const Summary xy = summary_of(in_plane), z = summary_of(between), sides = summary_of(side);
+  const auto mixed = [](const Summary& s, double max_ratio) { return s.min > 0 && s.max > max_ratio * s.min; };
   if (metres.empty() && coarse.empty() && (mixed(xy, 2) || mixed(z, 3)))
-    out.note(text("spacings from ", number(xy.least, 3), " to ", number(xy.most, 3), " mm in plane, ",
-                  number(z.least, 3), " to ", number(z.most, 3), " mm between slices"),
+    out.note(text("spacings from ", number(xy.min, 3), " to ", number(xy.max, 3), " mm in plane, ",
+                  number(z.min, 3), " to ", number(z.max, 3), " mm between slices"),
              "patches are cut in voxels, so the same nodule has different sizes in them; resample the scans to one "
              "spacing (data/volume/resample.h) or raise --augment.zoom");
   if (data.pairs && mixed(sides, 2))
-    out.note(text("pictures from ", sides.least, " to ", sides.most, " pixels"),
+    out.note(text("pictures from ", sides.min, " to ", sides.max, " pixels"),
              "if the larger ones show the same object larger, bring them to one scale, or raise --augment.zoom");
 }
 
@@ -338,7 +338,7 @@ void check_nodules(const Dataset& data, const std::vector<ScanSample>& samples, 
          " annotations_excluded.csv");
   report(out, Level::error, huge, "nodule", text("larger than ", kMaxDiameter, " mm or than the lungs"),
          "diameter_mm is a diameter, in mm");
-  if (const double middle = spread_of(diameters).median; middle > 0 && middle < 1)
+  if (const double middle = summary_of(diameters).median; middle > 0 && middle < 1)
     out.error(text("half of the nodules are smaller than ", number(middle, 3), " mm"),
               "the diameters are in cm or m; write them in mm");
   const bool misplaced = check_locations(locations, out);

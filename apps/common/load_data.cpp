@@ -86,8 +86,8 @@ Dataset load_data(Config& c, std::string& folder) {
   std::vector<double> pixels, slices;
   for (const Scan& scan : data.scans)
     pixels.push_back(scan.image.grid.spacing[0]), slices.push_back(scan.image.grid.spacing[2]);
-  c.input.pixel_mm = data.pairs ? 0 : spread_of(pixels).median;
-  c.input.slice_mm = data.pairs ? 0 : spread_of(slices).median;
+  c.input.pixel_mm = data.pairs ? 0 : summary_of(pixels).median;
+  c.input.slice_mm = data.pairs ? 0 : summary_of(slices).median;
   return data;
 }
 

@@ -138,7 +138,7 @@ Run::Run(Config& c, const Settings& settings, const std::string& command, const 
       command_(command),
       data_(data),
       task_(task),
-      statistics_(rows(fingerprint(data.scans))),
+      statistics_(rows(dataset_statistics(data.scans))),
       last_lap_(data.start) {
   schedule.steps = all_steps();
   if (saved) {

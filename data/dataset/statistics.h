@@ -1,12 +1,11 @@
-// What there is in a data set, in numbers: how many, how large, how dense. (nnU-Net calls this the data set's
-// fingerprint; Isensee et al. 2021.)
+// A data set in numbers: how many scans, how large, how dense (nnU-Net's "data fingerprint"; Isensee et al. 2021).
 //
-//   const Fingerprint print = fingerprint(data);
-//   print.spacing[2].median;                       2.5      (mm)
-//   for (const auto& [what, value] : rows(print))  {"spacing", "x 0.682 to 0.82 mm (median 0.703), ..."}, ...
+//   const DatasetStatistics s = dataset_statistics(data);
+//   s.spacing[2].median;                           2.5      (mm)
+//   for (const auto& [name, value] : rows(s))      {"spacing", "x 0.682 to 0.82 mm (median 0.703), ..."}, ...
 //
-// Sizes, counts and volumes are of all scans. Densities come from at most kSampledSlices slices and as many with
-// foreground, evenly spread, so that it takes a second or two however many scans there are.
+// Sizes, counts and volumes are of all scans. Densities are sampled from at most kSampledSlices slices and as many with
+// foreground, evenly spread, so that this takes a second or two however many scans there are.
 #pragma once
 #include <array>
 #include <map>
@@ -20,41 +19,41 @@ namespace acinus {
 
 constexpr int64_t kSampledSlices = 256;
 
-struct Spread {
-  double least = 0, median = 0, most = 0;
+struct Summary {
+  double min = 0, median = 0, max = 0;
 };
-Spread spread_of(std::vector<double> values);  // of none: zeros
-// The values below which these shares of all lie, 0..1; empty if there are no values.
-std::vector<double> percentiles(std::vector<double> values, const std::vector<double>& shares);
+Summary summary_of(std::vector<double> values);  // zeros if there are none
+// The values at these ranks, 0 (the smallest) to 1 (the largest); empty if there are no values.
+std::vector<double> percentiles(std::vector<double> values, const std::vector<double>& ranks);
 
-constexpr double kDensityShares[] = {0.005, 0.05, 0.5, 0.95, 0.995};
-constexpr double kDiameterShares[] = {0.05, 0.5, 0.95};
+constexpr double kDensityRanks[] = {0.005, 0.05, 0.5, 0.95, 0.995};
+constexpr double kDiameterRanks[] = {0.05, 0.5, 0.95};
 constexpr double kDiameterEdges[] = {4, 6, 8, 10, 15, 20, 30};  // mm, between the bins of the histogram
 
-struct Fingerprint {
+struct DatasetStatistics {
   std::string identity;  // of the data set (data/dataset/dataset.h)
   bool pairs = false;    // of images/ and masks/
   int64_t patients = 0, scans = 0, slices = 0, voxels = 0, channels = 1;
-  std::array<Spread, 3> size, spacing;          // voxels; mm; along x, y, z
+  std::array<Summary, 3> size, spacing;         // voxels; mm; along x, y, z
   std::map<std::string, int64_t> orientations;  // scans by orientation() (data/volume/geometry.h)
-  // Percentiles kDensityShares, in HU (of pictures: their values). Empty where there is no such voxel.
+  // At kDensityRanks, in HU (of pictures: their values). Empty if there is no such voxel.
   std::vector<double> everywhere, in_lungs, in_foreground;
-  bool lungs_known = false;   // they were looked for
-  Spread lungs_ml;            // of the scans in which some were found
+  bool lungs_known = false;   // they were segmented
+  Summary lungs_ml;           // of the scans in which lungs were found
   int64_t without_lungs = 0;  // scans
   int64_t foreground = 0;     // voxels
   int64_t foreground_slices = 0, foreground_scans = 0;
-  std::vector<double> class_share, class_ml;  // of classes 1, 2, ...: share of all foreground; ml of all scans together
-  int64_t nodules = 0;                        // annotated, inside their scans
-  Spread nodules_a_scan;
-  std::vector<double> diameters;       // mm, percentiles kDiameterShares
+  std::vector<double> class_fractions, class_ml;  // of classes 1, 2, ...: fraction of the foreground; ml in all scans
+  int64_t nodules = 0;                            // annotated, inside their scans
+  Summary nodules_per_scan;
+  std::vector<double> diameters;       // mm, at kDiameterRanks
   std::array<int64_t, 8> histogram{};  // nodules of < 4, 4 to 6, ..., > 30 mm
 };
-Fingerprint fingerprint(const Dataset& dataset);
+DatasetStatistics dataset_statistics(const Dataset& dataset);  // Error if there is no scan
 
-// For people: what, and how much with its unit. What the data do not have is left out.
-std::vector<std::pair<std::string, std::string>> rows(const Fingerprint& print);
-std::string to_text(const Fingerprint& print);  // the same as a table
-std::string to_json(const Fingerprint& print);  // for programs: every number, under a name that says its unit
+// For people: name, and value with its unit. What the data do not have is left out.
+std::vector<std::pair<std::string, std::string>> rows(const DatasetStatistics& statistics);
+std::string to_text(const DatasetStatistics& statistics);  // the same as a table
+std::string to_json(const DatasetStatistics& statistics);  // for programs: every number, its unit in its name
 
 }  // namespace acinus

@@ -470,7 +470,7 @@ TEST_CASE("doctor: predictions") {
   CHECK(holds(all_of(examine(probability)), "not finite (NaN): 1 of"));
 }
 
-TEST_CASE("fingerprint: what is counted is what is there") {
+TEST_CASE("statistics: what is counted is what is there") {
   Volume<int16_t> ct(Grid{{10, 8, 4}, {2, 2, 5}, {0, 0, 0}, Grid().direction}, -900);
   Volume<uint8_t> labels(ct.grid, kLungs);
   std::fill_n(labels.slice(0), 80, uint8_t(0));  // no lungs in the first slice
@@ -483,22 +483,22 @@ TEST_CASE("fingerprint: what is counted is what is there") {
   Volume<uint8_t> none(other.grid, 0);
   data.scans.push_back(make_scan("b", other, none, {{"b", {0, 0, 0}, 31}}));
   data.scans[1].patient = "a";
-  const Fingerprint f = fingerprint(data);
+  const DatasetStatistics f = dataset_statistics(data);
   CHECK((f.patients == 1 && f.scans == 2 && f.slices == 8 && f.voxels == 640));
   CHECK((f.orientations == std::map<std::string, int64_t>{{"LPI", 1}, {"RAI", 1}}));
-  CHECK((f.spacing[0].least == 1 && f.spacing[0].most == 2 && f.spacing[2].median == 5 && f.size[1].median == 8));
+  CHECK((f.spacing[0].min == 1 && f.spacing[0].max == 2 && f.spacing[2].median == 5 && f.size[1].median == 8));
   CHECK((f.lungs_known && f.without_lungs == 1));
   CHECK(f.lungs_ml.median == Approx(240 * 20 / 1000.));  // voxels of 20 mm3
   CHECK((f.foreground == 5 && f.foreground_slices == 1 && f.foreground_scans == 1));
   CHECK(f.class_ml == std::vector<double>{0.1});
   CHECK((f.in_foreground[2] == 40 && f.in_foreground[0] == 20 && f.in_foreground[4] == 60));
   CHECK((f.in_lungs[3] == -900 && f.everywhere[3] == 50));
-  CHECK((f.nodules == 3 && f.nodules_a_scan.least == 1 && f.nodules_a_scan.most == 2));
+  CHECK((f.nodules == 3 && f.nodules_per_scan.min == 1 && f.nodules_per_scan.max == 2));
   CHECK((f.diameters[1] == 12 && f.histogram == std::array<int64_t, 8>{0, 1, 0, 0, 1, 0, 0, 1}));
   CHECK(f.identity == identity(data));
   const std::string table = to_text(f), json = to_json(f);
   CHECK((holds(table, "1 to 2 (median") && holds(table, " mm") && holds(table, " HU") && holds(table, " ml")));
   CHECK((holds(json, "\"spacing_mm\"") && holds(json, "\"hu_percentiles\"") && holds(json, "\">30\": 1")));
   const Threads one(1);
-  CHECK(to_json(fingerprint(data)) == json);
+  CHECK(to_json(dataset_statistics(data)) == json);
 }
