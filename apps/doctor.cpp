@@ -48,8 +48,7 @@ Scan slices_of(const Scan& scan, int64_t count) {
   Scan part = scan;
   part.image.grid.size[2] = n;
   const int64_t voxels = scan.image.grid.offset(0, 0, first);
-  if (part.image.words) part.image.words += voxels * scan.image.channels;
-  if (part.image.bytes) part.image.bytes += voxels * scan.image.channels;
+  part.image.values = static_cast<const char*>(scan.image.values) + scan.image.bytes(voxels);
   part.labels += voxels;
   part.slices.assign(scan.slices.begin() + first, scan.slices.begin() + first + n);
   part.foreground = 0;
@@ -60,7 +59,7 @@ Scan slices_of(const Scan& scan, int64_t count) {
 // A few slices of up to three held-out scans, those with nodules first.
 Dataset held_out_slices(const Dataset& data, const Split& split) {
   Dataset few;
-  few.pairs = data.pairs, few.classes = data.classes;
+  few.kind = data.kind, few.classes = data.classes;
   for (const bool with_nodules : {true, false})
     for (size_t i : split.validation)
       if (few.scans.size() < 3 && (data.scans[i].foreground > 0) == with_nodules)

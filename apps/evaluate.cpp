@@ -194,7 +194,8 @@ int evaluate_predictions(int argc, char** argv, const std::string& command) {
   const std::string table = predictions + "/nodules.csv";
   if (!fs::exists(table)) fail(table, ": no such file; ./predict writes it next to the masks");
   const Sources sources = find_sources(config.data);
-  if (sources.pairs) fail(config.data, ": holds images and masks; only scans in LUNA16 form can be evaluated");
+  if (sources.kind == DataKind::pictures)
+    fail(config.data, ": holds images and masks; only scans in LUNA16 form can be evaluated");
 
   Evaluation e = options.evaluation(predictions, command);
   e.notes = sources.warnings;

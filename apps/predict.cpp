@@ -45,8 +45,8 @@ bool Options::parse(int argc, char** argv) {
                     "<uid>_prob.mhd on its own grid, pictures of the candidates, and a page <uid>.html.\n"
                     "With a network trained on images/ and masks/, segments other images.");
   settings.add_argument("SCAN", scans,
-                         text("a scan in Hounsfield units (", kVolumeEndingsText,
-                              ") or an image; a folder of them; or a .txt file with a path per line. One or more"));
+                        text("a scan in Hounsfield units (", kVolumeEndingsText,
+                             ") or an image; a folder of them; or a .txt file with a path per line. One or more"));
   settings.add("model", model,
                "a network, such as runs/laptop/best.safetensors; comma-separated networks are averaged");
   settings.add("classifier", classifier,
@@ -144,7 +144,7 @@ std::vector<std::string> paths_in_list(const std::string& list) {
 }
 
 std::vector<std::string> paths_in_folder(const std::string& folder, bool pictures) {
-  std::vector<std::string> paths = files_below(holds_pairs(folder) ? folder + "/images" : folder);
+  std::vector<std::string> paths = files_below(holds_pictures(folder) ? folder + "/images" : folder);
   std::erase_if(paths, [&](const std::string& path) { return !is_input(path, pictures); });
   if (paths.empty())
     fail(folder, ": there is no scan in it or below it (", kVolumeEndingsText, pictures ? ", .png or .npy" : "", ")");

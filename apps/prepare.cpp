@@ -71,9 +71,9 @@ int main(int argc, char** argv) {
 
     int64_t nodules = 0, with_foreground = 0;
     for (const Scan& scan : data.scans) nodules += int64_t(scan.nodules.size()), with_foreground += scan.foreground > 0;
-    std::printf("%zu %s, %lld with %s", data.scans.size(), data.pairs ? "pictures" : "scans",
-                static_cast<long long>(with_foreground), data.pairs ? "foreground" : "nodules");
-    if (!data.pairs) std::printf(" (%lld)", static_cast<long long>(nodules));
+    std::printf("%zu %s, %lld with %s", data.scans.size(), text(noun_of(data.kind), "s").c_str(),
+                static_cast<long long>(with_foreground), foreground_of(data.kind));
+    if (data.is_ct()) std::printf(" (%lld)", static_cast<long long>(nodules));
     std::printf("; %lld made ready in %.1f s, %lld were already\n%s\n", static_cast<long long>(data.made),
                 seconds_now() - start, static_cast<long long>(data.scans.size()) - data.made, cache.c_str());
     for (const std::string& warning : data.warnings) std::printf("warning: %s\n", warning.c_str());

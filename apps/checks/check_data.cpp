@@ -50,16 +50,14 @@ struct ScanSample {
 
 // The values of some slices, as stored.
 std::string_view bytes_of(const ScanView& image, int64_t first_slice, int64_t slices) {
-  const int64_t value = image.channels * (image.words ? 2 : 1), slice = image.grid.size[0] * image.grid.size[1] * value;
-  const char* data =
-      image.words ? reinterpret_cast<const char*>(image.words) : reinterpret_cast<const char*>(image.bytes);
-  return {data + first_slice * slice, size_t(slices * slice)};
+  const int64_t slice = image.bytes(image.grid.size[0] * image.grid.size[1]);
+  return {static_cast<const char*>(image.values) + first_slice * slice, size_t(slices * slice)};
 }
 std::string_view bytes_of(const ScanView& image) { return bytes_of(image, 0, image.grid.size[2]); }
 
 bool is_constant(const ScanView& image) {  // each value equals the next one
   const std::string_view bytes = bytes_of(image);
-  const size_t value = image.words ? 2 : 1;
+  const size_t value = size_of(image.type);
   return bytes.substr(value) == bytes.substr(0, bytes.size() - value);
 }
 
@@ -92,7 +90,7 @@ std::vector<ScanSample> samples_of(const Dataset& data) {
 }
 
 bool same_voxels(const ScanView& a, const ScanView& b) {
-  return a.grid.size == b.grid.size && a.channels == b.channels && !a.words == !b.words && a.scale == b.scale &&
+  return a.grid.size == b.grid.size && a.channels == b.channels && a.type == b.type && a.scale == b.scale &&
          a.shift == b.shift && bytes_of(a) == bytes_of(b);
 }
 
@@ -131,14 +129,14 @@ void check_values(const Dataset& data, const std::vector<ScanSample>& samples, F
       constant.push_back(text(id, " (", number(data.scans[i].image.at(0, 0, 0), 3), ")"));
       continue;
     }
-    if (data.pairs || is_hu(s)) continue;
+    if (!data.is_ct() || is_hu(s)) continue;
     low = std::min(low, s.low), high = std::max(high, s.high);
     // Greys of 8 bits never exceed 255. Without the offset of 1024, bone still does, and air is about 0.
     Names& kind = s.low >= 0 && s.high <= 255 ? greys : s.high > 255 && s.low > -500 ? shifted : other;
     kind.push_back(id);
   }
   const std::string range = text("values ", number(low, 3), " to ", number(high, 3));
-  report(out, Level::error, constant, data.pairs ? "picture" : "scan", "with a single value",
+  report(out, Level::error, constant, noun_of(data.kind), "with a single value",
          "check the file; a picture saved from numbers of 0 to 1 as 8 bits is black: multiply by 255 first");
   report(out, Level::error, greys, "scan", "with greys of 0 to 255 instead of Hounsfield units",
          "convert from the original DICOM series; greys have lost the density. Pictures go into images/ and masks/");
@@ -161,26 +159,26 @@ void check_labels(const Dataset& data, const std::vector<ScanSample>& samples, F
         std::ranges::all_of(scan.slices, [](auto& slice) { return slice.lungs == 0; }))
       no_lungs.push_back(id);
   }
-  if (!data.pairs)
+  if (data.is_ct())
     report(out, Level::warning, no_lungs, "scan", "in which no lungs were found",
            "is it a chest? If it is cropped to a part of the lungs: --input.lungs false");
-  if (!data.pairs && out.has_errors()) return;  // what follows would only be their consequence
+  if (data.is_ct() && out.has_errors()) return;  // what follows would only be their consequence
   if (foreground == 0) {
-    out.error(text("no mask holds any foreground, in ", counted(data.scans.size(), data.pairs ? "picture" : "scan")),
-              data.pairs ? "check the values of the masks; say which value is which class: --classes 0,255"
-                         : "do the annotations lie inside their scans? See the other findings");
+    out.error(text("no mask holds any foreground, in ", counted(data.scans.size(), noun_of(data.kind))),
+              data.is_ct() ? "do the annotations lie inside their scans? See the other findings"
+                           : "check the values of the masks; say which value is which class: --classes 0,255");
     return;
   }
-  if (data.pairs && !empty.empty())
+  if (!data.is_ct() && !empty.empty())
     out.add(2 * empty.size() > data.scans.size() ? Level::warning : Level::note,
             text(empty.size(), " of ", data.scans.size(), " masks are empty: ", listed(empty)),
             "right, if there is nothing to find; else check the values they were saved with");
   const double share = double(foreground) / double(voxels);
   report(out, Level::warning, full, "mask", "without background", "check the values the mask was saved with");
   if (full.empty() && data.classes == 1 && share > 0.5)
-    out.warning(text(percent(share), " of all ", data.pairs ? "pixels" : "voxels", " are foreground"),
-                data.pairs ? "if the masks are inverted, swap the classes: --classes 255,0 (or 1,0)"
-                           : "are the diameters in mm?");
+    out.warning(text(percent(share), " of all ", data.is_ct() ? "voxels" : "pixels", " are foreground"),
+                data.is_ct() ? "are the diameters in mm?"
+                             : "if the masks are inverted, swap the classes: --classes 255,0 (or 1,0)");
 }
 
 // ---- grids ----------------------------------------------------------------------------------------------------------
@@ -192,7 +190,7 @@ void check_grids(const Dataset& data, Findings& out) {
     const Grid& grid = scan.image.grid;
     const Vec3& s = grid.spacing;
     side.push_back(double(std::max(grid.size[0], grid.size[1])));
-    if (data.pairs && volume_ending(scan.path).empty()) continue;  // pictures have no millimetres
+    if (!data.is_ct() && volume_ending(scan.path).empty()) continue;  // pictures have no millimetres
     in_plane.push_back(s[0]), between.push_back(s[2]);
     const std::string name =
         text(short_id(scan.id), " (", number(s[0], 3), " x ", number(s[1], 3), " x ", number(s[2], 3), ")");
@@ -209,11 +207,11 @@ void check_grids(const Dataset& data, Findings& out) {
   const Summary xy = summary_of(in_plane), z = summary_of(between), sides = summary_of(side);
   const auto mixed = [](const Summary& s, double max_ratio) { return s.min > 0 && s.max > max_ratio * s.min; };
   if (metres.empty() && coarse.empty() && (mixed(xy, 2) || mixed(z, 3)))
-    out.note(text("spacings from ", number(xy.min, 3), " to ", number(xy.max, 3), " mm in plane, ",
-                  number(z.min, 3), " to ", number(z.max, 3), " mm between slices"),
+    out.note(text("spacings from ", number(xy.min, 3), " to ", number(xy.max, 3), " mm in plane, ", number(z.min, 3),
+                  " to ", number(z.max, 3), " mm between slices"),
              "patches are cut in voxels, so the same nodule has different sizes in them; resample the scans to one "
              "spacing (data/volume/resample.h) or raise --augment.zoom");
-  if (data.pairs && mixed(sides, 2))
+  if (!data.is_ct() && mixed(sides, 2))
     out.note(text("pictures from ", sides.min, " to ", sides.max, " pixels"),
              "if the larger ones show the same object larger, bring them to one scale, or raise --augment.zoom");
 }
@@ -366,7 +364,7 @@ std::string series_of(const std::string& name) {
 }
 
 void check_names(const Dataset& data, Findings& out) {
-  if (!data.pairs) return;
+  if (data.is_ct()) return;
   std::map<std::string, Names> series;
   for (const Scan& scan : data.scans)
     if (scan.patient == scan.id) series[series_of(scan.id)].push_back(scan.id);
@@ -456,7 +454,7 @@ Findings check_data(const Dataset& data) {
   check_nodules(data, samples, out);
   check_labels(data, samples, out);
   if (const auto twins = duplicates(data, samples); !twins.empty())
-    out.warning(text(counted(twins.size(), data.pairs ? "picture" : "scan"),
+    out.warning(text(counted(twins.size(), noun_of(data.kind)),
                      " with the same voxels as another one: ", short_id(data.scans[twins[0].first].id), " and ",
                      short_id(data.scans[twins[0].second].id), twins.size() > 1 ? ", ..." : ""),
                 "remove one of each pair: otherwise one may be trained on and the other validated on");
@@ -464,7 +462,7 @@ Findings check_data(const Dataset& data) {
   // Warnings of reading the data, but not again those about single nodules and lungs.
   for (const std::string& warning : data.warnings)
     if (warning.find(": the nodule at (") == warning.npos && warning.find(": no lung was found") == warning.npos)
-      out.add(data.pairs ? Level::warning : Level::note, warning, "");
+      out.add(data.is_ct() ? Level::note : Level::warning, warning, "");
   return out;
 }
 

@@ -74,20 +74,21 @@ Dataset load_data(Config& c, std::string& folder) {
     throw_if_interrupted();
   };
   const Dataset data = load_dataset(folder, cache_options(c, folder), int64_t(c.memory_gb * (1 << 30)), update);
-  if (data.pairs && c.input_window == "auto") {
-    const bool bytes = std::all_of(data.scans.begin(), data.scans.end(), [](const Scan& s) { return s.image.bytes; });
+  if (!data.is_ct() && c.input_window == "auto") {
+    const bool bytes = std::all_of(data.scans.begin(), data.scans.end(),
+                                   [](const Scan& s) { return s.image.type == ElementType::u8; });
     c.input.window = bytes ? HuWindow{0, 255} : percentiles(data);
     c.input_window = "fixed";
     c.share();
   }
   c.input.channels = data.scans[0].image.channels;
-  c.input.lungs = c.input_lungs && !data.pairs;
+  c.input.lungs = c.input_lungs && data.is_ct();
   c.net.in = c.input.planes * c.input.channels, c.net.out = data.classes;
   std::vector<double> pixels, slices;
   for (const Scan& scan : data.scans)
     pixels.push_back(scan.image.grid.spacing[0]), slices.push_back(scan.image.grid.spacing[2]);
-  c.input.pixel_mm = data.pairs ? 0 : summary_of(pixels).median;
-  c.input.slice_mm = data.pairs ? 0 : summary_of(slices).median;
+  c.input.pixel_mm = data.is_ct() ? summary_of(pixels).median : 0;
+  c.input.slice_mm = data.is_ct() ? summary_of(slices).median : 0;
   return data;
 }
 

@@ -81,7 +81,7 @@ std::string mask_path(const std::string& predictions, const std::string& uid) {
 
 MaskResult evaluate_mask(const Source& source, const std::string& mask, const CacheOptions& cache) {
   MaskResult result{source.id};
-  const CachedScan cached = cached_scan(source, /*pairs=*/false, cache);
+  const CachedScan cached = cached_scan(source, DataKind::ct, cache);
   const Volume<uint8_t> truth = cached.scan.mask();
   result.has_nodule = cached.scan.foreground > 0;
   result.warnings = cached.warnings;

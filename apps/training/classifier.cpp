@@ -156,7 +156,7 @@ std::string shown_auc(double auc) { return std::isfinite(auc) ? fixed(auc, 4) : 
 int train_classifier(Config& config, const Settings& settings, const std::string& command) {
   const Device device = config.machine.use();
   const TrainingData data(config);
-  if (data.scans.pairs)
+  if (!data.scans.is_ct())
     fail(data.folder, ": holds images and masks; --task classify is for scans with annotations.csv, which says where",
          " each nodule is");
   check_segmenter(config, data);

@@ -68,16 +68,17 @@ class HeldOut {
 
   // A table, a line for each scan.
   std::string table() const {
-    const bool pairs = data_.scans.pairs;
-    std::string out = text("held-out ", pairs ? "pictures" : "patients", ", best network (hard Dice over the whole ",
-                           pairs ? "picture" : "scan", ")\n");
+    const DataKind kind = data_.scans.kind;
+    const bool is_ct = kind == DataKind::ct;
+    std::string out = text("held-out ", is_ct ? "patients" : "pictures", ", best network (hard Dice over the whole ",
+                           noun_of(kind), ")\n");
     for (const auto& [scan, dice] : results_.scans)
       out += text("  ", scan->id, std::string(70 - std::min<size_t>(70, scan->id.size()), ' '), " ", fixed(dice, 4),
                   scan->foreground ? ""
-                  : pairs          ? "  (no foreground)"
-                                   : "  (no nodule)",
+                  : is_ct          ? "  (no nodule)"
+                                   : "  (no foreground)",
                   "\n");
-    return out + text("  mean over those with ", pairs ? "foreground " : "nodules ", fixed(results_.dice, 4), "\n");
+    return out + text("  mean over those with ", foreground_of(kind), " ", fixed(results_.dice, 4), "\n");
   }
 
  private:
@@ -119,7 +120,7 @@ int train_segmenter(Config& config, const Settings& settings, const std::string&
                         ? text("; ", data.scans.made, " made ready in ", cache_options(config, data.folder).folder)
                         : "";
   run.describe(summary(net, [&] { net(Tensor::zeros(sampler.image_shape(1), DType::f32, device)); }),
-               text("  ", data.split.train.size(), data.scans.pairs ? " pictures" : " patients", " to train on, ",
+               text("  ", data.split.train.size(), data.scans.is_ct() ? " patients" : " pictures", " to train on, ",
                     data.split.validation.size(), " held out", made, "\n"));
   if (!train(run, task, batches_of(sampler))) return run.stop();
 

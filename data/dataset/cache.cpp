@@ -27,18 +27,18 @@ using json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
 constexpr int64_t kPage = 4096;
-constexpr int64_t kMostBytes = int64_t(1) << 50;  // a header may claim any size
+constexpr int64_t kSliceBytes = 3 * 8;           // of a row of `slices`
+constexpr int64_t kMaxBytes = int64_t(1) << 50;  // a header may claim any size
 
 // ---- what a file depends on -----------------------------------------------------------------------------------------
 
-std::string hash_of(const std::string& what) {  // in hexadecimal
+std::string hash_of(const std::string& text) {  // in hexadecimal
   char hex[17];
-  std::snprintf(hex, sizeof hex, "%016llx",
-                static_cast<unsigned long long>(fingerprint(what.data(), int64_t(what.size()))));
+  std::snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(fnv1a(text.data(), int64_t(text.size()))));
   return hex;
 }
 
-// A file's name, size and time; also of the files that a MetaImage header names.
+// The name, size and time of a file, and of those that a MetaImage header names.
 std::string state_of(const std::string& path) {
   std::vector<std::string> files{path};
   if (path.ends_with(".mhd") || path.ends_with(".mha"))
@@ -60,8 +60,9 @@ std::string options_text(const CacheOptions& o) {
   return all;
 }
 
-std::string key_of(const Source& source, bool pairs, const CacheOptions& options) {
-  std::string all = text("version ", kVersion, pairs ? " pairs " : " luna ", options_text(options), "\n");
+std::string key_of(const Source& source, DataKind kind, const CacheOptions& options) {
+  std::string all =
+      text("version ", kVersion, kind == DataKind::pictures ? " pairs " : " luna ", options_text(options), "\n");
   all += state_of(source.path);
   if (!source.mask.empty()) all += state_of(source.mask);
   for (const Annotation& a : source.nodules)
@@ -70,8 +71,8 @@ std::string key_of(const Source& source, bool pairs, const CacheOptions& options
   return hash_of(all);
 }
 
-// Scans of other options lie beside: to change them and change them back costs nothing. The hash also tells a/b from
-// a+b, and long names, which no file may have, from each other.
+// Each set of options has its own file, so that changing options back costs nothing. The hash also distinguishes a/b from
+// a+b, and names that are too long for a file from each other.
 std::string file_of(const Source& source, const CacheOptions& options) {
   std::string name = source.id.substr(0, 150);
   std::replace(name.begin(), name.end(), '/', '+');
@@ -79,16 +80,6 @@ std::string file_of(const Source& source, const CacheOptions& options) {
 }
 
 // ---- from files to a scan in memory ---------------------------------------------------------------------------------
-
-struct Made {
-  ScanView image;  // after look(), into one of the next two
-  std::vector<int16_t> words;
-  std::vector<uint8_t> bytes;
-  void look() { bytes.empty() ? void(image.words = words.data()) : void(image.bytes = bytes.data()); }
-
-  std::vector<uint8_t> labels;
-  std::vector<std::string> warnings;
-};
 
 Volume<uint8_t> nodule_mask(const Source& source, const Grid& grid, const CacheOptions& options) {
   const bool outlined = !source.mask.empty() && options.masks != MaskSource::spheres;
@@ -102,52 +93,60 @@ Volume<uint8_t> nodule_mask(const Source& source, const Grid& grid, const CacheO
   return sphere_mask(grid, source.nodules);
 }
 
-Made make_ct(const Source& source, const CacheOptions& options) {
-  Made made;
+// Warns of nodules that lie outside the scan or the lungs.
+void check_nodules(const Source& source, const Volume<uint8_t>& labels, std::vector<std::string>& warnings) {
+  const Grid& grid = labels.grid;
+  for (const Annotation& a : source.nodules) {
+    const auto nodule = text("the nodule at (", a.centre[0], ", ", a.centre[1], ", ", a.centre[2], ") mm ");
+    const Vec3 centre = grid.to_voxel(a.centre);
+    if (!grid.contains(centre)) {
+      warnings.push_back(nodule + "lies outside the scan; passed over");
+      continue;
+    }
+    Index3 voxel;
+    for (int i = 0; i < 3; i++) voxel[i] = std::clamp<int64_t>(std::llround(centre[i]), 0, grid.size[i] - 1);
+    if (!(labels.at(voxel[0], voxel[1], voxel[2]) & kLungs))
+      warnings.push_back(nodule + "lies outside the lungs found");
+  }
+}
+
+CachedScan prepare_ct(const Source& source, const CacheOptions& options) {
+  CachedScan prepared;
   Volume<int16_t> ct = read_volume<int16_t>(source.path);
-  const Grid grid = ct.grid;
-  Volume<uint8_t> labels = nodule_mask(source, grid, options);
+  Volume<uint8_t> labels = nodule_mask(source, ct.grid, options);
   if (options.lungs) {
     const Lungs lungs = find_lungs(ct);
-    made.warnings = lungs.warnings;
+    prepared.warnings = lungs.warnings;
     for (size_t i = 0; i < labels.voxels.size(); i++)
       if (lungs.mask.voxels[i]) labels.voxels[i] |= kLungs;
   } else {
     for (uint8_t& label : labels.voxels) label |= kLungs;
   }
-  for (const Annotation& a : source.nodules) {
-    const auto where = text("the nodule at (", a.centre[0], ", ", a.centre[1], ", ", a.centre[2], ") mm ");
-    const Vec3 centre = grid.to_voxel(a.centre);
-    if (!grid.contains(centre)) {
-      made.warnings.push_back(where + "lies outside the scan; passed over");
-      continue;
-    }
-    Index3 at;
-    for (size_t i = 0; i < 3; i++) at[i] = std::clamp<int64_t>(std::llround(centre[i]), 0, grid.size[i] - 1);
-    if (!(labels.at(at[0], at[1], at[2]) & kLungs)) made.warnings.push_back(where + "lies outside the lungs found");
-  }
-  made.image.grid = grid;
+  check_nodules(source, labels, prepared.warnings);
+  Scan& scan = prepared.scan;
+  scan.image.grid = ct.grid;
   if (options.bytes) {
-    made.image.shift = options.window.low;
-    made.image.scale = (options.window.high - options.window.low) / 255;
-    made.bytes.resize(ct.voxels.size());
-    std::transform(ct.voxels.begin(), ct.voxels.end(), made.bytes.begin(),
-                   [&](int16_t hu) { return uint8_t(options.window(hu) * 255 + 0.5f); });
+    scan.image.shift = options.window.low;
+    scan.image.scale = (options.window.high - options.window.low) / 255;
+    std::vector<uint8_t> bytes(ct.voxels.size());
+    std::ranges::transform(ct.voxels, bytes.begin(),
+                           [&](int16_t hu) { return uint8_t(options.window(hu) * 255 + 0.5f); });
+    scan.image.point_to(scan.keep(std::move(bytes)));
   } else {
-    made.words = std::move(ct.voxels);
+    scan.image.point_to(scan.keep(std::move(ct.voxels)));
   }
-  made.labels = std::move(labels.voxels);
-  return made;
+  scan.labels = scan.keep(std::move(labels.voxels));
+  return prepared;
 }
 
-// Any values as int16 with a scale: whole numbers that span less than 65536 exactly, others in 65535 steps.
-void store_values(const Image& image, const std::string& path, Made& made) {
+// Stores values of any type as int16 with a scale: integers that span less than 65536 exactly, others in 65535 steps.
+void store_values(const Image& image, const std::string& path, Scan& scan) {
   with_type(image.type, [&](auto zero) {
     using T = decltype(zero);
     const T* values = reinterpret_cast<const T*>(image.data.data());
     const int64_t n = image.values();
     if constexpr (std::is_same_v<T, uint8_t>) {
-      made.bytes.assign(values, values + n);
+      scan.image.point_to(scan.keep(std::vector<uint8_t>(values, values + n)));
     } else {
       double low = INFINITY, high = -INFINITY;
       bool whole = true;
@@ -157,39 +156,29 @@ void store_values(const Image& image, const std::string& path, Made& made) {
         low = std::min(low, value), high = std::max(high, value);
         whole = whole && value == std::floor(value);
       }
-      const bool as_it_is = whole && low >= -32768 && high <= 32767, exact = whole && high - low <= 65535;
+      const bool fits = whole && low >= -32768 && high <= 32767, exact = whole && high - low <= 65535;
       const double step = (high - low) / 65535;
       if (!std::isfinite(step)) fail(path, ": values from ", low, " to ", high, "; that is too far apart");
-      made.image.scale = exact || step == 0 ? 1 : step;
-      made.image.shift = as_it_is ? 0 : low + 32768 * made.image.scale;
-      made.words.resize(size_t(n));
+      const double scale = exact || step == 0 ? 1 : step, shift = fits ? 0 : low + 32768 * scale;
+      std::vector<int16_t> stored(n);
       for (int64_t i = 0; i < n; i++)
-        made.words[size_t(i)] =
-            int16_t(std::clamp(std::round((double(values[i]) - made.image.shift) / made.image.scale), -32768., 32767.));
+        stored[i] = int16_t(std::clamp(std::round((double(values[i]) - shift) / scale), -32768., 32767.));
+      scan.image.scale = scale, scan.image.shift = shift;
+      scan.image.point_to(scan.keep(std::move(stored)));
     }
   });
 }
 
-Made make_picture(const std::string& path) {
-  Made made;
-  const Image image = read_picture(path);
-  made.image.grid = picture_grid(image, path);
-  made.image.channels = image.channels;
-  made.image.outside = -std::numeric_limits<double>::infinity();  // black, whatever the window
-  store_values(image, path, made);
-  return made;
-}
-
-Made make_pair(const Source& source, const CacheOptions& options) {
-  Made made = make_picture(source.path);
+CachedScan prepare_picture(const Source& source, const CacheOptions& options) {
+  Scan scan = picture_scan(source.path);
   Volume<uint8_t> labels = read_mask(source.mask, options.classes);
-  // Pictures have no place in the world.
+  // Pictures have no position in the world.
   const bool placed = !volume_ending(source.path).empty() && !volume_ending(source.mask).empty();
   if (!placed) labels.grid = Grid{labels.grid.size, {1, 1, 1}, {0, 0, 0}, Grid().direction};
-  check_same_grid(labels.grid, source.mask, placed ? made.image.grid : Grid{made.image.grid.size}, source.path);
+  check_same_grid(labels.grid, source.mask, placed ? scan.image.grid : Grid{scan.image.grid.size}, source.path);
   for (uint8_t& label : labels.voxels) label |= kLungs;
-  made.labels = std::move(labels.voxels);
-  return made;
+  scan.labels = scan.keep(std::move(labels.voxels));
+  return {std::move(scan), {}};
 }
 
 // ---- the file -------------------------------------------------------------------------------------------------------
@@ -198,14 +187,15 @@ json to_json(const Grid& grid) {
   return {{"size", grid.size}, {"spacing", grid.spacing}, {"origin", grid.origin}, {"direction", grid.direction}};
 }
 
-int64_t bytes_of(const Grid& grid, int64_t channels, bool bytes) {
-  return grid.size[2] * 24 + grid.voxels() * (channels * (bytes ? 1 : 2) + 1);
+int64_t data_bytes(const ScanView& image) {
+  const int64_t voxels = image.grid.voxels();
+  return image.grid.size[2] * kSliceBytes + image.bytes(voxels) + voxels;
 }
 
-void write_cache(const std::string& path, const std::string& key, const Made& made,
-                 const std::vector<SliceCount>& slices) {
-  const ScanView& image = made.image;
-  const bool bytes = !made.bytes.empty();
+void write_cache(const std::string& path, const std::string& key, const CachedScan& prepared) {
+  const Scan& scan = prepared.scan;
+  const ScanView& image = scan.image;
+  const bool bytes = image.type == ElementType::u8;
   json about{{"version", kVersion},
              {"key", key},
              {"grid", to_json(image.grid)},
@@ -213,39 +203,37 @@ void write_cache(const std::string& path, const std::string& key, const Made& ma
              {"bytes", bytes},
              {"scale", image.scale},
              {"shift", image.shift},
-             {"warnings", made.warnings},
-             {"classes", highest_class(made.labels.data(), image.grid.voxels())},
-             {"labels", fingerprint(made.labels.data(), image.grid.voxels())}};
+             {"warnings", prepared.warnings},
+             {"classes", scan.classes},
+             {"labels", scan.labels_hash}};
   if (std::isfinite(image.outside)) about["outside"] = image.outside;
-  const std::string scan = about.dump();
+  const std::string description = about.dump();
   const auto [x, y, z] = image.grid.size;
-  const int64_t values = image.grid.voxels() * image.channels * (bytes ? 1 : 2), counts = z * 24;
-  json header{{"__metadata__", {{"acinus.scan", scan}, {"acinus.hash", hash_of(scan)}}},
-              {"slices", {{"dtype", "I64"}, {"shape", {z, 3}}, {"data_offsets", {0, counts}}}},
+  const int64_t voxels = image.grid.voxels(), values = image.bytes(voxels);
+  const int64_t image_begin = z * kSliceBytes, labels_begin = image_begin + values, end = labels_begin + voxels;
+  json header{{"__metadata__", {{"acinus.scan", description}, {"acinus.hash", hash_of(description)}}},
+              {"slices", {{"dtype", "I64"}, {"shape", {z, 3}}, {"data_offsets", {0, image_begin}}}},
               {"image",
                {{"dtype", bytes ? "U8" : "I16"},
                 {"shape", {z, y, x, image.channels}},
-                {"data_offsets", {counts, counts + values}}}},
-              {"labels",
-               {{"dtype", "U8"},
-                {"shape", {z, y, x}},
-                {"data_offsets", {counts + values, counts + values + image.grid.voxels()}}}}};
+                {"data_offsets", {image_begin, labels_begin}}}},
+              {"labels", {{"dtype", "U8"}, {"shape", {z, y, x}}, {"data_offsets", {labels_begin, end}}}}};
   std::string front = header.dump();
   front.resize(((front.size() + 8 + kPage - 1) / kPage * kPage) - 8, ' ');
   const uint64_t length = front.size();
   AtomicFile file(path);
   file.write(&length, 8);
   file.write(front);
-  for (const SliceCount& slice : slices) {
+  for (const SliceCount& slice : scan.slices) {
     const int64_t row[] = {slice.foreground, slice.lungs, slice.hard};
     file.write(row, sizeof row);
   }
-  file.write(bytes ? static_cast<const void*>(made.bytes.data()) : made.words.data(), values);
-  file.write(made.labels.data(), image.grid.voxels());
+  file.write(image.values, values);
+  file.write(scan.labels, voxels);
   file.commit();
 }
 
-// False if the file is not there, or was made from something else, or by another version, or is damaged.
+// False if the file does not exist, was made from other files or by another version, or is damaged.
 bool map_cache(const std::string& path, const std::string& key, CachedScan& cached) try {
   if (!fs::exists(path)) return false;
   const auto file = std::make_shared<MappedFile>(path);
@@ -255,9 +243,9 @@ bool map_cache(const std::string& path, const std::string& key, CachedScan& cach
   if (length > 64 << 20 || int64_t(length) > file->size() - 8) return false;
   const json header = json::parse(file->data() + 8, file->data() + 8 + length);
   const json& metadata = header.at("__metadata__");
-  const auto text_of_scan = metadata.at("acinus.scan").get<std::string>();
-  if (metadata.at("acinus.hash").get<std::string>() != hash_of(text_of_scan)) return false;
-  const json about = json::parse(text_of_scan);
+  const auto description = metadata.at("acinus.scan").get<std::string>();
+  if (metadata.at("acinus.hash").get<std::string>() != hash_of(description)) return false;
+  const json about = json::parse(description);
   if (about.at("version").get<int>() != kVersion || about.at("key").get<std::string>() != key) return false;
 
   Scan& scan = cached.scan;
@@ -273,26 +261,23 @@ bool map_cache(const std::string& path, const std::string& key, CachedScan& cach
   image.outside = about.contains("outside") ? about["outside"].get<double>() : -std::numeric_limits<double>::infinity();
   about.at("warnings").get_to(cached.warnings);
   about.at("classes").get_to(scan.classes);
-  about.at("labels").get_to(scan.labels_fingerprint);
-  const bool bytes = about.at("bytes").get<bool>();
-  const char* at = file->data() + 8 + length;
-  if (file->size() != 8 + int64_t(length) + bytes_of(image.grid, image.channels, bytes)) return false;
+  about.at("labels").get_to(scan.labels_hash);
+  image.type = about.at("bytes").get<bool>() ? ElementType::u8 : ElementType::i16;
+  const char* data = file->data() + 8 + length;
+  if (file->size() != 8 + int64_t(length) + data_bytes(image)) return false;
 
-  scan.slices.resize(size_t(image.grid.size[2]));
+  scan.slices.resize(image.grid.size[2]);
   for (SliceCount& slice : scan.slices) {
     int64_t row[3];
-    std::copy_n(at, sizeof row, reinterpret_cast<char*>(row));
-    at += sizeof row;
+    std::copy_n(data, sizeof row, reinterpret_cast<char*>(row));
+    data += sizeof row;
     slice = {row[0], row[1], row[2]};
     for (int64_t count : row)
       if (count < 0 || count > image.grid.size[0] * image.grid.size[1]) return false;
     scan.foreground += slice.foreground;
   }
-  if (bytes)
-    image.bytes = reinterpret_cast<const uint8_t*>(at);
-  else
-    image.words = reinterpret_cast<const int16_t*>(at);
-  scan.labels = reinterpret_cast<const uint8_t*>(at) + image.grid.voxels() * image.channels * (bytes ? 1 : 2);
+  image.values = data;
+  scan.labels = reinterpret_cast<const uint8_t*>(data) + image.bytes(image.grid.voxels());
   scan.memory = file;
   return true;
 } catch (const json::exception&) {
@@ -302,34 +287,38 @@ bool map_cache(const std::string& path, const std::string& key, CachedScan& cach
 }  // namespace
 
 Scan picture_scan(const std::string& path) {
-  const auto made = std::make_shared<Made>(make_picture(path));
-  made->look();
+  const Image image = read_picture(path);
   Scan scan;
-  scan.image = made->image;
-  scan.memory = made;
+  scan.image.grid = picture_grid(image, path);
+  scan.image.channels = image.channels;
+  scan.image.outside = -std::numeric_limits<double>::infinity();  // black, whatever the window
+  store_values(image, path, scan);
   return scan;
 }
 
-int64_t bytes_to_cache(const Source& source, bool pairs, const CacheOptions& options) {
+int64_t bytes_to_cache(const Source& source, DataKind kind, const CacheOptions& options) {
   CachedScan cached;
-  if (map_cache(file_of(source, options), key_of(source, pairs, options), cached)) return 0;
+  if (map_cache(file_of(source, options), key_of(source, kind, options), cached)) return 0;
   const std::string ending = volume_ending(source.path);
   if (ending.empty()) return int64_t(fs::file_size(source.path)) * 8;  // a .png shrinks by that
   const ImageInfo info = ending.starts_with(".nii") ? ImageInfo(read_nifti_header(source.path))
                                                     : ImageInfo(read_metaimage_header(source.path));
-  if (info.bytes() > kMostBytes) return kMostBytes;
-  return bytes_of(picture_grid(info, source.path), info.channels, !pairs && options.bytes);
+  if (info.bytes() > kMaxBytes) return kMaxBytes;
+  ScanView image;
+  image.grid = picture_grid(info, source.path);
+  image.channels = info.channels;
+  if (kind == DataKind::ct && options.bytes) image.type = ElementType::u8;
+  return data_bytes(image);
 }
 
-CachedScan cached_scan(const Source& source, bool pairs, const CacheOptions& options) {
+CachedScan cached_scan(const Source& source, DataKind kind, const CacheOptions& options) {
   CachedScan cached;
-  const std::string path = file_of(source, options), key = key_of(source, pairs, options);
+  const std::string path = file_of(source, options), key = key_of(source, kind, options);
   if (!map_cache(path, key, cached)) {
+    cached = kind == DataKind::pictures ? prepare_picture(source, options) : prepare_ct(source, options);
+    cached.scan.count_labels();
+    write_cache(path, key, cached);
     cached = {};
-    Made made = pairs ? make_pair(source, options) : make_ct(source, options);
-    made.look();
-    write_cache(path, key, made, count_slices(made.image, made.labels.data()));
-    made = {};
     if (!map_cache(path, key, cached)) fail(path, ": changed while it was being written; is another program at it?");
     cached.made = true;
   }

@@ -43,9 +43,9 @@ std::string identity(const Dataset& dataset) {
     const Grid& grid = scan.image.grid;
     all += text(scan.id, " ", scan.image.channels, " ");
     for (size_t i = 0; i < 3; i++) all += text(grid.size[i], " ", shortest(grid.spacing[i]), " ");
-    all += text(scan.labels_fingerprint, "\n");
+    all += text(scan.labels_hash, "\n");
   }
-  return text(counted(dataset.scans.size(), dataset.pairs ? "picture" : "scan"), ", ", short_hash(all));
+  return text(counted(dataset.scans.size(), noun_of(dataset.kind)), ", ", short_hash(all));
 }
 
 Dataset load_dataset(const std::string& folder, const CacheOptions& options, int64_t memory,
@@ -59,7 +59,7 @@ Dataset load_dataset(const std::string& folder, const CacheOptions& options, int
   // What is to be made, and is there room for it?
   int64_t needed = 0, largest = 1;
   for (const Source& source : sources.list) try {
-      if (const int64_t bytes = bytes_to_cache(source, sources.pairs, options); bytes > 0) {
+      if (const int64_t bytes = bytes_to_cache(source, sources.kind, options); bytes > 0) {
         if (__builtin_add_overflow(needed, bytes, &needed)) needed = INT64_MAX / 2;
         largest = std::max(largest, bytes / (options.bytes ? 2 : 3) * kBytesAVoxel);
       }
@@ -70,17 +70,17 @@ Dataset load_dataset(const std::string& folder, const CacheOptions& options, int
   if (needed > room)
     fail(options.folder, ": the cache needs ", (needed >> 20) + 1, " MB more, and the disk has ", room >> 20,
          " MB left; --cache another/folder",
-         sources.pairs || options.bytes ? "" : ", or --cache_bits 8 for half of it");
+         sources.kind == DataKind::pictures || options.bytes ? "" : ", or --cache_bits 8 for half of it");
 
   Dataset dataset;
-  dataset.pairs = sources.pairs;
+  dataset.kind = sources.kind;
   dataset.warnings = std::move(sources.warnings);
   std::vector<CachedScan> cached(static_cast<size_t>(n));
   std::vector<std::string> problems(static_cast<size_t>(n));
   int64_t done = 0;
   const auto load = [&](int64_t i) {
     try {
-      cached[size_t(i)] = cached_scan(sources.list[size_t(i)], sources.pairs, options);
+      cached[size_t(i)] = cached_scan(sources.list[i], sources.kind, options);
     } catch (const Error& problem) {
       if (!failed) throw;
       problems[size_t(i)] = problem.what();

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "data/volume/geometry.h"
-#include "data/formats/png.h"
 #include "data/dataset/scan.h"
+#include "data/formats/png.h"
+#include "data/volume/geometry.h"
 
 namespace acinus {
 

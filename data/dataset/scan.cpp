@@ -9,7 +9,7 @@ namespace acinus {
 
 namespace {
 
-// One row of one plane: out[i * stride + c] = window(value), where the column lies in the scan.
+// One row of one plane: out[i * stride + c] = window(value), or window(outside) where the column is outside the scan.
 template <class T>
 void copy_row(const T* row, const ScanView& image, const HuWindow& window, int64_t left, int64_t cols, int64_t stride,
               float* out) {
@@ -42,19 +42,19 @@ void copy_planes(const ScanView& image, int64_t z, int64_t planes, const HuWindo
         continue;
       }
       const int64_t start = image.grid.offset(0, y, slice) * channels;
-      if (image.words)
-        copy_row(image.words + start, image, window, left, cols, stride, to);
+      if (image.type == ElementType::u8)
+        copy_row(static_cast<const uint8_t*>(image.values) + start, image, window, left, cols, stride, to);
       else
-        copy_row(image.bytes + start, image, window, left, cols, stride, to);
+        copy_row(static_cast<const int16_t*>(image.values) + start, image, window, left, cols, stride, to);
     }
 }
 
-std::vector<SliceCount> count_slices(const ScanView& image, const uint8_t* labels) {
+void Scan::count_labels() {
   const Index3 size = image.grid.size;
   const int64_t pixels = size[0] * size[1];
-  std::vector<SliceCount> slices(static_cast<size_t>(size[2]));
+  slices.assign(size[2], {});
   parallel(size[2], /*pays=*/image.grid.voxels() > 100000, [&](int64_t z) {
-    SliceCount& count = slices[size_t(z)];
+    SliceCount& count = slices[z];
     for (int64_t i = 0; i < pixels; i++) {
       const uint8_t label = labels[z * pixels + i];
       count.foreground += (label & kClass) != 0;
@@ -62,19 +62,17 @@ std::vector<SliceCount> count_slices(const ScanView& image, const uint8_t* label
       count.hard += label == kLungs && image.at(i % size[0], i / size[0], z) > kHardHu;
     }
   });
-  return slices;
+  foreground = 0;
+  for (const SliceCount& slice : slices) foreground += slice.foreground;
+  classes = 1;
+  for (int64_t i = 0; i < image.grid.voxels(); i++) classes = std::max<int64_t>(classes, labels[i] & kClass);
+  labels_hash = fnv1a(labels, image.grid.voxels());
 }
 
-int64_t highest_class(const uint8_t* labels, int64_t voxels) {
-  int highest = 1;
-  for (int64_t i = 0; i < voxels; i++) highest = std::max(highest, labels[i] & kClass);
-  return highest;
-}
-
-uint64_t fingerprint(const void* data, int64_t bytes) {
-  const auto* const at = static_cast<const uint8_t*>(data);
+uint64_t fnv1a(const void* data, int64_t bytes) {
+  const auto* const byte = static_cast<const uint8_t*>(data);
   uint64_t hash = 0xcbf29ce484222325ull;
-  for (int64_t i = 0; i < bytes; i++) hash = (hash ^ at[i]) * 0x100000001b3ull;
+  for (int64_t i = 0; i < bytes; i++) hash = (hash ^ byte[i]) * 0x100000001b3ull;
   return hash;
 }
 
@@ -98,14 +96,10 @@ Scan make_scan(const std::string& id, Volume<int16_t> ct, Volume<uint8_t> labels
   Scan scan;
   scan.id = scan.patient = id;
   scan.nodules = std::move(nodules);
-  const auto kept = std::make_shared<std::pair<Volume<int16_t>, Volume<uint8_t>>>(std::move(ct), std::move(labels));
-  scan.image = kept->first;
-  scan.labels = kept->second.voxels.data();
-  scan.memory = kept;
-  scan.slices = count_slices(scan.image, scan.labels);
-  for (const SliceCount& slice : scan.slices) scan.foreground += slice.foreground;
-  scan.classes = highest_class(scan.labels, scan.image.grid.voxels());
-  scan.labels_fingerprint = fingerprint(scan.labels, scan.image.grid.voxels());
+  scan.image.grid = ct.grid;
+  scan.image.point_to(scan.keep(std::move(ct.voxels)));
+  scan.labels = scan.keep(std::move(labels.voxels));
+  scan.count_labels();
   return scan;
 }
 

@@ -17,11 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Calls see(path, name) for each file below a folder, by name, which is the path below it; not in folders named
-// `apart`, nor for what is hidden: "._scan.mhd" is what a Mac leaves beside a scan. Links are followed, but no folder
-// is entered twice: a link to one further up would go round and round.
-template <class See>
-void for_each_file(const std::string& folder, const std::set<std::string>& apart, See see) {
+// Calls visit(path, name) for each file below a folder, in the order of names, which are relative to it. Leaves out the
+// folders named in `except` and hidden files (macOS leaves "._scan.mhd" next to a scan). Links are followed, but no
+// folder is entered twice: a link to a parent folder would never end.
+template <class Visit>
+void for_each_file(const std::string& folder, const std::set<std::string>& except, Visit visit) {
   std::set<fs::path> entered;
   const std::function<void(const fs::path&, const std::string&)> enter = [&](const fs::path& in,
                                                                              const std::string& name) {
@@ -33,10 +33,10 @@ void for_each_file(const std::string& folder, const std::set<std::string>& apart
     for (const fs::path& path : inside) {
       const std::string last = path.filename().string();
       if (last.starts_with('.')) continue;
-      std::error_code unreachable;  // a link to nowhere: whoever reads it says so
+      std::error_code unreachable;  // of a dangling link: reported when the file is read
       if (!fs::is_directory(path, unreachable))
-        see(path.string(), name + last);
-      else if (!apart.contains(last))
+        visit(path.string(), name + last);
+      else if (!except.contains(last))
         enter(path, name + last + "/");
     }
   };
@@ -63,7 +63,7 @@ std::string list_of(const std::string& folder) {
   return "";
 }
 
-// LUNA16's masks of the lungs, and readers' outlines, have the names of their scans and lie beside them.
+// LUNA16's lung masks and the readers' outlines have the names of their scans.
 const std::set<std::string> kNoScans{"seg-lungs-LUNA16", "readers"};
 
 void find_luna(const std::string& folder, Sources& sources) {
@@ -114,7 +114,7 @@ void find_luna(const std::string& folder, Sources& sources) {
   }
 }
 
-// ---- pairs
+// ---- pictures
 
 std::string picture_ending(const std::string& path) {
   for (const std::string ending : {".png", ".npy"})
@@ -134,7 +134,7 @@ std::map<std::string, std::string> pictures_below(const std::string& folder) {
   return pictures;
 }
 
-void find_pairs(const std::string& folder, Sources& sources) {
+void find_pictures(const std::string& folder, Sources& sources) {
   const auto images = pictures_below(folder + "/images"), masks = pictures_below(folder + "/masks");
   if (images.empty()) fail(folder, "/images: holds no picture (.png, .npy, ", kVolumeEndingsText, ")");
   std::set<std::string> used;
@@ -188,7 +188,7 @@ std::vector<std::string> files_below(const std::string& folder) try {
   fail("cannot look into ", error.path1().string(), ": ", error.code().message());
 }
 
-bool holds_pairs(const std::string& folder) {
+bool holds_pictures(const std::string& folder) {
   return fs::is_directory(folder + "/images") && fs::is_directory(folder + "/masks") && list_of(folder).empty();
 }
 
@@ -197,9 +197,9 @@ Sources find_sources(const std::string& folder) try {
     fail(folder,
          ": no such folder; data are a folder in LUNA16 form, or one that holds images/ and masks/ (see README)");
   Sources sources;
-  if (holds_pairs(folder)) {
-    sources.pairs = true;
-    find_pairs(folder, sources);
+  if (holds_pictures(folder)) {
+    sources.kind = DataKind::pictures;
+    find_pictures(folder, sources);
   } else if (!list_of(folder).empty()) {
     find_luna(folder, sources);
   } else {

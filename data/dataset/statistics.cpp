@@ -133,7 +133,7 @@ DatasetStatistics dataset_statistics(const Dataset& dataset) {
   check(!dataset.scans.empty(), "dataset_statistics: the data set holds no scan");
   DatasetStatistics s;
   s.identity = identity(dataset);
-  s.pairs = dataset.pairs;
+  s.kind = dataset.kind;
   s.scans = int64_t(dataset.scans.size());
   s.channels = dataset.scans[0].image.channels;
   std::set<std::string> patients;
@@ -190,17 +190,18 @@ DatasetStatistics dataset_statistics(const Dataset& dataset) {
 
 std::vector<std::pair<std::string, std::string>> rows(const DatasetStatistics& s) {
   std::vector<std::pair<std::string, std::string>> out;
-  const char* const unit = s.pairs ? "" : "HU";
+  const bool ct = s.kind == DataKind::ct;
+  const char* const unit = ct ? "HU" : "";
   out.emplace_back("data", s.identity);
-  out.emplace_back("patients", text(counted(s.patients, "patient"), ", ",
-                                    counted(s.scans, s.pairs ? "picture" : "scan"), ", ", counted(s.slices, "slice")));
+  out.emplace_back("patients", text(counted(s.patients, "patient"), ", ", counted(s.scans, noun_of(s.kind)), ", ",
+                                    counted(s.slices, "slice")));
   out.emplace_back("size", in_words(s.size, "voxels"));
   out.emplace_back("spacing", in_words(s.spacing, "mm"));
   std::string codes;
   for (const auto& [code, n] : s.orientations) codes += text(codes.empty() ? "" : ", ", n, " ", code);
   out.emplace_back("orientation", codes);
   if (s.channels > 1) out.emplace_back("channels", text(s.channels));
-  const char* const of = s.pairs ? "values" : "density";
+  const char* const of = ct ? "density" : "values";
   out.emplace_back(of, in_words(s.everywhere, kDensityRanks, unit));
   if (!s.in_lungs.empty()) out.emplace_back(text(of, ", lungs"), in_words(s.in_lungs, kDensityRanks, unit));
   if (!s.in_foreground.empty())
@@ -211,11 +212,11 @@ std::vector<std::pair<std::string, std::string>> rows(const DatasetStatistics& s
   out.emplace_back("foreground", text(percent(double(s.foreground) / double(s.voxels), 4), " of the voxels; in ",
                                       counted(s.foreground_slices, "slice"), " (",
                                       percent(double(s.foreground_slices) / double(s.slices), 4), "), ",
-                                      counted(s.foreground_scans, s.pairs ? "picture" : "scan")));
+                                      counted(s.foreground_scans, noun_of(s.kind))));
   for (size_t c = 0; s.class_fractions.size() > 1 && c < s.class_fractions.size(); c++)
-    out.emplace_back(text("class ", c + 1),
-                     text(percent(s.class_fractions[c], 4), " of the foreground, ", number(s.class_ml[c], 4), " ml in all"));
-  if (!s.pairs) out.emplace_back("nodules", text(s.nodules, "; ", in_words(s.nodules_per_scan), " a scan"));
+    out.emplace_back(text("class ", c + 1), text(percent(s.class_fractions[c], 4), " of the foreground, ",
+                                                 number(s.class_ml[c], 4), " ml in all"));
+  if (ct) out.emplace_back("nodules", text(s.nodules, "; ", in_words(s.nodules_per_scan), " a scan"));
   if (!s.diameters.empty()) {
     out.emplace_back("diameters", in_words(s.diameters, kDiameterRanks, "mm"));
     std::string bins;
@@ -243,10 +244,11 @@ std::string to_json(const DatasetStatistics& s) {
     for (size_t i = 0; i < values.size(); i++) out[number(100 * ranks[i], 4)] = values[i];
     return out;
   };
+  const bool ct = s.kind == DataKind::ct;
   json histogram = json::object();
   for (size_t i = 0; i < s.histogram.size(); i++) histogram[bin_name(i)] = s.histogram[i];
   json out{{"identity", s.identity},
-           {"pairs", s.pairs},
+           {"pairs", !ct},
            {"patients", s.patients},
            {"scans", s.scans},
            {"slices", s.slices},
@@ -255,7 +257,7 @@ std::string to_json(const DatasetStatistics& s) {
            {"size_voxels", axes(s.size)},
            {"spacing_mm", axes(s.spacing)},
            {"orientations", s.orientations},
-           {s.pairs ? "value_percentiles" : "hu_percentiles",
+           {ct ? "hu_percentiles" : "value_percentiles",
             {{"everywhere", by_rank(s.everywhere, kDensityRanks)},
              {"lungs", by_rank(s.in_lungs, kDensityRanks)},
              {"foreground", by_rank(s.in_foreground, kDensityRanks)}}},
@@ -265,7 +267,7 @@ std::string to_json(const DatasetStatistics& s) {
            {"class_share_of_foreground", s.class_fractions},
            {"class_ml", s.class_ml}};
   if (s.lungs_known) out["lungs_ml"] = summary(s.lungs_ml), out["scans_without_lungs"] = s.without_lungs;
-  if (!s.pairs) {
+  if (ct) {
     out["nodules"] = s.nodules;
     out["nodules_a_scan"] = summary(s.nodules_per_scan);
     out["diameter_mm_percentiles"] = by_rank(s.diameters, kDiameterRanks);

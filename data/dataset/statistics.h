@@ -32,7 +32,7 @@ constexpr double kDiameterEdges[] = {4, 6, 8, 10, 15, 20, 30};  // mm, between t
 
 struct DatasetStatistics {
   std::string identity;  // of the data set (data/dataset/dataset.h)
-  bool pairs = false;    // of images/ and masks/
+  DataKind kind = DataKind::ct;
   int64_t patients = 0, scans = 0, slices = 0, voxels = 0, channels = 1;
   std::array<Summary, 3> size, spacing;         // voxels; mm; along x, y, z
   std::map<std::string, int64_t> orientations;  // scans by orientation() (data/volume/geometry.h)

@@ -44,7 +44,7 @@ Sampler::Sampler(const Dataset& dataset, const std::vector<size_t>& scans, Sampl
   }
   if (slices_.empty())
     fail("none of the ", scans.size(),
-         dataset.pairs ? " training pictures has any foreground" : " training patients has a nodule",
+         dataset.is_ct() ? " training patients has a nodule" : " training pictures has any foreground",
          "; there is nothing to learn from");
 }
 

@@ -219,7 +219,7 @@ TEST_CASE("doctor: spacings, lungs, doubles") {
   std::vector<uint8_t> without(data.scans[1].labels, data.scans[1].labels + data.scans[1].image.grid.voxels());
   for (uint8_t& label : without) label &= kClass;
   data.scans[1].labels = without.data();
-  data.scans[1].slices = count_slices(data.scans[1].image, without.data());
+  data.scans[1].count_labels();
   CHECK(holds(all_of(check_data(data), Level::warning), "1 scan in which no lungs were found: chest1"));
 
   data = clean();

@@ -239,7 +239,7 @@ TEST_CASE("evaluation: a mask against the data's own") {
   MaskResult r = evaluate_mask(source, "", cache);
   CHECK(r.has_nodule);
   CHECK_FALSE(r.has_mask);
-  Mask mask = cached_scan(source, false, cache).scan.mask();
+  Mask mask = cached_scan(source, DataKind::ct, cache).scan.mask();
   const auto judged = [&] {
     write_volume(folder / "a_mask.mhd", mask);
     return evaluate_mask(source, mask_path(folder.path.string(), "a"), cache);

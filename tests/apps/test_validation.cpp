@@ -100,7 +100,7 @@ TEST_CASE("overlay: a close-up is a part of the whole, black outside; pictures s
   // Colours of a picture stay; of any other number of channels the first is drawn.
   const std::vector<uint8_t> bytes{10, 20, 30, 40, 50, 60};
   ScanView image;
-  image.grid.size = {2, 1, 1}, image.channels = 3, image.bytes = bytes.data();
+  image.grid.size = {2, 1, 1}, image.channels = 3, image.point_to(bytes.data());
   CHECK(colour(overlay(image, 0, nullptr, nullptr, 1, {0, 255}), 1, 0) == Colour{40, 50, 60});
   image.grid.size = {3, 1, 1}, image.channels = 2;
   CHECK(colour(overlay(image, 0, nullptr, nullptr, 1, {0, 255}), 1, 0) == Colour{30, 30, 30});

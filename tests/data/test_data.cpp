@@ -1,12 +1,12 @@
 // From folders to scans: what lies in a folder, the cache, data sets and their splits.
 #include "data/dataset/cache.h"
 #include "data/dataset/dataset.h"
-#include "data/formats/volume_io.h"
-#include "data/volume/mask.h"
+#include "data/dataset/source.h"
 #include "data/formats/metaimage.h"
 #include "data/formats/npy.h"
 #include "data/formats/png.h"
-#include "data/dataset/source.h"
+#include "data/formats/volume_io.h"
+#include "data/volume/mask.h"
 #include "tensor/io/file.h"
 #include "tensor/io/safetensors.h"
 #include "tests/testing.h"
@@ -75,7 +75,7 @@ TEST_CASE("source: LUNA16 as it is unpacked") {
   put(folder / "subset0/._1.3.6.0.mhd", "a Mac's");
   put(folder / "candidates.csv", "of no interest");
   const Sources sources = find_sources(folder.path.string());
-  CHECK_FALSE(sources.pairs);
+  CHECK(sources.kind == DataKind::ct);
   REQUIRE(ids(sources) == all);
   for (int i = 0; i < 10; i++) {
     const Source& s = sources.list[size_t(i)];
@@ -147,7 +147,7 @@ TEST_CASE("source: images and masks of the same name") {
   write_volume(folder / "masks/w.w_seg.nii", slice);
   put(folder / "images/readme.txt", "");
   Sources sources = find_sources(folder.path.string());
-  CHECK(sources.pairs);
+  CHECK(sources.kind == DataKind::pictures);
   CHECK(ids(sources) == Names{"a", "anna/1", "anna/2", "b", "ben/1", "c", "d_0000", "n", "v", "w.w"});
   CHECK(sources.warnings.empty());
   const auto mask = [&](const char* id) { return fs::path(source_named(sources, id).mask).filename().string(); };
@@ -208,9 +208,9 @@ namespace {
 struct CacheCase {
   const Scratch& folder;
   Source source;
-  bool pairs;
+  DataKind kind;
   CacheOptions options;
-  CachedScan get() const { return cached_scan(source, pairs, options); }
+  CachedScan get() const { return cached_scan(source, kind, options); }
   bool made() const { return get().made; }
   std::string error() const {
     return error_of([&] { get(); });
@@ -230,7 +230,7 @@ CacheCase scan_case(const Scratch& folder) {
   write_volume(folder / "1.2.mhd", ct);
   fs::create_directories(folder / "cache");
   Source source{"1.2", "1.2", "subset7", folder / "1.2.mhd", "", {{"1.2", scan_grid.to_world({5, 5, 2}), 4}}};
-  return {folder, source, false, {.folder = folder / "cache", .lungs = false}};
+  return {folder, source, DataKind::ct, {.folder = folder / "cache", .lungs = false}};
 }
 
 template <class T>
@@ -238,7 +238,10 @@ CacheCase pair_case(const Scratch& folder, const std::vector<T>& values, const s
   write_npy(folder / "image.npy", {1, int64_t(values.size())}, values);
   write_npy(folder / "mask.npy", {1, int64_t(mask.size())}, mask);
   fs::create_directories(folder / "cache");
-  return {folder, {"a/b", "a", "", folder / "image.npy", folder / "mask.npy", {}}, true, {.folder = folder / "cache"}};
+  return {folder,
+          {"a/b", "a", "", folder / "image.npy", folder / "mask.npy", {}},
+          DataKind::pictures,
+          {.folder = folder / "cache"}};
 }
 
 // Another time, at once; a write within the clock's step might leave it.
@@ -249,9 +252,9 @@ void touch(const std::string& path) { fs::last_write_time(path, fs::last_write_t
 TEST_CASE("cache: a scan is made once, with its voxels, labels, counts and place") {
   const Scratch folder;
   const CacheCase c = scan_case(folder);
-  CHECK(bytes_to_cache(c.source, false, c.options) == 4 * 24 + 480 * 3);
+  CHECK(bytes_to_cache(c.source, DataKind::ct, c.options) == 4 * 24 + 480 * 3);
   CHECK(c.get().made);
-  CHECK(bytes_to_cache(c.source, false, c.options) == 0);
+  CHECK(bytes_to_cache(c.source, DataKind::ct, c.options) == 0);
   const CachedScan cached = c.get();
   CHECK_FALSE(cached.made);
   const Scan& scan = cached.scan;
@@ -423,7 +426,7 @@ TEST_CASE("cache: values are what they were, or as near as 16 or 8 bits come") {
   // A CT in 8 bits: half a step of the window at most, what lies outside clamped.
   CacheCase c = scan_case(folder);
   c.options.bytes = true, c.options.window = {-1000, 530};
-  CHECK(bytes_to_cache(c.source, false, c.options) == 4 * 24 + 480 * 2);
+  CHECK(bytes_to_cache(c.source, DataKind::ct, c.options) == 4 * 24 + 480 * 2);
   const CachedScan bytes = c.get();
   for (int64_t i = 0; i < 480; i++) {
     const double hu = std::clamp<double>(hu_at(i), -1000, 530);
@@ -447,7 +450,7 @@ TEST_CASE("cache: colours, classes, and pictures whose names would meet") {
   const CacheOptions options{.folder = folder / "cache", .classes = {0, 100, 200}};
   for (bool made : {true, false}) {
     const Dataset data = load_dataset(folder.path.string(), options);
-    CHECK((data.made == (made ? 4 : 0) && data.pairs && data.classes == 2));
+    CHECK((data.made == (made ? 4 : 0) && !data.is_ct() && data.classes == 2));
     REQUIRE(data.scans.size() == 4);
     CHECK((data.scans[0].id == "a+b" && data.scans[1].id == "a/b" && data.scans[2].id == deep));
     const uint8_t first[] = {100, 0, 60, 50};
@@ -491,7 +494,7 @@ TEST_CASE("cache: masks of another size or place than their image, and what cann
   mask.grid = scan_grid;
   write_volume(folder / "mask.mhd", mask);
   c.source.path = folder / "colour.mhd", c.source.mask = folder / "mask.mhd";
-  CHECK(bytes_to_cache(c.source, true, c.options) >= 480 * 4);
+  CHECK(bytes_to_cache(c.source, DataKind::pictures, c.options) >= 480 * 4);
   CHECK(c.error() == "no error");
   CHECK(c.get().scan.image.grid == scan_grid);
 
@@ -512,7 +515,7 @@ TEST_CASE("cache: masks of another size or place than their image, and what cann
       "ElementDataFile = huge.raw\n");
   scan.source.path = folder / "huge.mhd";
   put(folder / "huge.raw", "");
-  CHECK(bytes_to_cache(scan.source, false, scan.options) == int64_t(1) << 50);
+  CHECK(bytes_to_cache(scan.source, DataKind::ct, scan.options) == int64_t(1) << 50);
 }
 
 // ---- data sets -----------------------------------------------------------------------------------------------------
@@ -543,7 +546,7 @@ TEST_CASE("dataset: scans, nodules and masks are read, and oddities are warned o
   CHECK((data.scans[0].id == "1.2.a" && data.scans[1].id == "1.2.b" && data.scans[2].id == "1.2.c"));
   CHECK((data.scans[0].nodules.size() == 1 && data.scans[1].nodules.size() == 2 && data.scans[2].nodules.empty() &&
          data.scans[2].foreground == 0));
-  CHECK((data.made == 3 && data.classes == 1 && !data.pairs));
+  CHECK((data.made == 3 && data.classes == 1 && data.is_ct()));
   for (const Scan& scan : data.scans) CHECK(scan.image.grid == small_grid);
   CHECK(data.scans[1].mask().voxels == sphere_mask(small_grid, data.scans[1].nodules).voxels);
   REQUIRE(data.warnings.size() == 2);

@@ -43,7 +43,7 @@ TEST_CASE("planes: the window, the nearest slice at the ends, air outside") {
   // Bytes with a scale, three channels: those of a pixel together, plane by plane.
   const std::vector<uint8_t> bytes{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
   ScanView colours;
-  colours.grid.size = {2, 1, 2}, colours.channels = 3, colours.bytes = bytes.data();
+  colours.grid.size = {2, 1, 2}, colours.channels = 3, colours.point_to(bytes.data());
   colours.scale = 2, colours.shift = 1, colours.outside = -INFINITY;
   CHECK(planes(colours, 0, 1, 0, 0, 2, 1) == Values{3, 5, 7, 9, 11, 13});
   CHECK(planes(colours, 1, 3, 1, 0, 2, 1) == Values{9, 11, 13, 21, 23, 25, 21, 23, 25, 0, 0, 0, 0, 0, 0, 0, 0, 0});
@@ -359,14 +359,12 @@ TEST_CASE("sampler: classes one-hot, colours together") {
     memory->second.push_back(uint8_t(i % 4 | kLungs));
   }
   Dataset data;
-  data.classes = 3, data.pairs = true;
+  data.classes = 3, data.kind = DataKind::pictures;
   Scan scan;
   scan.id = "a", scan.image.grid.size = {w, h, 1}, scan.image.channels = 3;
-  scan.image.bytes = memory->first.data(), scan.labels = memory->second.data(), scan.memory = memory;
+  scan.image.point_to(memory->first.data()), scan.labels = memory->second.data(), scan.memory = memory;
   scan.image.outside = -INFINITY;
-  scan.slices = count_slices(scan.image, scan.labels);
-  scan.classes = highest_class(scan.labels, w * h);
-  scan.foreground = scan.slices[0].foreground;
+  scan.count_labels();
   CHECK((scan.classes == 3 && scan.foreground == 60));
   data.scans.push_back(scan);
   SamplingOptions o = options_of(5, 1, 0.5);
@@ -438,7 +436,7 @@ TEST_CASE("sampler: each thing that is wrong is said") {
   CHECK_THAT(error_of([&] { Sampler(data, {}, options_of(9, 1, 1), 1); }), Catch::Contains("no scans"));
   for (Scan& scan : data.scans) scan.nodules.clear(), scan.slices.assign(scan.slices.size(), {});
   CHECK_THAT(error(options_of(9, 1, 1)), Catch::Contains("none of the 2 training patients has a nodule"));
-  data.pairs = true;
+  data.kind = DataKind::pictures;
   CHECK_THAT(error(options_of(9, 1, 1)), Catch::Contains("none of the 2 training pictures has any foreground"));
 }
 
