@@ -69,7 +69,7 @@ int main() {
       both += truth.voxels[k] && found.voxels[k];
       sum += truth.voxels[k] + found.voxels[k];
     }
-    pictures.push_back(overlay(scan.image, &truth, &found, densest_place(truth)[2], /*zoom=*/3));
+    pictures.push_back(overlay(scan.image, &truth, &found, densest_point(truth)[2], /*zoom=*/3));
   }
   write_png("tiny.png", montage(pictures, 2));
   std::printf("held-out Dice %.4f; tiny.png shows a slice of each: truth green, prediction red, both yellow\n",

@@ -109,7 +109,7 @@ std::vector<Picture> pictures_of(const ShownSlice& shown, const HuWindow& window
   for (size_t i = 0; i < slice.voxels.size(); i++) any |= (slice.voxels[i] = labels[i] & kClass) != 0;
   const Volume<uint8_t> truth = slice;
   if (!any) slice.voxels = shown.predicted;
-  const Index3 middle = as_drawn(image.grid, densest_place(slice));
+  const Index3 middle = as_drawn(image.grid, densest_point(slice));
   const auto half = int64_t(std::clamp(30 / image.grid.spacing[0], 4., 100.));
   const int zoom = picture_zoom(image.grid), close_zoom = std::max(int(size[0]) * zoom / int(2 * half), 1);
   std::vector<Picture> pictures{overlay(image, shown.z, truth.slice(0), shown.predicted.data(), zoom, window)};

@@ -293,7 +293,7 @@ Phantom make_phantom(const PhantomOptions& options, uint64_t seed) {
   const int cuts = int(std::clamp(std::round(grid.spacing[2] / width), 1., 5.));
   const Painter painter{body, grid, tubes, nodules, width, cuts};
   Volume<float> exact(grid);
-  const size_t slice = size_t(grid.size[0] * grid.size[1]);
+  const size_t slice = grid.size[0] * grid.size[1];
   parallel(grid.size[2], /*pays=*/true, [&](int64_t z) {
     painter.paint_slice(z, {exact.slice(z), slice}, phantom.mask.slice(z));
   });

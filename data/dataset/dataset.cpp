@@ -26,8 +26,8 @@ std::string short_hash(const std::string& of) {
   return hex;
 }
 
-// Of a scan being made: the voxels, labels, and what finding the lungs takes.
-constexpr int64_t kBytesAVoxel = 24;
+// Memory per voxel while a scan is prepared: voxels, labels, and what segmenting the lungs takes.
+constexpr int64_t kBytesPerVoxel = 24;
 
 }  // namespace
 
@@ -56,15 +56,15 @@ Dataset load_dataset(const std::string& folder, const CacheOptions& options, int
   make_folder(options.folder);
   remove_leftovers(options.folder);
 
-  // What is to be made, and is there room for it?
+  // What has to be prepared, and does the disk have room for it?
   int64_t needed = 0, largest = 1;
   for (const Source& source : sources.list) try {
       if (const int64_t bytes = bytes_to_cache(source, sources.kind, options); bytes > 0) {
         if (__builtin_add_overflow(needed, bytes, &needed)) needed = INT64_MAX / 2;
-        largest = std::max(largest, bytes / (options.bytes ? 2 : 3) * kBytesAVoxel);
+        largest = std::max(largest, bytes / (options.bytes ? 2 : 3) * kBytesPerVoxel);
       }
     } catch (const Error&) {
-      if (!failed) throw;  // else it will be said below
+      if (!failed) throw;  // otherwise it is reported below
     }
   const auto room = int64_t(std::min<uintmax_t>(fs::space(options.folder).available, INT64_MAX));
   if (needed > room)
@@ -75,15 +75,15 @@ Dataset load_dataset(const std::string& folder, const CacheOptions& options, int
   Dataset dataset;
   dataset.kind = sources.kind;
   dataset.warnings = std::move(sources.warnings);
-  std::vector<CachedScan> cached(static_cast<size_t>(n));
-  std::vector<std::string> problems(static_cast<size_t>(n));
+  std::vector<CachedScan> cached(n);
+  std::vector<std::string> problems(n);
   int64_t done = 0;
   const auto load = [&](int64_t i) {
     try {
-      cached[size_t(i)] = cached_scan(sources.list[i], sources.kind, options);
+      cached[i] = cached_scan(sources.list[i], sources.kind, options);
     } catch (const Error& problem) {
       if (!failed) throw;
-      problems[size_t(i)] = problem.what();
+      problems[i] = problem.what();
     }
     std::exception_ptr error;  // which must not leave the critical section
 #pragma omp critical(acinus_load)
@@ -95,9 +95,8 @@ Dataset load_dataset(const std::string& folder, const CacheOptions& options, int
     }
     if (error) std::rethrow_exception(error);
   };
-  // One after the other where memory holds only one; its parts are then shared out among the threads.
-  const bool several = n > 1 && memory / largest >= 2;
-  if (several)
+  // If memory holds only one scan at a time, all threads work on that one.
+  if (n > 1 && memory / largest >= 2)
     parallel_few(n, memory / largest, load);
   else
     for (int64_t i = 0; i < n; i++) load(i);
@@ -122,9 +121,9 @@ Dataset load_dataset(const std::string& folder, const CacheOptions& options, int
 
 namespace {
 
-// The patients that --held_out names: true for each of their scans.
-std::vector<bool> named(const std::vector<Scan>& scans, const std::string& held_out) {
-  std::vector<bool> aside(scans.size(), false);
+// True for each scan of the patients that --held_out names.
+std::vector<bool> held_out_by_name(const std::vector<Scan>& scans, const std::string& held_out) {
+  std::vector<bool> held(scans.size(), false);
   for (std::string_view rest = held_out; !rest.empty();) {
     const std::string_view id = trimmed(rest.substr(0, rest.find(',')));
     rest.remove_prefix(std::min(rest.find(',') + (rest.find(',') != rest.npos), rest.size()));
@@ -136,13 +135,13 @@ std::vector<bool> named(const std::vector<Scan>& scans, const std::string& held_
       if (scan.id == id || scan.patient == id) found = {{scan.patient, 1}};
     if (found.empty()) fail("held out \"", id, "\": no seriesuid ends so; one that is there is ", scans.front().id);
     if (found.size() > 1) fail("held out \"", id, "\": ", found.size(), " seriesuids end so; give more characters");
-    for (size_t i = 0; i < scans.size(); i++) aside[i] = aside[i] || found.contains(scans[i].patient);
+    for (size_t i = 0; i < scans.size(); i++) held[i] = held[i] || found.contains(scans[i].patient);
   }
-  return aside;
+  return held;
 }
 
-// Which of the data's own folds each scan is in; empty if they have none, or another number of them, or if a patient
-// is in two.
+// The fold of each scan by the data's own subset<number>; empty if there are none, if their number is another one, or if
+// a patient is in two.
 std::vector<int64_t> own_folds(const std::vector<Scan>& scans, int64_t folds) {
   std::vector<int64_t> fold;
   std::map<std::string, int64_t> of_patient;
@@ -153,8 +152,8 @@ std::vector<int64_t> own_folds(const std::vector<Scan>& scans, int64_t folds) {
     if (of_patient.emplace(scan.patient, number).first->second != number) return {};
     fold.push_back(number);
   }
-  const std::set<int64_t> there(fold.begin(), fold.end());
-  return int64_t(there.size()) == folds ? fold : std::vector<int64_t>{};
+  const std::set<int64_t> present(fold.begin(), fold.end());
+  return int64_t(present.size()) == folds ? fold : std::vector<int64_t>{};
 }
 
 }  // namespace
@@ -163,46 +162,45 @@ Split split_patients(const Dataset& dataset, const SplitOptions& options) {
   const std::vector<Scan>& scans = dataset.scans;
   std::map<std::string, bool> with_nodules;  // by patient
   for (const Scan& scan : scans) with_nodules[scan.patient] = with_nodules[scan.patient] || scan.foreground > 0;
-  // The patients in random order, by name before.
-  std::vector<std::string> order;
+  std::vector<std::string> order;  // the patients, sorted by name, then shuffled
   for (const auto& entry : with_nodules) order.push_back(entry.first);
   Random random(options.seed);
-  for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[size_t(random.below(int64_t(i)))]);
+  for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random.below(int64_t(i))]);
   const auto has_nodules = [&](const std::string& patient) { return with_nodules.at(patient); };
 
-  std::vector<bool> aside(scans.size(), false);
-  const auto set_aside = [&](const std::string& patient) {
-    for (size_t i = 0; i < scans.size(); i++) aside[i] = aside[i] || scans[i].patient == patient;
+  std::vector<bool> held(scans.size(), false);
+  const auto hold_out = [&](const std::string& patient) {
+    for (size_t i = 0; i < scans.size(); i++) held[i] = held[i] || scans[i].patient == patient;
   };
   if (!options.held_out.empty()) {
-    aside = named(scans, options.held_out);
+    held = held_out_by_name(scans, options.held_out);
   } else if (options.folds > 0) {
     check(options.fold >= 0 && options.fold < options.folds, "split: fold ", options.fold, " of ", options.folds,
           "; they count from 0");
     if (options.folds > int64_t(order.size()))
       fail(options.folds, " folds of ", counted(order.size(), "patient"), "; --folds ", order.size(), " at most");
     const std::vector<int64_t> own = own_folds(scans, options.folds);
-    for (size_t i = 0; i < own.size(); i++) aside[i] = own[i] == options.fold;
+    for (size_t i = 0; i < own.size(); i++) held[i] = own[i] == options.fold;
     std::stable_partition(order.begin(), order.end(), has_nodules);
     for (size_t i = 0; own.empty() && i < order.size(); i++)
-      if (int64_t(i) % options.folds == options.fold) set_aside(order[i]);
+      if (int64_t(i) % options.folds == options.fold) hold_out(order[i]);
   } else {
-    // Of those with nodules, one goes to the front, to be judged on, and one to the end, to learn from. If there is
-    // only one, it is for learning.
-    const bool enough = std::count_if(order.begin(), order.end(), has_nodules) > 1;
-    const auto first = std::find_if(order.begin(), order.end(), has_nodules);
+    // Of the patients with nodules, one goes to the front, to validate on, and one to the end, to train on. If there is
+    // only one, it is for training.
+    const bool enough = std::ranges::count_if(order, has_nodules) > 1;
+    const auto first = std::ranges::find_if(order, has_nodules);
     if (enough) std::rotate(order.begin(), first, first + 1);
     const auto next = std::find_if(order.begin() + enough, order.end(), has_nodules);
     if (next != order.end()) std::rotate(next, next + 1, order.end());
     const auto wanted = int64_t(std::llround(options.fraction * double(order.size())));
     const int64_t n = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(int64_t(order.size()) - 1, 1));
-    for (int64_t i = 0; i < n; i++) set_aside(order[size_t(i)]);
+    for (int64_t i = 0; i < n; i++) hold_out(order[i]);
   }
   Split split;
-  for (size_t i = 0; i < scans.size(); i++) (aside[i] ? split.validation : split.train).push_back(i);
+  for (size_t i = 0; i < scans.size(); i++) (held[i] ? split.validation : split.train).push_back(i);
   if (split.train.empty() || split.validation.empty())
     fail("of ", counted(order.size(), "patient"), ", ", split.validation.empty() ? "none" : "all",
-         " are held out; at least one is needed to train on and one to judge on");
+         " are held out; at least one is needed to train on and one to validate on");
   return split;
 }
 

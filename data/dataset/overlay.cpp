@@ -25,9 +25,9 @@ Picture close_up(const ScanView& image, int64_t z, const uint8_t* truth, const u
   const int64_t w = image.grid.size[0], h = image.grid.size[1];
   check(z >= 0 && z < image.grid.size[2], "overlay: slice ", z, " of a scan with ", image.grid.size[2]);
   Picture picture{int(part.cols * zoom), int(part.rows * zoom), 3, {}};
-  picture.pixels.resize(size_t(picture.width) * size_t(picture.height) * 3);
+  picture.pixels.resize(int64_t(picture.width) * picture.height * 3);
 
-  // Of a voxel in the mask the sides behind which none is, as drawn: on the left, right, above, below.
+  // Of a voxel in the mask, the sides where its neighbour is outside, as drawn: left, right, above, below.
   using Sides = std::array<bool, 4>;
   const auto open_sides = [&](const uint8_t* mask, int64_t x, int64_t y) {
     const auto in = [&](int64_t x, int64_t y) {
@@ -52,7 +52,7 @@ Picture close_up(const ScanView& image, int64_t z, const uint8_t* truth, const u
       for (int dy = 0; dy < zoom; dy++)
         for (int dx = 0; dx < zoom; dx++) {
           const int64_t row = (y - part.top) * zoom + dy, col = (x - part.left) * zoom + dx;
-          uint8_t* const out = &picture.pixels[size_t((row * picture.width + col) * 3)];
+          uint8_t* const out = &picture.pixels[(row * picture.width + col) * 3];
           const bool is_true = on_outline(of_truth, dx, dy), is_predicted = on_outline(of_predicted, dx, dy);
           if (is_true || is_predicted) {
             out[0] = is_predicted ? 255 : 0;
@@ -66,41 +66,39 @@ Picture close_up(const ScanView& image, int64_t z, const uint8_t* truth, const u
   return picture;
 }
 
-Index3 densest_place(const Volume<uint8_t>& mask) {
+Index3 densest_point(const Volume<uint8_t>& mask) {
   const Index3 size = mask.grid.size;
-  Index3 place{size[0] / 2, size[1] / 2, size[2] / 2};
-  int64_t most = 0;
+  Index3 point{size[0] / 2, size[1] / 2, size[2] / 2};
+  int64_t max_voxels = 0;
   for (int64_t z = 0; z < size[2]; z++) {
-    int64_t n = 0;
-    for (int64_t y = 0; y < size[1]; y++)
-      for (int64_t x = 0; x < size[0]; x++) n += mask.at(x, y, z) != 0;
-    if (n > most) most = n, place[2] = z;
+    const int64_t n = std::count_if(mask.slice(z), mask.slice(z) + size[0] * size[1], [](uint8_t v) { return v != 0; });
+    if (n > max_voxels) max_voxels = n, point[2] = z;
   }
-  if (most == 0) return place;
+  if (max_voxels == 0) return point;
 
-  // The mean of all its voxels could lie between two nodules. So: the voxel nearest to that mean, then a few times the
-  // mean of what is near (mean shift), which ends inside one nodule.
+  // The mean of all its voxels could lie between two nodules. So: the voxel nearest to that mean, then a few steps of
+  // mean shift (the mean of the voxels nearby), which end inside one nodule.
   const auto mean_within = [&](int64_t reach) {
     int64_t n = 0, sum_x = 0, sum_y = 0;
     for (int64_t y = 0; y < size[1]; y++)
       for (int64_t x = 0; x < size[0]; x++)
-        if (mask.at(x, y, place[2]) && std::abs(x - place[0]) <= reach && std::abs(y - place[1]) <= reach)
+        if (mask.at(x, y, point[2]) && std::abs(x - point[0]) <= reach && std::abs(y - point[1]) <= reach)
           n++, sum_x += x, sum_y += y;
-    return Index3{sum_x / n, sum_y / n, place[2]};
+    return Index3{sum_x / n, sum_y / n, point[2]};
   };
   const auto nearest_voxel = [&](Index3 to) {
     Index3 nearest = to;
-    int64_t least = std::numeric_limits<int64_t>::max();
+    int64_t min_distance = std::numeric_limits<int64_t>::max();
     for (int64_t y = 0; y < size[1]; y++)
       for (int64_t x = 0; x < size[0]; x++) {
         const int64_t distance = (x - to[0]) * (x - to[0]) + (y - to[1]) * (y - to[1]);
-        if (mask.at(x, y, to[2]) && distance < least) least = distance, nearest = {x, y, to[2]};
+        if (mask.at(x, y, to[2]) && distance < min_distance) min_distance = distance, nearest = {x, y, to[2]};
       }
     return nearest;
   };
-  place = nearest_voxel(mean_within(std::max(size[0], size[1])));
-  for (int round = 0; round < 5; round++) place = nearest_voxel(mean_within(16));
-  return place;
+  point = nearest_voxel(mean_within(std::max(size[0], size[1])));
+  for (int step = 0; step < 5; step++) point = nearest_voxel(mean_within(16));
+  return point;
 }
 
 Picture montage(const std::vector<Picture>& pictures, int columns) {
@@ -114,13 +112,13 @@ Picture montage(const std::vector<Picture>& pictures, int columns) {
   }
   const int gap = 4, rows = (int(pictures.size()) + columns - 1) / columns;
   Picture all{columns * (width + gap) - gap, rows * (height + gap) - gap, 3, {}};
-  all.pixels.resize(size_t(all.width) * size_t(all.height) * 3);
+  all.pixels.resize(int64_t(all.width) * all.height * 3);
   for (size_t i = 0; i < pictures.size(); i++) {
     const Picture& p = pictures[i];
     const int left = int(i) % columns * (width + gap), top = int(i) / columns * (height + gap);
     for (int y = 0; y < p.height; y++)
-      std::copy_n(&p.pixels[size_t(y) * size_t(p.width) * 3], size_t(p.width) * 3,
-                  &all.pixels[(size_t(top + y) * size_t(all.width) + size_t(left)) * 3]);
+      std::copy_n(&p.pixels[int64_t(y) * p.width * 3], int64_t(p.width) * 3,
+                  &all.pixels[(int64_t(top + y) * all.width + left) * 3]);
   }
   return all;
 }

@@ -1,5 +1,5 @@
-// Slices as pictures that people can judge: the scan in a grey window, what is true outlined in green, what was
-// predicted in red, where both agree in yellow.
+// Slices as pictures for people: the scan in a grey window, the outline of the truth in green, of the prediction in red,
+// and of both in yellow.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -10,9 +10,9 @@
 
 namespace acinus {
 
-// Slice z, each voxel `zoom` x `zoom` pixels. `truth` and `predicted` are that slice of a mask, or null; whatever is
-// not 0 counts as in it. Values from window.low to window.high become black to white. However the scan is stored, the
-// patient's right is drawn on the left and the front on top, as radiologists see them.
+// Slice z, each voxel `zoom` x `zoom` pixels. `truth` and `predicted` are that slice of a mask, or null; any value but 0
+// is in the mask. Values from window.low to window.high become black to white. However the scan is stored, the patient's
+// right is drawn on the left and the front on top, as radiologists see them.
 Picture overlay(const ScanView& image, int64_t z, const uint8_t* truth, const uint8_t* predicted, int zoom = 2,
                 const HuWindow& window = {});
 inline Picture overlay(const ScanView& image, const Volume<uint8_t>* truth, const Volume<uint8_t>* predicted, int64_t z,
@@ -20,22 +20,22 @@ inline Picture overlay(const ScanView& image, const Volume<uint8_t>* truth, cons
   return overlay(image, z, truth ? truth->slice(z) : nullptr, predicted ? predicted->slice(z) : nullptr, zoom);
 }
 
-// Where a voxel is drawn, in voxels from the upper left corner: x and y count from the other end where their axis runs
-// to the patient's right or front.
+// The position at which a voxel is drawn, in voxels from the upper left corner: x and y count from the other end if their
+// axis runs to the patient's right or front.
 Index3 as_drawn(const Grid& grid, Index3 voxel);
+// So that small slices are magnified to 512 pixels or so.
 inline int picture_zoom(const Grid& grid) {
   return int(std::max<int64_t>(1, 512 / std::max(grid.size[0], grid.size[1])));
-}  // small ones larger
+}
 
-// A part of the same picture, given in voxels as they are drawn; black outside the slice.
+// A part of the same picture, in voxels as drawn; black outside the slice.
 Picture close_up(const ScanView& image, int64_t z, const uint8_t* truth, const uint8_t* predicted, int zoom,
                  const HuWindow& window, const Rectangle& part);
 
-// The slice that holds most of a mask, and the middle of what it holds there: (x, y, z). The middle of the grid if
-// the mask is empty.
-Index3 densest_place(const Volume<uint8_t>& mask);
+// A point inside the mask, in the slice that holds most of it: (x, y, z). The centre of the grid if the mask is empty.
+Index3 densest_point(const Volume<uint8_t>& mask);
 
-// Pictures side by side, `columns` in a row, on black.
+// Pictures in a grid of `columns` columns, on black.
 Picture montage(const std::vector<Picture>& pictures, int columns);
 
 }  // namespace acinus

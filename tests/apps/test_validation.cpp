@@ -61,11 +61,11 @@ TEST_CASE("overlay: the scan in grey, truth green, prediction red, both yellow, 
   CHECK(overlay(turned, &turned_truth, nullptr, 1, 2).pixels == overlay(ct, &truth, nullptr, 1, 2).pixels);
   CHECK((as_drawn(ct.grid, {1, 2, 1}) == Index3{1, 2, 1} && as_drawn(turned.grid, {1, 2, 1}) == Index3{4, 2, 1}));
 
-  CHECK(densest_place(truth) == Index3{1, 1, 1});
+  CHECK(densest_point(truth) == Index3{1, 1, 1});
   Volume<uint8_t> two(Grid{{60, 60, 2}}, 0);  // two nodules of one slice: a place in one of them, not between
   for (int64_t i = 0; i < 6; i++) two.at(4 + i, 7, 1) = two.at(48 + i, 50, 1) = two.at(48 + i, 51, 1) = 1;
-  CHECK((densest_place(two)[0] >= 49 && densest_place(two)[0] <= 51 && densest_place(two)[1] == 50));
-  CHECK(densest_place(Volume<uint8_t>(ct.grid, 0)) == Index3{3, 2, 1});
+  CHECK((densest_point(two)[0] >= 49 && densest_point(two)[0] <= 51 && densest_point(two)[1] == 50));
+  CHECK(densest_point(Volume<uint8_t>(ct.grid, 0)) == Index3{3, 2, 1});
 }
 
 TEST_CASE("overlay: a close-up is a part of the whole, black outside; pictures side by side") {
