@@ -155,20 +155,21 @@ Sampler::PatchCentre Sampler::jittered(PatchCentre centre, Random& random) const
 
 void Sampler::draw_patch(int64_t index, float* x, float* t) const {
   Random random(random_bits(seed_, uint64_t(index)));
-  const auto [scan, centre_x, centre_y, z] = draw_centre(index, random);
+  const PatchCentre centre = draw_centre(index, random);
   const Warp warp(options_.augment, options_.size, random);
   const int64_t side = options_.size, channels = options_.planes * channels_;
-  const int64_t width = scan->image.grid.size[0], height = scan->image.grid.size[1];
+  const ScanView& image = centre.scan->image;
+  const int64_t width = image.grid.size[0], height = image.grid.size[1];
   const Rectangle source = warp.bounds();
-  const int64_t left = centre_x - side / 2 + source.left, top = centre_y - side / 2 + source.top;
+  const int64_t left = centre.x - side / 2 + source.left, top = centre.y - side / 2 + source.top;
 
   std::vector<float> pixels(source.rows * source.cols * channels);
-  copy_planes(scan->image, z, options_.planes, options_.window, left, top, source.cols, source.rows, pixels.data());
+  copy_planes(image, centre.z, options_.planes, options_.window, left, top, source.cols, source.rows, pixels.data());
   warp.sample(pixels.data(), channels, x);
   change_intensities(options_.augment, random, x, side, side, channels);
 
   std::vector<uint8_t> labels(source.rows * source.cols), patch(side * side);
-  const uint8_t* slice = scan->labels_of(z);
+  const uint8_t* slice = centre.scan->labels_of(centre.z);
   for (int64_t r = std::max<int64_t>(0, -top); r < std::min(source.rows, height - top); r++)
     for (int64_t c = std::max<int64_t>(0, -left); c < std::min(source.cols, width - left); c++)
       labels[r * source.cols + c] = slice[(top + r) * width + left + c] & kClass;

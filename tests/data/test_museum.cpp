@@ -41,7 +41,7 @@ TEST_CASE("museum: flip", "[museum]") {
   write_volume(folder / "1.mhd", Volume<int16_t>(grid, 0));
   const Source source{"1", "1", "", folder / "1.mhd", "", {nodule}};
   std::filesystem::create_directories(folder / "cache");
-  const Scan scan = cached_scan(source, false, {.folder = folder / "cache", .lungs = false}).scan;
+  const Scan scan = cached_scan(source, DataKind::ct, {.folder = folder / "cache", .lungs = false}).scan;
   CHECK((scan.labels_of(1)[6 * 20 + 4] & kClass) == 1);
   CHECK(scan.slices[1].foreground > 1);
 }
