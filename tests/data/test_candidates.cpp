@@ -127,7 +127,7 @@ TEST_CASE("candidates: what is wrong with a table is said with its line") {
   CHECK_THAT(error("id,x,y,z,p\na,1,2,3,0.5\n"),
              Catch::Contains("m.csv:1: there is no column 'seriesuid' in id,x,y,z,p"));
   CHECK_THAT(error("a,1,2,3\n"),
-             Catch::Contains("m.csv:1: 4 fields and no names of columns; without them each line must "
+             Catch::Contains("m.csv:1: 4 fields and no header line; without one each line must "
                              "be seriesuid,coordX,coordY,coordZ,probability"));
   CHECK_THAT(error("a,1,2,3,4,5\n"), Catch::Contains("m.csv:1: 6 fields"));
   CHECK_THAT(error("a,1,2,3,4\na,1,2,3\n"), Catch::Contains("m.csv:2: 4 fields"));
