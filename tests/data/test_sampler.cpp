@@ -428,8 +428,8 @@ TEST_CASE("sampler: each thing that is wrong is said") {
   const auto error = [&](const SamplingOptions& o) { return error_of([&] { Sampler(data, {0, 1}, o, 1); }); };
   CHECK_THAT(error(options_of(9, 2, 0.5)), Catch::Contains("planes 2"));
   CHECK_THAT(error(options_of(0, 1, 0.5)), Catch::Contains("size 0"));
-  CHECK_THAT(error(options_of(9, 1, 0.7, 0.4)), Catch::Contains("shares 0.7"));
-  CHECK_THAT(error(options_of(9, 1, -0.1)), Catch::Contains("shares -0.1"));
+  CHECK_THAT(error(options_of(9, 1, 0.7, 0.4)), Catch::Contains("fractions 0.7"));
+  CHECK_THAT(error(options_of(9, 1, -0.1)), Catch::Contains("fractions -0.1"));
   SamplingOptions o = options_of(9, 1, 0.5);
   o.augment.zoom.low = 0;
   CHECK_THAT(error(o), Catch::Contains("zoom"));
