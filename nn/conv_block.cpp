@@ -33,11 +33,12 @@ ConvBlock::Encoded ConvBlock::encode(const Tensor& x) {
   return {y, max_pool2d(y)};
 }
 
-Tensor ConvBlock::decode(const Tensor& deep, const Tensor& skip) { return (*this)(concat(upsample(deep), skip)); }
+Tensor ConvBlock::decode(const Tensor& deep, const Tensor& skip) { return (*this)(upsample_and_concat(deep, skip)); }
 
-Tensor ConvBlock::upsample(const Tensor& deep) {
-  if (transposed_) return (*transposed_)(deep);
-  return upsample2x(deep, up_ == Up::nearest ? Upsample::nearest : Upsample::bilinear);
+Tensor ConvBlock::upsample_and_concat(const Tensor& deep, const Tensor& skip) {
+  Scope scope(name());
+  if (transposed_) return concat((*transposed_)(deep), skip);
+  return concat(upsample2x(deep, up_ == Up::nearest ? Upsample::nearest : Upsample::bilinear), skip);
 }
 
 // ---- the fused block ------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class ConvBlock : public Module {
   virtual Tensor decode(const Tensor& deep, const Tensor& skip);
 
  protected:
-  Tensor upsample(const Tensor& deep);  // (N,H/2,W/2,deep_channels) -> (N,H,W,deep_channels), or `out` if transposed
+  Tensor upsample_and_concat(const Tensor& deep, const Tensor& skip);
 
   Conv2d conv1_, conv2_;
   Norm norm1_, norm2_;
