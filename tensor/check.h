@@ -2,8 +2,8 @@
 // catches once, in main. A message says what was wrong, with the values (both shapes,
 // or the file and line of the input), and what to do about it:
 //
-//   check(a.shape() == b.shape(), "add: shapes differ: ", a.shape(), " vs ", b.shape(), "; broadcasting is not done");
-//   -> add: shapes differ: (2,16,63,64) vs (2,16,64,64); broadcasting is not done [tensor/ops/add.cu:12]
+//   check(a.shape() == b.shape(), "add: shapes differ: ", a.shape(), " vs ", b.shape(), "; nothing is broadcast");
+//   -> add: shapes differ: (2,16,63,64) vs (2,16,64,64); nothing is broadcast [tensor/ops/add.cu:9]
 //
 // It is a function and not a macro: it cannot collide with another CHECK, and __builtin_LINE() as a default argument is
 // evaluated at the call.
