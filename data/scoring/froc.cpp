@@ -139,8 +139,8 @@ double area_under_roc(const std::vector<double>& nodules, const std::vector<doub
   std::ranges::sort(sorted);
   double won = 0;
   for (double score : nodules) {
-    const auto ties = std::ranges::equal_range(sorted, score);
-    won += double(ties.begin() - sorted.begin()) + double(ties.size()) / 2;
+    const auto [ties, larger] = std::equal_range(sorted.begin(), sorted.end(), score);
+    won += double(ties - sorted.begin()) + double(larger - ties) / 2;
   }
   return won / double(nodules.size()) / double(others.size());
 }
