@@ -63,7 +63,7 @@ constexpr double kMinLungCm2 = 5;           // mean area over all slices, if tha
 constexpr double kFragmentsPerLung = 12;    // a fragment has at least the least lung's ml divided by this
 constexpr double kMinSecondLung = 0.08;     // ml of the smaller lung / ml of the larger
 constexpr double kMaxBorder = 0.3;          // fraction of its sides at the border of the image
-constexpr double kMaxBorderOfAny = 0.95;    // above, there is no chest around it
+constexpr double kMaxBorderOfAny = 0.95;    // above it, no chest surrounds the region
 constexpr double kMinShareAtBorder = 0.25;  // ml / ml of the largest, if beyond kMaxBorder; the table's foam has less
 constexpr double kMaxSidesPerCell = 1.5;    // exposed sides; noise has more
 constexpr size_t kMaxRegions = 64;
@@ -391,7 +391,7 @@ std::vector<Region> measure_regions(const Components& components, const Volume<i
 
 // Keeps the regions that may be lung. Gas in stomach and bowel and the air around the body have a lung's HU, the
 // latter, where there are blankets in it, much of the image's border; the table's foam is small and lies at the border;
-// noise is all sides; and a region whose sides are nothing but border is no picture of a chest.
+// noise has little but sides; and a region that touches only the image border is not in a chest.
 void keep_lungs(std::vector<Region>& regions) {
   std::erase_if(regions, [](const Region& region) {
     return region.median < kGas || (region.border > kMaxBorder && region.median < kLungAtBorder) ||
