@@ -9,13 +9,9 @@
 #include <filesystem>
 #include <map>
 #include <new>
-#include <set>
-#include <sstream>
 
 #include "apps/common/cli.h"
 #include "apps/common/machine.h"
-#include "apps/prediction/classifier.h"
-#include "apps/prediction/output.h"
 #include "apps/prediction/prediction.h"
 #include "data/dataset/source.h"
 #include "data/formats/volume_io.h"
@@ -32,93 +28,73 @@ struct Options {
   std::vector<std::string> scans;
   std::string model, classifier, out;
   Machine machine;
-  PredictionOptions prediction;
+  PredictionOptions prediction{.segment = {.batch = 0}, .threshold = 0};
 
-  bool parse(int argc, char** argv);
+  void add_settings(Settings& s) {
+    PredictionOptions& p = prediction;
+    s.add_argument("SCAN", scans,
+                   text("a scan in Hounsfield units (", kVolumeEndingsText,
+                        ") or an image; a folder of them; or a .txt file with a path per line. One or more"));
+    s.add("model", model, "a network, such as runs/laptop/best.safetensors; comma-separated networks are averaged");
+    s.add("classifier", classifier,
+          "a network of ./train --task classify, whose probabilities replace those of the model");
+    s.add("out", out, "folder for the results; default predictions, or predictions-2, ...");
+    s.add("threshold", p.threshold, "probability above which a voxel is in the mask; 0: as the network was trained")
+        .between(0, 1);
+    s.add("mirror", p.segment.mirror, "average over mirrored slices, in four times the time");
+    s.add("batch", p.segment.batch, "slices per batch; 0: 1 on the CPU, 8 on a GPU").between(0, 256);
+    s.add("candidates.threshold", p.candidates.threshold, "probability above which a voxel is part of a candidate")
+        .between(0, 1);
+    s.add("candidates.min_diameter_mm", p.candidates.min_diameter_mm,
+          "smaller candidates are left out; diameter of a sphere of the same volume")
+        .between(0, 1000);
+    s.add("candidates.most", p.candidates.max_count, "maximum per scan").between(1, 100000);
+    s.add("pictures", p.pictures, "maximum per scan, of the most probable candidates").between(0, 1000);
+    s.add("probability", p.probability, "write <uid>_prob.mhd");
+    s.add("rle", p.rle, "write <uid>_rle.csv: slice,class,rle (Kaggle's run-length encoding)");
+    machine.add_settings(s);
+  }
+  // What 0 stands for, and what the pages say of the networks.
+  void complete(const InputFormat& format, Device device) {
+    PredictionOptions& p = prediction;
+    p.segment.activations = machine.activations();
+    if (p.segment.batch == 0) p.segment.batch = device == Device::cuda ? 8 : 1;
+    if (p.threshold == 0) p.threshold = format.threshold;
+    p.about = {{"network", model}, {"threshold of the mask", text(p.threshold)}};
+    if (!classifier.empty()) p.about.emplace_back("probabilities by the classifier", classifier);
+  }
 };
-
-bool Options::parse(int argc, char** argv) {
-  PredictionOptions& p = prediction;
-  p.threshold = 0, p.segment.batch = 0;
-  Settings settings("predict",
-                    "Finds nodules in CT scans. Writes nodules.csv and, for each scan, <uid>_mask.mhd and\n"
-                    "<uid>_prob.mhd on its own grid, pictures of the candidates, and a page <uid>.html.\n"
-                    "With a network trained on images/ and masks/, segments other images.");
-  settings.add_argument("SCAN", scans,
-                        text("a scan in Hounsfield units (", kVolumeEndingsText,
-                             ") or an image; a folder of them; or a .txt file with a path per line. One or more"));
-  settings.add("model", model,
-               "a network, such as runs/laptop/best.safetensors; comma-separated networks are averaged");
-  settings.add("classifier", classifier,
-               "a network of ./train --task classify, whose probabilities replace those of the model");
-  settings.add("out", out, "folder for the results; default predictions, or predictions-2, ...");
-  settings
-      .add("threshold", p.threshold, "probability above which a voxel is in the mask; 0: as the network was trained")
-      .between(0, 1);
-  settings.add("mirror", p.segment.mirror, "average over mirrored slices, in four times the time");
-  settings.add("batch", p.segment.batch, "slices per batch; 0: 1 on the CPU, 8 on a GPU").between(0, 256);
-  settings.add("candidates.threshold", p.candidates.threshold, "probability above which a voxel is part of a candidate")
-      .between(0, 1);
-  settings
-      .add("candidates.min_diameter_mm", p.candidates.min_diameter_mm,
-           "smaller candidates are left out; diameter of a sphere of the same volume")
-      .between(0, 1000);
-  settings.add("candidates.most", p.candidates.max_count, "maximum per scan").between(1, 100000);
-  settings.add("pictures", p.pictures, "maximum per scan, of the most probable candidates").between(0, 1000);
-  settings.add("probability", p.probability, "write <uid>_prob.mhd");
-  settings.add("rle", p.rle, "write <uid>_rle.csv: slice,class,rle (Kaggle's run-length encoding)");
-  machine.add_settings(settings);
-  if (!settings.parse(argc, argv)) return false;
-  if (model.empty())
-    throw UsageError("--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors");
-  return true;
-}
-
-// ---- the networks
-
-std::vector<std::string> split_list(const std::string& list) {
-  std::vector<std::string> parts;
-  std::istringstream rest(list);
-  for (std::string part; std::getline(rest, part, ',');) parts.emplace_back(trimmed(part));
-  return parts;
-}
 
 // An ensemble of U-Nets, whose probabilities are averaged, and perhaps a classifier of what they find.
 struct Networks {
   std::vector<LoadedUNet> loaded;
   std::vector<Segmenter> segmenters;
   LoadedClassifier classifier;
-  ScoreCandidates score;  // by the classifier
-
-  Networks(const Options& options, Device device) {
-    for (const std::string& path : split_list(options.model)) add(path, options, device);
-    if (options.classifier.empty()) return;
-    if (!format().of_scans())
-      throw UsageError("--classifier is for nodules in scans, but --model was trained on images and masks");
-    classifier = load_classifier(options.classifier);
-    classifier.net->to(device);
-    score = [this](const ScanView& image, std::vector<Candidate>& candidates) {
-      classify(classifier, image, candidates);
-    };
-  }
-  Networks(const Networks&) = delete;  // score refers to this object
 
   const InputFormat& format() const { return segmenters[0].format; }
+};
 
- private:
-  void add(const std::string& path, const Options& options, Device device) {
+Networks load_networks(const Options& options, Device device) {
+  Networks networks;
+  const std::vector<std::string> paths = split_list(options.model);
+  for (const std::string& path : paths) {
     if (!fs::exists(path)) fail("cannot read ", path, ": there is no such network; ./train makes one");
-    LoadedUNet& network = loaded.emplace_back(load_unet(path));
-    UNet& net = *network.net;
-    net.to(device);
-    segmenters.push_back({&net, input_format(network.metadata, path)});
-    const InputFormat& added = segmenters.back().format;
-    if (added.lungs != format().lungs || added.channels != format().channels ||
-        net.options().out != segmenters[0].net->options().out)
-      fail(path, ": cannot be averaged with ", split_list(options.model)[0],
+    const auto& [net, metadata] = networks.loaded.emplace_back(load_unet(path));
+    net->to(device);
+    const InputFormat added = input_format(metadata, path);
+    networks.segmenters.push_back({net.get(), added});
+    if (added.lungs != networks.format().lungs || added.channels != networks.format().channels ||
+        net->options().out != networks.loaded[0].net->options().out)
+      fail(path, ": cannot be averaged with ", paths[0],
            ": their channels, classes or restriction to the lungs differ");
   }
-};
+  if (options.classifier.empty()) return networks;
+  if (!networks.format().of_scans())
+    throw UsageError("--classifier is for nodules in scans, but --model was trained on images and masks");
+  networks.classifier = load_classifier(options.classifier);
+  networks.classifier.net->to(device);
+  return networks;
+}
 
 // ---- the inputs
 
@@ -185,11 +161,11 @@ class CandidateTables {
   // Replaces a scan's earlier candidates.
   void set(const std::string& id, const std::vector<Candidate>& candidates) {
     of_scan_[id] = candidates;
-    of_this_call_.insert(id);
+    of_this_call_++;
     if (seconds_now() - written_ > 30) write();  // so that little is lost if the program is killed
   }
   void write() {
-    if (of_this_call_.empty()) return;
+    if (of_this_call_ == 0) return;
     std::vector<Candidate> all;
     for (const auto& [id, candidates] : of_scan_) all.insert(all.end(), candidates.begin(), candidates.end());
     write_candidates(folder_ + "/nodules.csv", all);
@@ -197,8 +173,8 @@ class CandidateTables {
     written_ = seconds_now();
   }
   void print() const {
-    if (of_this_call_.empty()) return;
-    const size_t others = of_scan_.size() - of_this_call_.size();
+    if (of_this_call_ == 0) return;
+    const size_t others = of_scan_.size() - of_this_call_;
     std::printf("%s/nodules.csv%s\n%s/submission.csv\n", folder_.c_str(),
                 others > 0 ? text(", with ", counted(others, "scan"), " of earlier calls").c_str() : "",
                 folder_.c_str());
@@ -207,49 +183,9 @@ class CandidateTables {
  private:
   std::string folder_;
   std::map<std::string, std::vector<Candidate>> of_scan_;
-  std::set<std::string> of_this_call_;
+  size_t of_this_call_ = 0;  // scans
   double written_ = seconds_now();
 };
-
-// "14 nodules among 20 candidates, 812 mm3; 120 slices, 3.2 s (reading 0.2 s, ...)"
-std::string summary(const Prediction& p, const BatchRow& row, double writing_seconds) {
-  const Grid& grid = p.mask.grid;
-  const auto voxels = int64_t(p.mask.voxels.size()) - std::ranges::count(p.mask.voxels, 0);
-  const double mm3 = double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2];
-  std::string stages;
-  for (const auto& [stage, seconds] : p.timings) stages += text(stage, " ", fixed(seconds, 1), " s, ");
-  return text(p.has_nodules ? text(counted(row.nodules, "nodule"), " among ", counted(row.candidates, "candidate"),
-                                   ", ", fixed(mm3, 0), " mm3")
-                            : text(voxels, " voxels of foreground"),
-              "; ", grid.size[2], " slices, ", fixed(row.seconds, 1), " s (", stages, "writing ",
-              fixed(writing_seconds, 1), " s)");
-}
-
-// Predicts one scan and writes its files; false if the user stopped it.
-bool predict_and_write(const std::string& path, const std::string& counter, const Networks& networks,
-                       const Options& options, BatchRow& row, CandidateTables& tables,
-                       std::vector<std::string>& files) {
-  const double start = seconds_now();
-  Prediction p;
-  {
-    Progress progress(counter + "slices", 1);
-    p = predict_scan(path, networks.segmenters, options.prediction, networks.score, [&](int64_t done, int64_t total) {
-      progress.update(done, total);
-      return noted_signal() == 0;
-    });
-  }
-  if (p.stopped) return false;
-  const WrittenFiles written = write_prediction(p, options.out, options.prediction);
-  files = written.names;
-  row.seconds = seconds_now() - start, row.warnings = p.warnings;
-  row.has_nodules = p.has_nodules;
-  row.nodules = p.nodules(options.prediction.threshold), row.candidates = int64_t(p.candidates.size());
-  row.most_probable = p.candidates.empty() ? 0 : p.candidates[0].probability;
-  if (p.has_nodules) tables.set(p.id, p.candidates);
-  for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
-  std::printf("%s%s: %s\n", counter.c_str(), path.c_str(), summary(p, row, written.seconds).c_str());
-  return true;
-}
 
 // The folder for the results; true if it is new.
 bool make_output_folder(Options& options, const std::vector<std::string>& inputs) {
@@ -264,68 +200,110 @@ bool make_output_folder(Options& options, const std::vector<std::string>& inputs
   return is_new;
 }
 
-int predict(int argc, char** argv) {
-  Options options;
-  if (!options.parse(argc, argv)) return 0;
-  const Device device = options.machine.use();
-  options.prediction.segment.activations = options.machine.activations();
-  const Networks networks(options, device);
-  if (options.prediction.segment.batch == 0) options.prediction.segment.batch = device == Device::cuda ? 8 : 1;
-  if (options.prediction.threshold == 0) options.prediction.threshold = networks.format().threshold;
-  options.prediction.about = {{"network", options.model},
-                              {"threshold of the mask", text(options.prediction.threshold)}};
-  if (!options.classifier.empty())
-    options.prediction.about.emplace_back("probabilities by the classifier", options.classifier);
-  const std::vector<std::string> inputs = find_inputs(options.scans, /*pictures=*/!networks.format().lungs);
-  const size_t n = inputs.size();
-  const bool is_new = make_output_folder(options, inputs);
+// "14 nodules among 20 candidates, 812 mm3; 120 slices, 3.2 s (reading 0.2 s, ..., writing 0.1 s)"
+std::string summary(const Prediction& p, double threshold, double seconds) {
+  const Grid& grid = p.mask.grid;
+  const auto voxels = int64_t(p.mask.voxels.size()) - std::ranges::count(p.mask.voxels, 0);
+  const double mm3 = double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2];
+  std::string stages;
+  for (const auto& [stage, time] : p.timings)
+    stages += text(stages.empty() ? "" : ", ", stage, " ", fixed(time, 1), " s");
+  return text(p.has_nodules ? text(counted(p.nodules(threshold), "nodule"), " among ",
+                                   counted(p.candidates.size(), "candidate"), ", ", fixed(mm3, 0), " mm3")
+                            : text(voxels, " voxels of foreground"),
+              "; ", grid.size[2], " slices, ", fixed(seconds, 1), " s (", stages, ")");
+}
+
+// Predicts one scan, writes its files and prints what was found. Returns the files; nothing if the user stopped it.
+std::vector<std::string> predict_and_write(const std::string& path, const std::string& counter,
+                                           const Networks& networks, const Options& options, CandidateTables& tables,
+                                           BatchPage& page) {
+  const double start = seconds_now(), threshold = options.prediction.threshold;
+  Prediction p;
+  {
+    Progress progress(counter + "slices", 1);
+    p = predict_scan(path, networks.segmenters, options.prediction, networks.classifier,
+                     [&](int64_t done, int64_t total) {
+                       progress.update(done, total);
+                       return noted_signal() == 0;
+                     });
+  }
+  if (p.stopped) return {};
+  const std::vector<std::string> files = write_prediction(p, options.out, options.prediction);
+  const double seconds = seconds_now() - start;
+  if (p.has_nodules) tables.set(p.id, p.candidates);
+  page.add(p, threshold, seconds);
+  for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
+  std::printf("%s%s: %s\n", counter.c_str(), path.c_str(), summary(p, threshold, seconds).c_str());
+  return files;
+}
+
+// Predicts all scans; returns the exit code. One that fails does not keep the others from being predicted.
+int predict_all(const std::vector<std::string>& inputs, const Networks& networks, const Options& options, bool is_new) {
   const auto remove_if_empty = [&] {
     std::error_code not_empty;
     return is_new && fs::remove(options.out, not_empty);
   };
-  note_signals();
-
   CandidateTables tables(options.out);
-  std::vector<BatchRow> rows;
+  BatchPage page;
+  const size_t n = inputs.size();
   std::vector<std::string> files;  // of the last scan
-  bool stopped = false;
-  for (size_t i = 0; i < n && !stopped; i++) {
-    BatchRow& row = rows.emplace_back(BatchRow{.id = scan_id(inputs[i]), .error = ""});
+  std::string error;               // why the last scan failed
+  for (size_t i = 0; i < n; i++) {
     const std::string counter = n > 1 ? text("[", i + 1, "/", n, "] ") : "";
+    error.clear();
     try {
-      stopped = !predict_and_write(inputs[i], counter, networks, options, row, tables, files);
+      files = predict_and_write(inputs[i], counter, networks, options, tables, page);
     } catch (const std::bad_alloc&) {
-      row.error = text(inputs[i], ": not enough memory");
-    } catch (const std::exception& error) {  // an Error, or the file system's
-      row.error = error.what();
+      error = text(inputs[i], ": not enough memory");
+    } catch (const std::exception& e) {  // an Error, or the file system's
+      error = e.what();
     }
-    if (!row.error.empty() && n > 1) std::fprintf(stderr, "%sfailed: %s\n", counter.c_str(), row.error.c_str());
+    if (!error.empty()) page.add_failed(error);
+    if (!error.empty() && n > 1) std::fprintf(stderr, "%sfailed: %s\n", counter.c_str(), error.c_str());
     std::fflush(stdout);
+    if (error.empty() && files.empty()) {
+      tables.write();
+      std::printf("stopped after %zu of %zu scans; %s\n", i, n,
+                  remove_if_empty() ? "nothing was written" : ("the finished ones are in " + options.out).c_str());
+      return 128 + noted_signal();
+    }
   }
   tables.write();
-  if (stopped) {
-    std::printf("stopped after %zu of %zu scans; %s\n", rows.size() - 1, n,
-                remove_if_empty() ? "nothing was written" : ("the finished ones are in " + options.out).c_str());
-    return 128 + noted_signal();
-  }
-  if (n == 1 && !rows[0].error.empty()) {
+  if (n == 1 && !error.empty()) {
     remove_if_empty();
-    fail(rows[0].error);
+    fail(error);
   }
   tables.print();
   if (n == 1) {
     for (const std::string& file : files) std::printf("%s/%s\n", options.out.c_str(), file.c_str());
     return 0;
   }
-  write_file(options.out + "/index.html", batch_html(text(options.out, ": ", n, " scans"), rows));
+  write_file(options.out + "/index.html", page.html(text(options.out, ": ", n, " scans")));
   std::printf("%s/index.html\n", options.out.c_str());
-  const auto failed = std::ranges::count_if(rows, [](const BatchRow& row) { return !row.error.empty(); });
-  if (failed > 0) std::printf("%lld of %zu scans failed\n", static_cast<long long>(failed), n);
-  return failed > 0 ? 1 : 0;
+  if (page.failed() > 0) std::printf("%zu of %zu scans failed\n", page.failed(), n);
+  return page.failed() > 0 ? 1 : 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_program(argv, [&] { return predict(argc, argv); });
+  return run_program(argv, [&] {
+    Options options;
+    Settings settings("predict",
+                      "Finds nodules in CT scans. Writes nodules.csv and, for each scan, <uid>_mask.mhd and\n"
+                      "<uid>_prob.mhd on its own grid, pictures of the candidates, and a page <uid>.html.\n"
+                      "With a network trained on images/ and masks/, segments other images.");
+    options.add_settings(settings);
+    if (!settings.parse(argc, argv)) return 0;
+    if (options.model.empty())
+      throw UsageError("--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors");
+    const Device device = options.machine.use();
+    const Networks networks = load_networks(options, device);
+    options.complete(networks.format(), device);
+    const std::vector<std::string> inputs = find_inputs(options.scans, /*pictures=*/!networks.format().lungs);
+    const bool is_new = make_output_folder(options, inputs);
+    note_signals();
+    return predict_all(inputs, networks, options, is_new);
+  });
 }

@@ -1,13 +1,13 @@
 // prepare: makes a data set ready for training, which ./train would do itself, and shows what it found: lungs, nodules.
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <set>
 
 #include "apps/common/config.h"
 #include "data/dataset/overlay.h"
-#include "tensor/check.h"
+#include "data/volume/voxels_near.h"
 #include "tensor/io/file.h"
+#include "tensor/text.h"
 
 using namespace acinus;
 
@@ -18,8 +18,7 @@ std::vector<int64_t> slices_to_show(const Scan& scan) {
   std::set<int64_t> chosen;
   const int64_t slices = scan.image.grid.size[2];
   for (const Annotation& nodule : scan.nodules)
-    if (chosen.size() < 5)
-      chosen.insert(std::clamp<int64_t>(std::llround(scan.image.grid.to_voxel(nodule.centre)[2]), 0, slices - 1));
+    if (chosen.size() < 5) chosen.insert(nearest_voxel(scan.image.grid, scan.image.grid.to_voxel(nodule.centre))[2]);
   int64_t first = 0, last = slices - 1;
   while (first < last && scan.slices[size_t(first)].lungs == 0) first++;
   while (first < last && scan.slices[size_t(last)].lungs == 0) last--;
@@ -39,6 +38,16 @@ Picture picture_of(const Scan& scan, const HuWindow& window) {
     pictures.push_back(overlay(scan.image, z, all ? nullptr : lungs.data(), nodules.data(), 1, window));
   }
   return montage(pictures, 3);
+}
+
+// "24 scans, 23 with nodules (57); 24 made ready in 8.2 s, 0 were already"
+std::string summary(const Dataset& data, double seconds) {
+  size_t nodules = 0;
+  for (const Scan& scan : data.scans) nodules += scan.nodules.size();
+  const auto with_foreground = std::ranges::count_if(data.scans, [](const Scan& s) { return s.foreground > 0; });
+  return text(data.scans.size(), " ", noun_of(data.kind), "s, ", with_foreground, " with ", foreground_of(data.kind),
+              data.is_ct() ? text(" (", nodules, ")") : "", "; ", data.made, " made ready in ", fixed(seconds, 1),
+              " s, ", int64_t(data.scans.size()) - data.made, " were already");
 }
 
 }  // namespace
@@ -68,28 +77,23 @@ int main(int argc, char** argv) {
     std::string folder;
     const Dataset data = load_data(config, folder);
     const std::string cache = cache_options(config, folder).folder;
-
-    int64_t nodules = 0, with_foreground = 0;
-    for (const Scan& scan : data.scans) nodules += int64_t(scan.nodules.size()), with_foreground += scan.foreground > 0;
-    std::printf("%zu %s, %lld with %s", data.scans.size(), text(noun_of(data.kind), "s").c_str(),
-                static_cast<long long>(with_foreground), foreground_of(data.kind));
-    if (data.is_ct()) std::printf(" (%lld)", static_cast<long long>(nodules));
-    std::printf("; %lld made ready in %.1f s, %lld were already\n%s\n", static_cast<long long>(data.made),
-                seconds_now() - start, static_cast<long long>(data.scans.size()) - data.made, cache.c_str());
+    std::printf("%s\n%s\n", summary(data, seconds_now() - start).c_str(), cache.c_str());
     for (const std::string& warning : data.warnings) std::printf("warning: %s\n", warning.c_str());
+    if (shown == 0) return 0;
 
     if (pictures.empty()) pictures = cache + "/pictures";
-    if (shown > 0) make_folder(pictures);
-    Progress progress("drawing", std::min<int64_t>(shown, int64_t(data.scans.size())));
-    for (int64_t i = 0; i < std::min<int64_t>(shown, int64_t(data.scans.size())); i++) {
+    make_folder(pictures);
+    shown = std::min<int64_t>(shown, data.scans.size());
+    Progress progress("drawing", shown);
+    for (int64_t i = 0; i < shown; i++) {
       throw_if_interrupted();
-      const Scan& scan = data.scans[size_t(i)];
+      const Scan& scan = data.scans[i];
       std::string name = scan.id;
-      std::replace(name.begin(), name.end(), '/', '+');
+      std::ranges::replace(name, '/', '+');
       write_png(pictures + "/" + name + ".png", picture_of(scan, config.input.window));
       progress.update(i + 1);
     }
-    if (shown > 0) std::printf("%s/*.png (lungs in green, nodules in red)\n", pictures.c_str());
+    std::printf("%s/*.png (lungs in green, nodules in red)\n", pictures.c_str());
     return 0;
   });
 }

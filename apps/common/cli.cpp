@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include "tensor/cuda/device.h"
@@ -13,6 +15,8 @@
 #include "tensor/text.h"
 
 namespace acinus {
+
+namespace fs = std::filesystem;
 
 // A thread of OpenMP that waits for the others spins for some milliseconds. If another program keeps one of the others
 // off its core, spinning is all that the rest do: a training step then took ten times as long. GCC's OpenMP library
@@ -27,7 +31,7 @@ static void restart_with_passive_waiting([[maybe_unused]] char** argv) {
 }
 
 static int call(char** argv, const std::function<int()>& body) {
-  const std::string called = argv[0], name = std::filesystem::path(called).filename().string();
+  const std::string called = argv[0], name = fs::path(called).filename().string();
   try {
     return body();
   } catch (const Interrupted& interrupted) {
@@ -46,8 +50,9 @@ static int call(char** argv, const std::function<int()>& body) {
 
 int run_program(char** argv, const std::function<int()>& body) {
   restart_with_passive_waiting(argv);
-  const char* wanted = std::getenv("ACINUS_PROFILE");
-  if (!wanted || wanted == std::string("") || wanted == std::string("0")) return call(argv, body);
+  const char* set = std::getenv("ACINUS_PROFILE");
+  const std::string wanted = set ? set : "";
+  if (wanted.empty() || wanted == "0") return call(argv, body);
   cuda::synchronize_each(true);  // or the GPU would still be busy with an op when the next ones are timed
   Profile profile;
   const int code = call(argv, body);
@@ -79,23 +84,17 @@ double seconds_now() {
 }
 
 std::string minutes(double seconds) {
-  char out[32];
   const auto whole = int64_t(seconds + 0.5);
-  std::snprintf(out, sizeof out, "%lld:%02lld", static_cast<long long>(whole / 60), static_cast<long long>(whole % 60));
-  return out;
+  return text(whole / 60, ":", whole % 60 / 10, whole % 10);
 }
 
+bool is_taken(const std::string& path) { return fs::exists(path) && !(fs::is_directory(path) && fs::is_empty(path)); }
+
 std::string fresh_folder(const std::string& name) {
-  namespace fs = std::filesystem;
-  const auto is_taken = [](const std::string& folder) {
-    return fs::exists(folder) && !(fs::is_directory(folder) && fs::is_empty(folder));
-  };
   std::string folder = name;
   for (int i = 2; is_taken(folder); i++) folder = name + "-" + std::to_string(i);
   return folder;
 }
-
-// ---- Progress -------------------------------------------------------------------------------------------------
 
 static size_t terminal_columns() {
   winsize size{};
@@ -103,27 +102,21 @@ static size_t terminal_columns() {
   return known ? size.ws_col : 80;
 }
 
-Progress::Progress(std::string label, int64_t total)
-    : label_(std::move(label)), total_(total), start_(std::chrono::steady_clock::now()), last_(start_) {}
-
 Progress::~Progress() {
   if (shown_) std::printf("\r\033[K"), std::fflush(stdout);
 }
 
-void Progress::update(int64_t done, const std::string& note) { update(done, total_, note); }
-
 void Progress::update(int64_t done, int64_t total, const std::string& note) {
   total_ = std::max<int64_t>(total, 1);
   done = std::clamp<int64_t>(done, 0, total_);
-  const auto now = std::chrono::steady_clock::now();
-  if (!is_terminal() || (shown_ && done < total_ && now - last_ < std::chrono::milliseconds(150))) return;
+  const double now = seconds_now();
+  if (!is_terminal() || (shown_ && done < total_ && now - last_ < 0.15)) return;
   last_ = now;
   shown_ = true;
-  const double elapsed = std::chrono::duration<double>(now - start_).count();
-  const int width = 20, filled = int(width * done / total_);
-  std::string line = label_ + "  [" + std::string(size_t(filled), '#') + std::string(size_t(width - filled), '.') +
-                     "]  " + std::to_string(done) + "/" + std::to_string(total_);
-  if (done > 0) line += "  ETA " + minutes(elapsed / double(done) * double(total_ - done));
+  const int64_t width = 20, filled = width * done / total_;
+  std::string line =
+      text(label_, "  [", std::string(filled, '#'), std::string(width - filled, '.'), "]  ", done, "/", total_);
+  if (done > 0) line += "  ETA " + minutes((now - start_) / double(done) * double(total_ - done));
   if (!note.empty()) line += "  " + note;
   // A line that the terminal breaks in two could not be taken back.
   line.resize(std::min(line.size(), terminal_columns() - 1));

@@ -2,16 +2,11 @@
 //
 //   int main(int argc, char** argv) {
 //     return run_program(argv, [&] {
-//       double lr = 1e-3;
-//       Settings settings("train", "Trains a U-Net.");
-//       settings.add("train.lr", lr, "learning rate").between(0, 10);
-//       if (!settings.parse(argc, argv)) return 0;      // --help was given
-//       ...
+//       Settings settings("train", "Trains a U-Net.");  // and so on, see apps/common/settings.h
 //       return 0;
 //     });
 //   }
 #pragma once
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -38,27 +33,29 @@ struct Interrupted {
 };
 void throw_if_interrupted();
 
+bool is_terminal();                   // is stdout a terminal?
+std::string minutes(double seconds);  // 75 -> "1:15"
+double seconds_now();                 // of a monotonic clock
+
 // A line that is rewritten in place, a few times a second, and cut at the terminal's width:
 // "epoch 3/12  [#####.....]  60/100  ETA 0:12  loss -0.41  38 images/s". If stdout is not a terminal, nothing is printed.
 class Progress {
  public:
-  Progress(std::string label, int64_t total);
+  Progress(std::string label, int64_t total) : label_(std::move(label)), total_(total) {}
   ~Progress();  // removes the line
-  void update(int64_t done, const std::string& note = "");
+  void update(int64_t done, const std::string& note = "") { update(done, total_, note); }
   void update(int64_t done, int64_t total, const std::string& note = "");  // where the total becomes known only now
 
  private:
   std::string label_;
   int64_t total_;
-  std::chrono::steady_clock::time_point start_, last_;
+  double start_ = seconds_now(), last_ = start_;
   bool shown_ = false;
 };
 
-bool is_terminal();                   // is stdout a terminal?
-std::string minutes(double seconds);  // 75 -> "1:15"
-double seconds_now();                 // of a monotonic clock
-
-// `name` if nothing of that name exists, or an empty folder; otherwise name-2, name-3, ...
+// Does something of that name exist that is not an empty folder?
+bool is_taken(const std::string& path);
+// `name` if it is not taken, otherwise name-2, name-3, ...
 std::string fresh_folder(const std::string& name);
 
 }  // namespace acinus

@@ -254,8 +254,7 @@ void check_config(const Config& c) {
   need(std::ranges::all_of(classes, [](int64_t value) { return value >= 0 && value <= 255; }),
        "--classes: values of a mask lie between 0 and 255");
   need(std::set(classes.begin(), classes.end()).size() == classes.size(), "--classes: a value occurs twice");
-  if (c.resume.empty() && !c.out.empty() && std::filesystem::exists(c.out) &&
-      (!std::filesystem::is_directory(c.out) || !std::filesystem::is_empty(c.out)))
+  if (c.resume.empty() && !c.out.empty() && is_taken(c.out))
     fail(c.out, ": exists and is not an empty folder; name another with --out, or continue with --resume ", c.out);
 }
 

@@ -12,31 +12,31 @@ namespace acinus {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 // Phantoms are kept beside the runs and used again: the folder's name holds all that they depend on.
 std::string phantom_folder(const Config& c) {
   const PhantomOptions& scan = c.phantom.scan;
   const std::string folder = text("runs/phantoms/", c.phantom.scans, "x", scan.size[0], "x", scan.size[1], "x",
                                   scan.size[2], "-", shortest(scan.spacing[0]), "mm-", shortest(scan.spacing[2]),
                                   "mm-from", shortest(scan.min_diameter_mm), "mm-seed", c.seed);
-  if (std::filesystem::exists(folder + "/annotations.csv")) return folder;
-  if (std::filesystem::exists("runs/phantoms")) remove_leftovers("runs/phantoms");
+  if (fs::exists(folder + "/annotations.csv")) return folder;
+  if (fs::exists("runs/phantoms")) remove_leftovers("runs/phantoms");
   const std::string temporary = text(folder, ".tmp-", getpid());  // another ./train may be making the same set
   Progress progress("making synthetic scans", c.phantom.scans);
+  std::error_code taken, ignored;
   try {
     write_phantom_set(temporary, c.phantom, [&](int done, int) {
       progress.update(done);
       throw_if_interrupted();
     });
   } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove_all(temporary, ignored);
+    fs::remove_all(temporary, ignored);
     throw;
   }
-  std::error_code taken;
-  std::filesystem::rename(temporary, folder, taken);
-  if (taken) std::filesystem::remove_all(temporary);
-  if (taken && !std::filesystem::exists(folder + "/annotations.csv"))
-    fail("cannot make the folder ", folder, ": ", taken.message());
+  fs::rename(temporary, folder, taken);
+  if (taken) fs::remove_all(temporary);
+  if (taken && !fs::exists(folder + "/annotations.csv")) fail("cannot make the folder ", folder, ": ", taken.message());
   return folder;
 }
 
@@ -44,10 +44,8 @@ std::string phantom_folder(const Config& c) {
 HuWindow percentiles(const Dataset& data) {
   std::vector<double> values;
   for (const Scan& scan : data.scans) {
-    const Index3 size = scan.image.grid.size;
-    const int64_t step = std::max<int64_t>(1, scan.image.grid.voxels() / 20000);
-    for (int64_t i = 0; i < scan.image.grid.voxels(); i += step)
-      values.push_back(scan.image.at(i % size[0], i / size[0] % size[1], i / (size[0] * size[1])));
+    const int64_t voxels = scan.image.grid.voxels(), step = std::max<int64_t>(1, voxels / 20000);
+    for (int64_t i = 0; i < voxels; i += step) values.push_back(scan.image.at(i, 0, 0));
   }
   const auto value_at = [&](double fraction) {
     const auto at = values.begin() + int64_t(fraction * double(values.size() - 1));
@@ -75,8 +73,7 @@ Dataset load_data(Config& c, std::string& folder) {
   };
   const Dataset data = load_dataset(folder, cache_options(c, folder), int64_t(c.memory_gb * (1 << 30)), update);
   if (!data.is_ct() && c.input_window == "auto") {
-    const bool bytes = std::all_of(data.scans.begin(), data.scans.end(),
-                                   [](const Scan& s) { return s.image.type == ElementType::u8; });
+    const bool bytes = std::ranges::all_of(data.scans, [](const Scan& s) { return s.image.type == ElementType::u8; });
     c.input.window = bytes ? HuWindow{0, 255} : percentiles(data);
     c.input_window = "fixed";
     c.share();

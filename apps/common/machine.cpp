@@ -1,11 +1,8 @@
 #include "apps/common/machine.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 #include "tensor/conv/conv.h"
 #include "tensor/cuda/device.h"
+#include "tensor/parallel.h"
 #include "tensor/text.h"
 
 namespace acinus {
@@ -13,10 +10,8 @@ namespace acinus {
 int use_threads([[maybe_unused]] int64_t threads) {
 #ifdef _OPENMP
   if (threads > 0) omp_set_num_threads(int(threads));
-  return omp_get_max_threads();
-#else
-  return 1;
 #endif
+  return max_threads();
 }
 
 void add_threads_setting(Settings& settings, int64_t& threads) {

@@ -16,19 +16,14 @@ namespace {
 using json = nlohmann::ordered_json;
 using Field = Settings::Field;
 
-std::string flag_of(const Field& field) { return (field.is_argument ? "" : "--") + field.name; }
-
 std::string printed(const Field& field) {
-  if (field.words) return field.words->empty() ? "" : field.words->front() + (field.words->size() > 1 ? " ..." : "");
   const Settings::Value value = field.get();
   if (const auto* real = std::get_if<double>(&value)) return shortest(*real);
-  if (const auto* string = std::get_if<std::string>(&value)) return *string;
-  return std::visit([](const auto& v) { return json(v).dump(); }, value);
+  return std::visit([](const auto& v) { return text(std::boolalpha, v); }, value);
 }
 
 // What --help shows after the name: "nearest|bilinear|transpose [nearest]", "INT [12]".
 std::string usage_of(const Field& field) {
-  if (field.is_argument) return field.words ? "..." : "";
   std::string choices;
   for (const std::string& choice : field.choices) choices += (choices.empty() ? "" : "|") + choice;
   const std::string value = printed(field);
@@ -36,25 +31,21 @@ std::string usage_of(const Field& field) {
 }
 
 CLI::Option* add_option(CLI::App& app, const Field& field) {
-  const std::string flag = flag_of(field);
+  const std::string flag = (field.is_argument ? "" : "--") + field.name;
   if (field.words) return app.add_option(flag, *field.words, field.help);
   // The value is not converted by CLI11: its strtold, rounded to double, turns 0.002877 into a neighbouring number.
-  auto* option = app.add_option_function<std::string>(
-      flag,
-      [&field, flag](const std::string& given) {
-        if (!field.set(given)) throw CLI::ValidationError(flag, text("\"", given, "\" is not ", field.type));
-      },
-      field.help);
+  const auto set = [&field, flag](const std::string& given) {
+    if (!field.set(given)) throw CLI::ValidationError(flag, text("\"", given, "\" is not ", field.type));
+    double value;  // CLI::Range would print a limit of 1e-12 as 0.000000
+    if (!parse(given, value) || (value >= field.low && value <= field.high)) return;
+    throw CLI::ValidationError(flag,
+                               text("must be ", std::isinf(field.high) ? "at least " : "between ", number(field.low),
+                                    std::isinf(field.high) ? "" : text(" and ", number(field.high)), ", not ", given));
+  };
+  auto* option = app.add_option_function<std::string>(flag, set, field.help);
   option->take_last();
   if (field.type == "true|false") option->expected(0, 1)->default_str("true");  // --recompute: --recompute true
   if (!field.choices.empty()) option->check(CLI::IsMember(field.choices));
-  if (std::isfinite(field.low))  // CLI::Range would print a limit of 1e-12 as 0.000000
-    option->check([&field](const std::string& given) {
-      double value;
-      if (!parse(given, value) || (value >= field.low && value <= field.high)) return std::string();
-      return text("must be ", std::isinf(field.high) ? "at least " : "between ", number(field.low),
-                  std::isinf(field.high) ? "" : text(" and ", number(field.high)), ", not ", given);
-    });
   return option;
 }
 
@@ -70,36 +61,51 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
-// Appends --name=value. CLI11 takes an empty value only as a word of its own.
-void append(std::vector<std::string>& words, const std::string& name, const std::string& value) {
-  words.push_back("--" + name + (value.empty() ? "" : "=" + value));
-  if (value.empty()) words.push_back("");
+// Appends --name=value, or another word. CLI11 takes an empty value only as a word of its own.
+void append(std::vector<std::string>& words, const std::string& word) {
+  const bool is_empty = word.starts_with("--") && word.find('=') == word.size() - 1;
+  words.push_back(is_empty ? word.substr(0, word.size() - 1) : word);
+  if (is_empty) words.push_back("");
 }
 
-// {"train": {"lr": 0.1}} -> train.lr, "0.1"
-void flatten(const json& j, const std::string& prefix, std::vector<std::pair<std::string, std::string>>& out) {
-  for (const auto& [key, value] : j.items()) {
-    if (value.is_object())
-      flatten(value, prefix + key + ".", out);
-    else
-      out.emplace_back(prefix + key, value.is_string() ? value.get<std::string>() : value.dump());
-  }
+// train.lr <-> /train/lr, its JSON pointer (RFC 6901).
+std::string replaced(std::string name, char from, char to) {
+  std::ranges::replace(name, from, to);
+  return name;
 }
 
 }  // namespace
 
-Settings::Value Settings::value_of(const std::vector<int64_t>& numbers) {
-  std::string list;
-  for (int64_t n : numbers) list += (list.empty() ? "" : ",") + std::to_string(n);
-  return list;
+std::vector<std::string> split_list(const std::string& list) {
+  std::vector<std::string> parts;
+  std::istringstream rest(list);
+  for (std::string part; std::getline(rest, part, ',');) parts.emplace_back(trimmed(part));
+  return parts;
 }
 
-bool Settings::assign(const std::string& list, std::vector<int64_t>& numbers) {
-  numbers.clear();
-  std::istringstream words(list);
-  for (std::string word; std::getline(words, word, ',');)
-    if (!acinus::parse(trimmed(word), numbers.emplace_back())) return false;
-  return true;
+Field& Settings::add(const std::string& name, std::vector<int64_t>& values, const std::string& help) {
+  Field& field = fields_.emplace_back(Field{name, help, "INT,INT,..."});
+  field.get = [&values] {
+    std::string list;
+    for (int64_t value : values) list += (list.empty() ? "" : ",") + std::to_string(value);
+    return list;
+  };
+  field.set = [&values](const std::string& list) {
+    values.clear();
+    return std::ranges::all_of(split_list(list),
+                               [&](const auto& number) { return acinus::parse(number, values.emplace_back()); });
+  };
+  return field;
+}
+
+void Settings::add_argument(const std::string& name, std::string& value, const std::string& help) {
+  Field& field = add(name, value, help);
+  field.type = "", field.is_argument = true;
+}
+
+void Settings::add_argument(const std::string& name, std::vector<std::string>& values, const std::string& help) {
+  const auto get = [] { return std::string(); };
+  fields_.push_back({.name = name, .help = help, .type = "...", .get = get, .is_argument = true, .words = &values});
 }
 
 Settings::Settings(std::string program, std::string description)
@@ -108,20 +114,18 @@ Settings::Settings(std::string program, std::string description)
 // Describes the first flag that is not a setting, and the setting that may have been meant; "" if there is none.
 std::string Settings::unknown_flag(const Words& words) const {
   for (const std::string& word : words) {
-    const std::string flag = word.substr(0, word.find('='));
-    const auto is_meant = [&](const auto& known) { return "--" + known.name == flag; };
-    if (!flag.starts_with("--") || flag == "--config" || flag == "--help" || std::ranges::any_of(fields_, is_meant))
-      continue;
-    const auto gone = std::ranges::find_if(retired_, is_meant);
-    if (gone != retired_.end()) return text(flag, " is gone: ", gone->instead);
-    const Field* nearest = nullptr;
-    size_t min_distance = 3;  // a word with three wrong letters is another word
-    for (const Field& field : fields_) {
+    if (!word.starts_with("--")) continue;
+    const std::string name = word.substr(2, word.find('=') - 2);
+    if (name == "config" || name == "help" || std::ranges::count(fields_, name, &Field::name)) continue;
+    const auto gone = std::ranges::find(retired_, name, &Retired::name);
+    if (gone != retired_.end()) return text(name, " is gone: ", gone->instead);
+    const auto distance = [&](const Field& field) {
       const std::string last = field.name.substr(field.name.rfind('.') + 1);  // of train.lr: lr
-      const size_t distance = std::min(edit_distance(field.name, flag.substr(2)), edit_distance(last, flag.substr(2)));
-      if (!field.is_argument && distance < min_distance) min_distance = distance, nearest = &field;
-    }
-    return text("there is no setting ", flag, nearest ? "; did you mean --" + nearest->name + "?" : "");
+      return field.is_argument ? SIZE_MAX : std::min(edit_distance(field.name, name), edit_distance(last, name));
+    };
+    const Field& nearest = *std::ranges::min_element(fields_, {}, distance);
+    const bool is_close = distance(nearest) < 3;  // a word with three wrong letters is another word
+    return text("there is no setting --", name, is_close ? "; did you mean --" + nearest.name + "?" : "");
   }
   return "";
 }
@@ -168,10 +172,7 @@ bool Settings::parse(int argc, char** argv) {
                               ": must be name=value of a setting, such as --set train.lr=3e-4"));
       word = "--" + word.substr(6);
     }
-    if (word.starts_with("--") && word.ends_with('='))
-      append(words, word.substr(2, word.size() - 3), "");
-    else
-      words.push_back(word);
+    append(words, word);
   }
   if (!read(words, "")) return false;
   const Words of_file = config_.empty() ? Words() : words_of(read_file(config_, 1 << 20), config_);
@@ -189,22 +190,21 @@ bool Settings::parse(int argc, char** argv) {
 }
 
 Settings::Words Settings::words_of(const std::string& json_text, const std::string& file) const {
-  std::vector<std::pair<std::string, std::string>> values;
+  json settings;
   try {
-    const json settings = json::parse(json_text);
+    settings = json::parse(json_text);
     if (!settings.is_object()) fail(file, ": must hold a JSON object, as a run's config.json does");
-    flatten(settings, "", values);
   } catch (const json::exception& e) {
     const std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 23: ..."
     fail(file, ": is not valid JSON: ", what.substr(what.find(']') + 2));
   }
   Words words;
-  for (const auto& [name, value] : values) {
-    const auto gone = std::ranges::find(retired_, name, &Retired::name);
-    if (gone == retired_.end())
-      append(words, name, value);
-    else if (value != gone->off)
-      throw UsageError(text(file, ": ", name, " is gone: ", gone->instead));
+  for (const json flat = settings.flatten(); const auto& [pointer, entry] : flat.items()) {
+    if (entry.is_null()) continue;  // an empty object, flattened
+    const std::string name = replaced(pointer.substr(1), '/', '.');
+    const std::string value = entry.is_string() ? entry.get<std::string>() : entry.dump();
+    const auto was_off = [&](const Retired& gone) { return gone.name == name && gone.off == value; };
+    if (std::ranges::none_of(retired_, was_off)) append(words, "--" + name + "=" + value);
   }
   return words;
 }
@@ -223,13 +223,10 @@ std::string Settings::to_json() const {
   json all = json::object();
   for (const Field& field : fields_) {
     if (field.is_argument) continue;
-    json* group = &all;
-    std::string name = field.name;
-    for (size_t dot; (dot = name.find('.')) != std::string::npos; name = name.substr(dot + 1))
-      group = &(*group)[name.substr(0, dot)];
-    std::visit([&](const auto& value) { (*group)[name] = value; }, field.get());
+    json& entry = all["/" + replaced(field.name, '.', '/')];
+    std::visit([&](const auto& value) { entry = value; }, field.get());
   }
-  return all.dump(2) + "\n";
+  return all.unflatten().dump(2) + "\n";
 }
 
 }  // namespace acinus

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -30,7 +29,7 @@ class Settings {
  public:
   using Value = std::variant<bool, int64_t, double, std::string>;  // as config.json holds it
   struct Field {
-    std::string name, help, type;  // type: what --help says it takes, such as INT
+    std::string name, help, type = {};  // type: what --help says it takes, such as INT
     std::function<Value()> get = {};
     std::function<bool(const std::string&)> set = {};  // from text; false if it is not of the type
     std::vector<std::string> choices = {};
@@ -43,24 +42,44 @@ class Settings {
     Field& one_of(std::vector<std::string> names) { return choices = std::move(names), *this; }
   };
   Settings(std::string program, std::string description);
-  // The value so far is the default. The text of several numbers (std::vector<int64_t>) is comma-separated.
+  // The value so far is the default.
   template <class T>
   Field& add(const std::string& name, T& value, const std::string& help) {
-    Field& field = fields_.emplace_back(Field{name, help, type_of(value)});
-    field.get = [&value] { return value_of(value); };
-    field.set = [&value](const std::string& text) { return assign(text, value); };
-    if constexpr (std::is_enum_v<T>)
+    Field& field = fields_.emplace_back(Field{name, help});
+    if constexpr (std::is_enum_v<T>) {
       for (const auto& known : enum_names(value).values) field.choices.emplace_back(known.first);
+      field.get = [&value] { return std::string(acinus::name(value)); };
+      field.set = [&value](const std::string& text) {
+        value = named<T>(text);
+        return true;
+      };
+    } else if constexpr (std::is_same_v<T, bool>) {
+      field.type = "true|false";
+      field.get = [&value] { return value; };
+      field.set = [&value](const std::string& text) {
+        value = text == "true";
+        return value || text == "false";
+      };
+    } else if constexpr (std::is_arithmetic_v<T>) {
+      field.type = std::is_integral_v<T> ? "INT" : "NUMBER";
+      field.get = [&value] { return std::conditional_t<std::is_integral_v<T>, int64_t, double>(value); };
+      field.set = [&value](const std::string& text) {
+        return acinus::parse(text, value) && std::isfinite(double(value));
+      };
+    } else {
+      field.type = "TEXT";
+      field.get = [&value] { return value; };
+      field.set = [&value](const std::string& text) {
+        value = text;
+        return true;
+      };
+    }
     return field;
   }
+  Field& add(const std::string& name, std::vector<int64_t>& values, const std::string& help);  // comma-separated
   // Positional arguments, such as predict SCAN: one, or one or more.
-  void add_argument(const std::string& name, std::string& value, const std::string& help) {
-    add(name, value, help).is_argument = true;
-  }
-  void add_argument(const std::string& name, std::vector<std::string>& values, const std::string& help) {
-    Field& field = fields_.emplace_back(Field{name, help, "..."});
-    field.is_argument = true, field.words = &values;
-  }
+  void add_argument(const std::string& name, std::string& value, const std::string& help);
+  void add_argument(const std::string& name, std::vector<std::string>& values, const std::string& help);
   // A setting that is gone. A configuration in which it has the value `off` is still read; any other value is an error
   // that says what there is `instead`.
   void retire(const std::string& name, const std::string& off, const std::string& instead) {
@@ -80,40 +99,6 @@ class Settings {
   std::string to_json() const;  // what --config reads
 
  private:
-  template <class T>
-  static const char* type_of(const T&) {
-    if constexpr (std::is_enum_v<T>) return "";  // its choices are shown
-    if constexpr (std::is_same_v<T, bool>) return "true|false";
-    if constexpr (std::is_same_v<T, std::vector<int64_t>>) return "INT,INT,...";
-    return std::is_integral_v<T> ? "INT" : std::is_arithmetic_v<T> ? "NUMBER" : "TEXT";
-  }
-  template <class T>
-  static Value value_of(const T& value) {
-    if constexpr (std::is_enum_v<T>)
-      return std::string(acinus::name(value));
-    else if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
-      return int64_t(value);
-    else
-      return value;
-  }
-  static Value value_of(const std::vector<int64_t>& numbers);
-  template <class T>
-  static bool assign(const std::string& text, T& value) {
-    if constexpr (std::is_enum_v<T>) {
-      value = named<T>(text);
-      return true;
-    } else if constexpr (std::is_same_v<T, bool>) {
-      value = text == "true";
-      return value || text == "false";
-    } else if constexpr (std::is_arithmetic_v<T>) {
-      return acinus::parse(text, value) && std::isfinite(double(value));
-    } else {
-      value = text;
-      return true;
-    }
-  }
-  static bool assign(const std::string& text, std::vector<int64_t>& numbers);
-
   using Words = std::vector<std::string>;
   bool read(Words words, const std::string& file);
   Words words_of(const std::string& json, const std::string& file) const;
@@ -128,5 +113,7 @@ class Settings {
   std::vector<std::string> given_;
   std::function<void()> change_defaults_, complete_;
 };
+
+std::vector<std::string> split_list(const std::string& list);  // "a, b" -> "a", "b"
 
 }  // namespace acinus

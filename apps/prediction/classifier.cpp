@@ -3,34 +3,29 @@
 #include <algorithm>
 #include <functional>
 
-#include "apps/common/input_format.h"
 #include "tensor/ops.h"
 #include "tensor/parallel.h"
 #include "tensor/text.h"
 
 namespace acinus {
 
-std::map<std::string, std::string> to_metadata(const CropOptions& o) {
+Metadata to_metadata(const CropOptions& o) {
   return {{"crop.size", std::to_string(o.size)},     {"crop.pixel_mm", shortest(o.pixel_mm)},
           {"crop.planes", std::to_string(o.planes)}, {"crop.plane_mm", shortest(o.plane_mm)},
           {"crop.hu_low", shortest(o.window.low)},   {"crop.hu_high", shortest(o.window.high)}};
 }
 
-CropOptions crop_options(const std::map<std::string, std::string>& metadata, const std::string& source) {
-  CropOptions options;
-  read_number(metadata, "crop.size", source, options.size);
-  read_number(metadata, "crop.pixel_mm", source, options.pixel_mm);
-  read_number(metadata, "crop.planes", source, options.planes);
-  read_number(metadata, "crop.plane_mm", source, options.plane_mm);
-  read_number(metadata, "crop.hu_low", source, options.window.low);
-  read_number(metadata, "crop.hu_high", source, options.window.high);
-  check_options(options);
-  return options;
-}
-
 LoadedClassifier load_classifier(const std::string& path) {
   LoadedResNet loaded = load_resnet(path);
-  const CropOptions crop = crop_options(loaded.metadata, path);
+  CropOptions crop;
+  const auto read = [&](const char* key, auto& value) { read_number(loaded.metadata, key, path, value); };
+  read("crop.size", crop.size);
+  read("crop.pixel_mm", crop.pixel_mm);
+  read("crop.planes", crop.planes);
+  read("crop.plane_mm", crop.plane_mm);
+  read("crop.hu_low", crop.window.low);
+  read("crop.hu_high", crop.window.high);
+  check_options(crop);
   if (loaded.net->options().in != crop.planes)
     fail(path, ": its network takes ", loaded.net->options().in, " planes, its crops have ", crop.planes);
   return {std::move(loaded.net), crop, std::move(loaded.metadata)};
@@ -57,7 +52,7 @@ std::vector<double> classify(ResNet& net, const CropOptions& options, const Scan
   return probabilities;
 }
 
-void classify(LoadedClassifier& classifier, const ScanView& image, std::vector<Candidate>& candidates) {
+void classify(const LoadedClassifier& classifier, const ScanView& image, std::vector<Candidate>& candidates) {
   std::vector<Vec3> centres;
   for (const Candidate& candidate : candidates) centres.push_back(candidate.centre);
   const std::vector<double> probabilities = classify(*classifier.net, classifier.crop, image, centres);

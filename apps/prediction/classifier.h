@@ -5,11 +5,11 @@
 //   std::vector<Candidate> found = find_candidates(probability, scan.id, {});
 //   classify(classifier, ct, found);                        new probabilities, and sorted by these
 #pragma once
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "apps/common/input_format.h"
 #include "data/sampling/crops.h"
 #include "data/scoring/candidates.h"
 #include "nn/checkpoint.h"
@@ -17,13 +17,12 @@
 namespace acinus {
 
 // Crops are described in the metadata of the classifier's file, so that it can be used on its own.
-std::map<std::string, std::string> to_metadata(const CropOptions& options);
-CropOptions crop_options(const std::map<std::string, std::string>& metadata, const std::string& source);
+Metadata to_metadata(const CropOptions& options);
 
 struct LoadedClassifier {
   std::unique_ptr<ResNet> net;  // in eval mode, on the CPU
   CropOptions crop;
-  std::map<std::string, std::string> metadata;
+  Metadata metadata;
 };
 LoadedClassifier load_classifier(const std::string& path);
 
@@ -32,6 +31,6 @@ LoadedClassifier load_classifier(const std::string& path);
 std::vector<double> classify(ResNet& net, const CropOptions& options, const ScanView& image,
                              const std::vector<Vec3>& points);
 // Replaces the candidates' probabilities by these, and sorts them, the most probable first.
-void classify(LoadedClassifier& classifier, const ScanView& image, std::vector<Candidate>& candidates);
+void classify(const LoadedClassifier& classifier, const ScanView& image, std::vector<Candidate>& candidates);
 
 }  // namespace acinus

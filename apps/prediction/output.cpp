@@ -1,18 +1,17 @@
-#include "apps/prediction/output.h"
+// The files and pages that show what was found in scans.
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <regex>
 
-#include "data/volume/voxels_near.h"
 #include "apps/common/cli.h"
-#include "apps/report/html.h"
+#include "apps/prediction/prediction.h"
 #include "data/dataset/overlay.h"
 #include "data/formats/csv.h"
 #include "data/formats/volume_io.h"
 #include "data/scoring/rle.h"
-#include "data/volume/volume.h"
+#include "data/volume/voxels_near.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
 
@@ -58,12 +57,10 @@ std::vector<int64_t> fullest_slices(const Volume<uint8_t>& mask, int64_t max_sli
 // Removes the files of an earlier prediction that this one may not write again.
 void remove_old(const std::string& folder, const std::string& id) {
   static const std::regex ending("_rle\\.csv|_prob\\.mhd|_prob\\.zraw|(_candidate|_z)[0-9]+\\.png");
-  std::vector<fs::path> old;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
-    if (name.starts_with(id) && std::regex_match(name.substr(id.size()), ending)) old.push_back(entry.path());
+    if (name.starts_with(id) && std::regex_match(name.substr(id.size()), ending)) fs::remove(entry.path());
   }
-  for (const fs::path& path : old) fs::remove(path);
 }
 
 // A line for each class of each slice that contains it.
@@ -109,10 +106,9 @@ std::string candidate_section(const Prediction& p) {
   return "<h2>Candidates</h2>\n" + html_table(table);
 }
 
-std::string page_of(const Prediction& p, const PredictionOptions& options, const Timings& timings,
-                    std::vector<ReportPicture> pictures) {
+std::string page_of(const Prediction& p, const PredictionOptions& options, std::vector<ReportPicture> pictures) {
   double seconds = 0;
-  for (const auto& stage : timings) seconds += stage.second;
+  for (const auto& stage : p.timings) seconds += stage.second;
   const int64_t nodules = p.nodules(options.threshold);
   NamedTexts figures{
       {text(nodules == 1 ? "nodule" : "nodules", ", probability above ", number(options.threshold)), text(nodules)},
@@ -128,7 +124,7 @@ std::string page_of(const Prediction& p, const PredictionOptions& options, const
                    {"size", text(grid.size[0], " x ", grid.size[1], " x ", grid.size[2], " voxels of ",
                                  number(grid.spacing[0], 4), " x ", number(grid.spacing[1], 4), " x ",
                                  number(grid.spacing[2], 4), " mm, axes from ", orientation(grid))}};
-  for (const auto& [stage, time] : timings) facts.emplace_back(stage, fixed(time, 2) + " s");
+  for (const auto& [stage, time] : p.timings) facts.emplace_back(stage, fixed(time, 2) + " s");
   facts.insert(facts.end(), options.about.begin(), options.about.end());
 
   std::vector<PictureGroup> groups;
@@ -144,13 +140,10 @@ std::string page_of(const Prediction& p, const PredictionOptions& options, const
 
 }  // namespace
 
-WrittenFiles write_prediction(const Prediction& p, const std::string& folder, const PredictionOptions& options) {
+std::vector<std::string> write_prediction(Prediction& p, const std::string& folder, const PredictionOptions& options) {
   const double start = seconds_now();
-  WrittenFiles files;
-  const auto named = [&](const std::string& ending) {
-    files.names.push_back(p.id + ending);
-    return folder + "/" + files.names.back();
-  };
+  std::vector<std::string> files;
+  const auto named = [&](const std::string& ending) { return folder + "/" + files.emplace_back(p.id + ending); };
   remove_old(folder, p.id);
   if (!p.is_volume && p.mask.grid.size[2] == 1) {  // a picture, on which one class shows best in white
     Picture mask{int(p.mask.grid.size[0]), int(p.mask.grid.size[1]), 1, p.mask.voxels};
@@ -175,36 +168,34 @@ WrittenFiles write_prediction(const Prediction& p, const std::string& folder, co
                          overlay(p.scan.image, z, nullptr, p.mask.slice(z), zoom, p.window)},
                         2));
   }
-  files.seconds = seconds_now() - start;
-  if (p.has_nodules) {
-    Timings timings = p.timings;
-    timings.emplace_back("writing", files.seconds);
-    write_file(named(".html"), page_of(p, options, timings, std::move(pictures)));
-  }
+  p.timings.emplace_back("writing", seconds_now() - start);
+  if (p.has_nodules) write_file(named(".html"), page_of(p, options, std::move(pictures)));
   return files;
 }
 
-std::string batch_html(const std::string& title, const std::vector<BatchRow>& rows) {
-  std::vector<std::string> warnings;
-  int64_t failed = 0;
-  bool any_nodules = false;
-  HtmlTable table{.classes = "numbers", .columns = {"scan", "nodules", "candidates", "most probable", "seconds"}};
-  for (const BatchRow& row : rows) {
-    for (const std::string& warning : row.warnings) warnings.push_back(row.id + ": " + warning);
-    any_nodules = any_nodules || row.has_nodules;
-    const std::string name = escaped(row.id), seconds = fixed(row.seconds, 1);
-    if (!row.error.empty())
-      warnings.push_back(row.error), failed++;
-    else if (row.has_nodules)
-      table.rows.push_back({text("<a href='", url_encoded(row.id), ".html'>", name, "</a>"), text(row.nodules),
-                            text(row.candidates), row.candidates > 0 ? fixed(row.most_probable, 3) : "–", seconds});
-    else
-      table.rows.push_back({name, "", "", "", seconds});
-  }
+void BatchPage::add(const Prediction& p, double threshold, double seconds) {
+  for (const std::string& warning : p.warnings) warnings_.push_back(p.id + ": " + warning);
+  any_nodules_ |= p.has_nodules;
+  const std::string name = escaped(p.id), time = fixed(seconds, 1);
+  if (p.has_nodules)
+    table_.rows.push_back({text("<a href='", url_encoded(p.id), ".html'>", name, "</a>"), text(p.nodules(threshold)),
+                           text(p.candidates.size()),
+                           p.candidates.empty() ? "–" : fixed(p.candidates[0].probability, 3), time});
+  else
+    table_.rows.push_back({name, "", "", "", time});
+}
+
+void BatchPage::add_failed(const std::string& error) {
+  warnings_.push_back(error);
+  failed_++;
+}
+
+std::string BatchPage::html(const std::string& title) const {
+  const NamedTexts figures{{"scans", text(table_.rows.size() + failed_)}, {"failed", text(failed_)}};
   return html_page(
-      title, html_key_figures({{"scans", text(rows.size())}, {"failed", text(failed)}}),
-      html_warnings(warnings) + "<h2>Scans</h2>\n" + html_table(table) +
-          (any_nodules ? text("<p>All candidates: <a href='nodules.csv'>nodules.csv</a></p>\n", kNoDiagnosis) : ""));
+      title, html_key_figures(figures),
+      html_warnings(warnings_) + "<h2>Scans</h2>\n" + html_table(table_) +
+          (any_nodules_ ? text("<p>All candidates: <a href='nodules.csv'>nodules.csv</a></p>\n", kNoDiagnosis) : ""));
 }
 
 }  // namespace acinus

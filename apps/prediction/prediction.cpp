@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "apps/common/cli.h"
 #include "data/chest/lungs.h"
@@ -13,53 +14,27 @@
 namespace acinus {
 namespace {
 
-// Seconds from one lap to the next.
-class Stopwatch {
- public:
-  void lap(const std::string& stage) {
-    const double now = seconds_now();
-    timings.emplace_back(stage, now - since_);
-    since_ = now;
-  }
-  Timings timings;
-
- private:
-  double since_ = seconds_now();
-};
-
-// A network cannot see values outside its window; if it was trained on photographs, that is most of a CT scan.
-void check_window(const ScanView& image, const HuWindow& window, std::vector<std::string>& warnings) {
+// Warns of a scan that differs from what the network was trained on.
+void check_input(const ScanView& image, const InputFormat& format, std::vector<std::string>& warnings) {
+  // It cannot see values outside its window; if it was trained on photographs, that is most of a CT scan.
+  const auto& [low, high] = format.window;
   const int64_t voxels = image.grid.voxels(), step = std::max<int64_t>(1, voxels / 100000);
   int64_t checked = 0, outside = 0;
   for (int64_t i = 0; i < voxels; i += step, checked++) {
     const double value = image.at(i, 0, 0);
-    outside += value > window.high || value < window.low - 200;  // scanners pad with -1024 and less
+    outside += value > high || value < low - 200;  // scanners pad with -1024 and less
   }
   if (outside > checked * 7 / 10)
-    warnings.push_back(text(outside * 100 / checked, " % of the voxels lie outside ", window.low, " to ", window.high,
+    warnings.push_back(text(outside * 100 / checked, " % of the voxels lie outside ", low, " to ", high,
                             ", the range that the network sees; was it trained on other images, or is the scan not in "
                             "HU?"));
-}
-
-// With other voxel sizes, nodules appear larger or smaller than those the network was trained on.
-void check_spacing(const Grid& grid, const InputFormat& format, std::vector<std::string>& warnings) {
+  // With other voxel sizes, nodules appear larger or smaller.
+  const auto [x_mm, y_mm, z_mm] = image.grid.spacing;
   const auto far = [](double a, double b) { return b > 0 && (a > 1.6 * b || b > 1.6 * a); };
-  if (far(grid.spacing[0], format.pixel_mm) || far(grid.spacing[2], format.slice_mm))
-    warnings.push_back(text("its voxels are ", number(grid.spacing[0], 3), " x ", number(grid.spacing[2], 3),
+  if (far(x_mm, format.pixel_mm) || far(z_mm, format.slice_mm))
+    warnings.push_back(text("its voxels are ", number(x_mm, 3), " x ", number(z_mm, 3),
                             " mm (in plane x between slices); the network was trained on ", number(format.pixel_mm, 3),
                             " x ", number(format.slice_mm, 3), " mm and may be less accurate"));
-}
-
-void read_scan_and_lungs(Prediction& p, Stopwatch& watch) {
-  if (!p.is_volume)
-    fail(p.path, ": is not a scan (", kVolumeEndingsText, "), but the network was trained on chest scans");
-  auto ct = read_volume<int16_t>(p.path);
-  watch.lap("reading");
-  Lungs lungs = find_lungs(ct);
-  p.left_ml = lungs.left_ml, p.right_ml = lungs.right_ml, p.warnings = std::move(lungs.warnings);
-  for (uint8_t& label : lungs.mask.voxels) label = label ? kLungs : 0;
-  p.scan = make_scan(p.id, std::move(ct), std::move(lungs.mask), {});
-  watch.lap("finding the lungs");
 }
 
 }  // namespace
@@ -73,7 +48,7 @@ int64_t Prediction::nodules(double threshold) const {
 }
 
 Prediction predict_scan(const std::string& path, const std::vector<Segmenter>& networks,
-                        const PredictionOptions& options, const ScoreCandidates& score,
+                        const PredictionOptions& options, const LoadedClassifier& classifier,
                         const std::function<bool(int64_t, int64_t)>& after_slice) {
   const InputFormat& format = networks.at(0).format;
   Prediction p;
@@ -82,19 +57,29 @@ Prediction predict_scan(const std::string& path, const std::vector<Segmenter>& n
   p.window = format.window;
   p.classes = networks[0].net->options().out;
   p.has_nodules = p.is_volume && p.classes == 1 && format.of_scans();
-  Stopwatch watch;
+  auto lap = [&, since = seconds_now()](const char* stage) mutable {
+    const double now = seconds_now();
+    p.timings.emplace_back(stage, now - std::exchange(since, now));
+  };
   if (format.lungs) {
-    read_scan_and_lungs(p, watch);
+    if (!p.is_volume)
+      fail(path, ": is not a scan (", kVolumeEndingsText, "), but the network was trained on chest scans");
+    auto ct = read_volume<int16_t>(path);
+    lap("reading");
+    Lungs lungs = find_lungs(ct);
+    p.left_ml = lungs.left_ml, p.right_ml = lungs.right_ml, p.warnings = std::move(lungs.warnings);
+    for (uint8_t& label : lungs.mask.voxels) label = label ? kLungs : 0;
+    p.scan = make_scan(p.id, std::move(ct), std::move(lungs.mask), {});
+    lap("finding the lungs");
   } else {
     p.scan = picture_scan(path);
-    watch.lap("reading");
+    lap("reading");
   }
   const ScanView& image = p.scan.image;
   const Grid& grid = image.grid;
   if (image.channels != format.channels)
     fail(path, ": has ", image.channels, " channels, but the network was trained on images with ", format.channels);
-  check_window(image, format.window, p.warnings);
-  check_spacing(grid, format, p.warnings);
+  check_input(image, format, p.warnings);
 
   const int64_t pixels = grid.size[0] * grid.size[1];
   p.mask = Volume<uint8_t>(grid);
@@ -104,16 +89,13 @@ Prediction predict_scan(const std::string& path, const std::vector<Segmenter>& n
     if (p.has_nodules) std::copy_n(slice, pixels, p.probability.slice(z));
     return !after_slice || after_slice(z + 1, grid.size[2]);
   });
-  watch.lap("the network");
-  if (p.has_nodules && !p.stopped) {
-    p.candidates = find_candidates(p.probability, p.id, options.candidates);
-    watch.lap("candidates");
-    if (score) {
-      score(image, p.candidates);
-      watch.lap("the classifier");
-    }
-  }
-  p.timings = std::move(watch.timings);
+  lap("the network");
+  if (!p.has_nodules || p.stopped) return p;
+  p.candidates = find_candidates(p.probability, p.id, options.candidates);
+  lap("candidates");
+  if (!classifier.net) return p;
+  classify(classifier, image, p.candidates);
+  lap("the classifier");
   return p;
 }
 

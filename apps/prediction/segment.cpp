@@ -1,6 +1,7 @@
 #include "apps/prediction/segment.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "data/sampling/augment.h"
 #include "tensor/ops.h"
@@ -29,23 +30,18 @@ struct Region {
   std::vector<bool> slices;
 };
 
-Region whole_region(const Grid& grid) {
-  return {{0, 0, grid.size[0], grid.size[1]}, std::vector<bool>(grid.size[2], true)};
-}
-
-// The lungs and a margin. The box starts and ends at multiples of what the networks' pooling reduces to one pixel, so
-// that they pool the same squares as on the whole slice.
-Region lung_region(const Grid& grid, const uint8_t* labels, int64_t multiple) {
+// Without lungs, which `labels` mark, the whole scan; otherwise the lungs and a margin. The box starts and ends at
+// multiples of what the networks' pooling reduces to one pixel, so that they pool the same squares as on the whole slice.
+Region region_of(const Grid& grid, const uint8_t* labels, int64_t multiple) {
   const auto [cols, rows, slices] = grid.size;
+  if (!labels) return {{0, 0, cols, rows}, std::vector<bool>(slices, true)};
   Region region{{0, 0, 0, 0}, std::vector<bool>(slices)};
   int64_t left = cols, right = -1, top = rows, bottom = -1;
-  for (int64_t i = 0, z = 0; z < slices; z++)
-    for (int64_t y = 0; y < rows; y++)
-      for (int64_t x = 0; x < cols; x++, i++) {
-        if (!(labels[i] & kLungs)) continue;
-        left = std::min(left, x), right = std::max(right, x), top = std::min(top, y), bottom = std::max(bottom, y);
-        region.slices[z] = true;
-      }
+  for_each_voxel(grid, [&](int64_t x, int64_t y, int64_t z, int64_t i) {
+    if (!(labels[i] & kLungs)) return;
+    left = std::min(left, x), right = std::max(right, x), top = std::min(top, y), bottom = std::max(bottom, y);
+    region.slices[z] = true;
+  });
   if (right < 0) return region;
   const auto begin = [&](int64_t low) { return std::max<int64_t>(0, low - kLungMargin) / multiple * multiple; };
   const auto size = [&](int64_t from, int64_t high, int64_t max) {
@@ -74,11 +70,8 @@ Tensor mirrored(const Tensor& x, bool rows, bool cols) {
 std::vector<float> mean_probabilities(const std::vector<Segmenter>& networks, const ScanView& image,
                                       const Rectangle& box, const std::vector<int64_t>& slices,
                                       const SegmentOptions& options) {
-  struct Mirror {
-    bool rows, cols;
-  };
-  const std::vector<Mirror> mirrors =
-      options.mirror ? std::vector<Mirror>{{0, 0}, {0, 1}, {1, 0}, {1, 1}} : std::vector<Mirror>{{0, 0}};
+  std::vector<std::pair<bool, bool>> mirrors{{false, false}};  // of rows, of columns
+  if (options.mirror) mirrors = {{false, false}, {false, true}, {true, false}, {true, true}};
   const auto n = int64_t(slices.size()), pixels = box.rows * box.cols;
   const float weight = 1 / float(networks.size() * mirrors.size());
   std::vector<float> mean(n * pixels * networks[0].net->options().out);
@@ -114,20 +107,19 @@ bool segment_slices(const std::vector<Segmenter>& networks, const ScanView& imag
   const bool lungs = networks[0].format.lungs;
   int64_t depth = 0;
   for (const auto& network : networks) depth = std::max(depth, network.net->options().depth);
-  const Region region = lungs ? lung_region(image.grid, labels, int64_t(1) << depth) : whole_region(image.grid);
-  const Rectangle box = region.box;
+  const auto [box, is_seen] = region_of(image.grid, lungs ? labels : nullptr, int64_t(1) << depth);
 
   std::vector<float> whole(rows * cols * classes);  // of one slice
   for (int64_t begin = 0; begin < slices; begin += options.batch) {
     const int64_t end = std::min(begin + options.batch, slices);
     std::vector<int64_t> batch;
     for (int64_t z = begin; z < end; z++)
-      if (region.slices[z]) batch.push_back(z);
+      if (is_seen[z]) batch.push_back(z);
     const std::vector<float> mean = mean_probabilities(networks, image, box, batch, options);
     const float* from = mean.data();
     for (int64_t z = begin; z < end; z++) {
       std::fill(whole.begin(), whole.end(), 0.f);
-      for (int64_t y = 0; region.slices[z] && y < box.rows; y++)
+      for (int64_t y = 0; is_seen[z] && y < box.rows; y++)
         for (int64_t x = 0; x < box.cols; x++, from += classes) {
           const int64_t i = (box.top + y) * cols + box.left + x;
           if (!lungs || labels[z * rows * cols + i] & kLungs) std::copy_n(from, classes, whole.data() + i * classes);

@@ -1,5 +1,5 @@
 // Networks over scans, and the files that ./predict leaves.
-#include "apps/prediction/output.h"
+#include "apps/prediction/prediction.h"
 #include "data/formats/metaimage.h"
 #include "data/formats/png.h"
 #include "data/formats/volume_io.h"
@@ -57,7 +57,7 @@ TEST_CASE("predict: a scan stored the other way round gives the same places", "[
     CHECK(p.warnings.size() <= 1);  // that there is no trachea
     CHECK(p.left_ml + p.right_ml > 1000);
     found[turned] = p.candidates;
-    const auto files = write_prediction(p, scratch.path.string(), options).names;
+    const auto files = write_prediction(p, scratch.path.string(), options);
     CHECK(files[0] == p.id + "_mask.mhd");
     CHECK(read_grid(scratch / files[0]) == read_grid(path));
     CHECK(read_volume<float>(scratch / files[1]).voxels == p.probability.voxels);
@@ -162,7 +162,7 @@ TEST_CASE("predict: what looks odd is said, old pictures go") {
   for (const char* name :
        {"a_candidate1.png", "a_candidate17.png", "a_z3.png", "a_candidate.png", "ab_candidate1.png", "a_zoo.png"})
     put(scratch / name, "old");
-  const auto files = write_prediction(p, scratch.path.string(), options).names;
+  const auto files = write_prediction(p, scratch.path.string(), options);
   CHECK(files.back() == "a.html");
   for (const char* name : {"a_candidate17.png", "a_z3.png"}) CHECK_FALSE(std::filesystem::exists(scratch / name));
   for (const char* name : {"a_candidate.png", "ab_candidate1.png", "a_zoo.png", "a_candidate1.png"})
