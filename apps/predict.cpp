@@ -149,44 +149,6 @@ std::vector<std::string> find_inputs(const std::vector<std::string>& scans, bool
 
 // ---- the results
 
-// nodules.csv and submission.csv: the candidates of this call, and those of other scans that earlier calls left in the
-// same folder.
-class CandidateTables {
- public:
-  explicit CandidateTables(const std::string& folder) : folder_(folder) {
-    const std::string path = folder + "/nodules.csv";
-    if (!fs::exists(path)) return;
-    for (Candidate& candidate : read_candidates(path)) of_scan_[candidate.seriesuid].push_back(std::move(candidate));
-  }
-  // Replaces a scan's earlier candidates.
-  void set(const std::string& id, const std::vector<Candidate>& candidates) {
-    of_scan_[id] = candidates;
-    of_this_call_++;
-    if (seconds_now() - written_ > 30) write();  // so that little is lost if the program is killed
-  }
-  void write() {
-    if (of_this_call_ == 0) return;
-    std::vector<Candidate> all;
-    for (const auto& [id, candidates] : of_scan_) all.insert(all.end(), candidates.begin(), candidates.end());
-    write_candidates(folder_ + "/nodules.csv", all);
-    write_submission(folder_ + "/submission.csv", all);
-    written_ = seconds_now();
-  }
-  void print() const {
-    if (of_this_call_ == 0) return;
-    const size_t others = of_scan_.size() - of_this_call_;
-    std::printf("%s/nodules.csv%s\n%s/submission.csv\n", folder_.c_str(),
-                others > 0 ? text(", with ", counted(others, "scan"), " of earlier calls").c_str() : "",
-                folder_.c_str());
-  }
-
- private:
-  std::string folder_;
-  std::map<std::string, std::vector<Candidate>> of_scan_;
-  size_t of_this_call_ = 0;  // scans
-  double written_ = seconds_now();
-};
-
 // The folder for the results; true if it is new.
 bool make_output_folder(Options& options, const std::vector<std::string>& inputs) {
   if (options.out.empty()) options.out = fresh_folder("predictions");
@@ -214,76 +176,112 @@ std::string summary(const Prediction& p, double threshold, double seconds) {
               "; ", grid.size[2], " slices, ", fixed(seconds, 1), " s (", stages, ")");
 }
 
-// Predicts one scan, writes its files and prints what was found. Returns the files; nothing if the user stopped it.
-std::vector<std::string> predict_and_write(const std::string& path, const std::string& counter,
-                                           const Networks& networks, const Options& options, CandidateTables& tables,
-                                           BatchPage& page) {
-  const double start = seconds_now(), threshold = options.prediction.threshold;
-  Prediction p;
-  {
-    Progress progress(counter + "slices", 1);
-    p = predict_scan(path, networks.segmenters, options.prediction, networks.classifier,
-                     [&](int64_t done, int64_t total) {
-                       progress.update(done, total);
-                       return noted_signal() == 0;
-                     });
+// The scans of a call, and the tables and the page about all of them.
+class Batch {
+ public:
+  Batch(const Options& options, const Networks& networks, bool folder_is_new)
+      : options_(options), networks_(networks), folder_is_new_(folder_is_new) {
+    if (!fs::exists(options.out + "/nodules.csv")) return;
+    for (Candidate& candidate : read_candidates(options.out + "/nodules.csv"))
+      candidates_[candidate.seriesuid].push_back(std::move(candidate));
   }
-  if (p.stopped) return {};
-  const std::vector<std::string> files = write_prediction(p, options.out, options.prediction);
-  const double seconds = seconds_now() - start;
-  if (p.has_nodules) tables.set(p.id, p.candidates);
-  page.add(p, threshold, seconds);
-  for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
-  std::printf("%s%s: %s\n", counter.c_str(), path.c_str(), summary(p, threshold, seconds).c_str());
-  return files;
-}
 
-// Predicts all scans; returns the exit code. One that fails does not keep the others from being predicted.
-int predict_all(const std::vector<std::string>& inputs, const Networks& networks, const Options& options, bool is_new) {
-  const auto remove_if_empty = [&] {
+  // Returns the exit code. A scan that fails does not keep the others from being predicted.
+  int predict(const std::vector<std::string>& inputs) {
+    const size_t n = inputs.size();
+    std::vector<std::string> files;  // of the last scan
+    std::string error;               // why the last scan failed
+    for (size_t i = 0; i < n; i++) {
+      const std::string counter = n > 1 ? text("[", i + 1, "/", n, "] ") : "";
+      error.clear();
+      try {
+        files = predict(inputs[i], counter);
+      } catch (const std::bad_alloc&) {
+        error = text(inputs[i], ": not enough memory");
+      } catch (const std::exception& e) {  // an Error, or the file system's
+        error = e.what();
+      }
+      if (!error.empty()) page_.add_failed(error);
+      if (!error.empty() && n > 1) std::fprintf(stderr, "%sfailed: %s\n", counter.c_str(), error.c_str());
+      std::fflush(stdout);
+      if (error.empty() && files.empty()) return stop(text(i, " of ", n));
+    }
+    write_tables();
+    if (n == 1 && !error.empty()) {
+      remove_folder_if_empty();
+      fail(error);
+    }
+    if (n > 1) {
+      write_file(options_.out + "/index.html", page_.html(text(options_.out, ": ", n, " scans")));
+      files = {"index.html"};
+    }
+    if (predicted_ > 0) {
+      const size_t others = candidates_.size() - predicted_;
+      const std::string earlier = others > 0 ? text(", with ", counted(others, "scan"), " of earlier calls") : "";
+      files.insert(files.begin(), {"nodules.csv" + earlier, "submission.csv"});
+    }
+    for (const std::string& file : files) std::printf("%s/%s\n", options_.out.c_str(), file.c_str());
+    if (page_.failed() > 0) std::printf("%zu of %zu scans failed\n", page_.failed(), n);
+    return page_.failed() > 0 ? 1 : 0;
+  }
+
+ private:
+  // Predicts one scan, writes its files and prints what was found. Returns the files; nothing if the user stopped it.
+  std::vector<std::string> predict(const std::string& path, const std::string& counter) {
+    const double start = seconds_now(), threshold = options_.prediction.threshold;
+    Prediction p;
+    {
+      Progress progress(counter + "slices", 1);
+      const auto go_on = [&](int64_t done, int64_t total) {
+        progress.update(done, total);
+        return noted_signal() == 0;
+      };
+      p = predict_scan(path, networks_.segmenters, options_.prediction, networks_.classifier, go_on);
+    }
+    if (p.stopped) return {};
+    const std::vector<std::string> files = write_prediction(p, options_.out, options_.prediction);
+    const double seconds = seconds_now() - start;
+    if (p.has_nodules) {
+      candidates_[p.id] = p.candidates;
+      predicted_++;
+      if (seconds_now() - written_ > 30) write_tables();  // so that little is lost if the program is killed
+    }
+    page_.add(p, threshold, seconds);
+    for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
+    std::printf("%s%s: %s\n", counter.c_str(), path.c_str(), summary(p, threshold, seconds).c_str());
+    return files;
+  }
+
+  void write_tables() {
+    if (predicted_ == 0) return;
+    std::vector<Candidate> all;
+    for (const auto& [id, candidates] : candidates_) all.insert(all.end(), candidates.begin(), candidates.end());
+    write_candidates(options_.out + "/nodules.csv", all);
+    write_submission(options_.out + "/submission.csv", all);
+    written_ = seconds_now();
+  }
+
+  int stop(const std::string& after) {
+    write_tables();
+    std::printf(
+        "stopped after %s scans; %s\n", after.c_str(),
+        remove_folder_if_empty() ? "nothing was written" : ("the finished ones are in " + options_.out).c_str());
+    return 128 + noted_signal();
+  }
+
+  bool remove_folder_if_empty() const {
     std::error_code not_empty;
-    return is_new && fs::remove(options.out, not_empty);
-  };
-  CandidateTables tables(options.out);
-  BatchPage page;
-  const size_t n = inputs.size();
-  std::vector<std::string> files;  // of the last scan
-  std::string error;               // why the last scan failed
-  for (size_t i = 0; i < n; i++) {
-    const std::string counter = n > 1 ? text("[", i + 1, "/", n, "] ") : "";
-    error.clear();
-    try {
-      files = predict_and_write(inputs[i], counter, networks, options, tables, page);
-    } catch (const std::bad_alloc&) {
-      error = text(inputs[i], ": not enough memory");
-    } catch (const std::exception& e) {  // an Error, or the file system's
-      error = e.what();
-    }
-    if (!error.empty()) page.add_failed(error);
-    if (!error.empty() && n > 1) std::fprintf(stderr, "%sfailed: %s\n", counter.c_str(), error.c_str());
-    std::fflush(stdout);
-    if (error.empty() && files.empty()) {
-      tables.write();
-      std::printf("stopped after %zu of %zu scans; %s\n", i, n,
-                  remove_if_empty() ? "nothing was written" : ("the finished ones are in " + options.out).c_str());
-      return 128 + noted_signal();
-    }
+    return folder_is_new_ && fs::remove(options_.out, not_empty);
   }
-  tables.write();
-  if (n == 1 && !error.empty()) {
-    remove_if_empty();
-    fail(error);
-  }
-  tables.print();
-  if (n == 1) {
-    for (const std::string& file : files) std::printf("%s/%s\n", options.out.c_str(), file.c_str());
-    return 0;
-  }
-  write_file(options.out + "/index.html", page.html(text(options.out, ": ", n, " scans")));
-  std::printf("%s/index.html\n", options.out.c_str());
-  if (page.failed() > 0) std::printf("%zu of %zu scans failed\n", page.failed(), n);
-  return page.failed() > 0 ? 1 : 0;
-}
+
+  const Options& options_;
+  const Networks& networks_;
+  bool folder_is_new_;
+  std::map<std::string, std::vector<Candidate>> candidates_;  // by scan; at first those that earlier calls left there
+  size_t predicted_ = 0;                                      // scans of this call among them
+  double written_ = seconds_now();
+  BatchPage page_;
+};
 
 }  // namespace
 
@@ -304,6 +302,6 @@ int main(int argc, char** argv) {
     const std::vector<std::string> inputs = find_inputs(options.scans, /*pictures=*/!networks.format().lungs);
     const bool is_new = make_output_folder(options, inputs);
     note_signals();
-    return predict_all(inputs, networks, options, is_new);
+    return Batch(options, networks, is_new).predict(inputs);
   });
 }

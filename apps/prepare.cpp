@@ -20,22 +20,19 @@ std::vector<int64_t> slices_to_show(const Scan& scan) {
   for (const Annotation& nodule : scan.nodules)
     if (chosen.size() < 5) chosen.insert(nearest_voxel(scan.image.grid, scan.image.grid.to_voxel(nodule.centre))[2]);
   int64_t first = 0, last = slices - 1;
-  while (first < last && scan.slices[size_t(first)].lungs == 0) first++;
-  while (first < last && scan.slices[size_t(last)].lungs == 0) last--;
+  while (first < last && scan.slices[first].lungs == 0) first++;
+  while (first < last && scan.slices[last].lungs == 0) last--;
   const auto more = int64_t(9 - chosen.size());
   for (int64_t i = 0; i < more; i++) chosen.insert(first + (last - first) * (2 * i + 1) / (2 * more));
   return {chosen.begin(), chosen.end()};
 }
 
 Picture picture_of(const Scan& scan, const HuWindow& window) {
-  const Index3 size = scan.image.grid.size;
-  std::vector<uint8_t> lungs(size_t(size[0] * size[1])), nodules(lungs.size());
+  const Volume<uint8_t> lungs = scan.lungs(), mask = scan.mask();
   std::vector<Picture> pictures;
   for (int64_t z : slices_to_show(scan)) {
-    const uint8_t* labels = scan.labels_of(z);
-    for (size_t i = 0; i < lungs.size(); i++) lungs[i] = labels[i] & kLungs, nodules[i] = labels[i] & kClass;
-    const bool all = std::count(lungs.begin(), lungs.end(), kLungs) == size[0] * size[1];  // of what is no CT
-    pictures.push_back(overlay(scan.image, z, all ? nullptr : lungs.data(), nodules.data(), 1, window));
+    const bool has_rest = scan.slices[z].lungs < lungs.grid.size[0] * lungs.grid.size[1];  // not what is no CT
+    pictures.push_back(overlay(scan.image, z, has_rest ? lungs.slice(z) : nullptr, mask.slice(z), 1, window));
   }
   return montage(pictures, 3);
 }

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "data/dataset/scan.h"
-#include "tensor/check.h"
 #include "tensor/text.h"
 
 namespace acinus {

@@ -22,31 +22,32 @@ std::string printed(const Field& field) {
   return std::visit([](const auto& v) { return text(std::boolalpha, v); }, value);
 }
 
-// What --help shows after the name: "nearest|bilinear|transpose [nearest]", "INT [12]".
-std::string usage_of(const Field& field) {
-  std::string choices;
-  for (const std::string& choice : field.choices) choices += (choices.empty() ? "" : "|") + choice;
-  const std::string value = printed(field);
-  return (choices.empty() ? field.type : choices) + (value.empty() ? "" : " [" + value + "]");
+std::string joined(const std::vector<std::string>& list, const char* separator) {
+  std::string out;
+  for (const std::string& item : list) out += (out.empty() ? "" : separator) + item;
+  return out;
 }
 
-CLI::Option* add_option(CLI::App& app, const Field& field) {
-  const std::string flag = (field.is_argument ? "" : "--") + field.name;
-  if (field.words) return app.add_option(flag, *field.words, field.help);
-  // The value is not converted by CLI11: its strtold, rounded to double, turns 0.002877 into a neighbouring number.
-  const auto set = [&field, flag](const std::string& given) {
-    if (!field.set(given)) throw CLI::ValidationError(flag, text("\"", given, "\" is not ", field.type));
-    double value;  // CLI::Range would print a limit of 1e-12 as 0.000000
-    if (!parse(given, value) || (value >= field.low && value <= field.high)) return;
-    throw CLI::ValidationError(flag,
-                               text("must be ", std::isinf(field.high) ? "at least " : "between ", number(field.low),
-                                    std::isinf(field.high) ? "" : text(" and ", number(field.high)), ", not ", given));
+// What --help shows after the name: "nearest|bilinear|transpose [nearest]", "INT [12]".
+std::string usage_of(const Field& field) {
+  const std::string value = printed(field);
+  return (field.choices.empty() ? field.type : joined(field.choices, "|")) + (value.empty() ? "" : " [" + value + "]");
+}
+
+// CLI11 does not convert and check the values itself: its strtold, rounded to double, turns 0.002877 into a neighbouring
+// number, and its Range would print a limit of 1e-12 as 0.000000.
+void assign(const Field& field, const std::string& given) {
+  const auto need = [&](bool holds, const auto&... problem) {
+    if (!holds) throw UsageError(text("--", field.name, ": ", problem...));
   };
-  auto* option = app.add_option_function<std::string>(flag, set, field.help);
-  option->take_last();
-  if (field.type == "true|false") option->expected(0, 1)->default_str("true");  // --recompute: --recompute true
-  if (!field.choices.empty()) option->check(CLI::IsMember(field.choices));
-  return option;
+  const bool is_known = field.choices.empty() || std::ranges::count(field.choices, given) > 0;
+  need(is_known, given, " not in {", joined(field.choices, ","), "}");
+  need(field.set(given), "\"", given, "\" is not ", field.type);
+  double value;
+  if (!parse(given, value)) return;
+  const std::string max = std::isinf(field.high) ? "" : " and " + number(field.high);
+  need(value >= field.low && value <= field.high, "must be ", max.empty() ? "at least " : "between ", number(field.low),
+       max, ", not ", given);
 }
 
 // How many letters must be changed, inserted or deleted to turn a into b (Levenshtein 1966).
@@ -59,13 +60,6 @@ size_t edit_distance(const std::string& a, const std::string& b) {
       diagonal = std::exchange(row[j], std::min({row[j - 1] + 1, row[j] + 1, diagonal + (a[i - 1] != b[j - 1])}));
   }
   return row[b.size()];
-}
-
-// Appends --name=value, or another word. CLI11 takes an empty value only as a word of its own.
-void append(std::vector<std::string>& words, const std::string& word) {
-  const bool is_empty = word.starts_with("--") && word.find('=') == word.size() - 1;
-  words.push_back(is_empty ? word.substr(0, word.size() - 1) : word);
-  if (is_empty) words.push_back("");
 }
 
 // train.lr <-> /train/lr, its JSON pointer (RFC 6901).
@@ -108,51 +102,45 @@ void Settings::add_argument(const std::string& name, std::vector<std::string>& v
   fields_.push_back({.name = name, .help = help, .type = "...", .get = get, .is_argument = true, .words = &values});
 }
 
-Settings::Settings(std::string program, std::string description)
-    : program_(std::move(program)), description_(std::move(description)) {}
-
-// Describes the first flag that is not a setting, and the setting that may have been meant; "" if there is none.
-std::string Settings::unknown_flag(const Words& words) const {
-  for (const std::string& word : words) {
-    if (!word.starts_with("--")) continue;
-    const std::string name = word.substr(2, word.find('=') - 2);
-    if (name == "config" || name == "help" || std::ranges::count(fields_, name, &Field::name)) continue;
-    const auto gone = std::ranges::find(retired_, name, &Retired::name);
-    if (gone != retired_.end()) return text(name, " is gone: ", gone->instead);
-    const auto distance = [&](const Field& field) {
-      const std::string last = field.name.substr(field.name.rfind('.') + 1);  // of train.lr: lr
-      return field.is_argument ? SIZE_MAX : std::min(edit_distance(field.name, name), edit_distance(last, name));
-    };
-    const Field& nearest = *std::ranges::min_element(fields_, {}, distance);
-    const bool is_close = distance(nearest) < 3;  // a word with three wrong letters is another word
-    return text("there is no setting --", name, is_close ? "; did you mean --" + nearest.name + "?" : "");
-  }
-  return "";
+// Why there is no setting of that name, and the one that may have been meant.
+std::string Settings::unknown(const std::string& name) const {
+  const auto gone = std::ranges::find(retired_, name, &Retired::name);
+  if (gone != retired_.end()) return text(name, " is gone: ", gone->instead);
+  const auto distance = [&](const Field& field) {
+    const std::string last = field.name.substr(field.name.rfind('.') + 1);  // of train.lr: lr
+    return field.is_argument ? SIZE_MAX : std::min(edit_distance(field.name, name), edit_distance(last, name));
+  };
+  const Field& nearest = *std::ranges::min_element(fields_, {}, distance);
+  const bool is_close = distance(nearest) < 3;  // a word with three wrong letters is another word
+  return text("there is no setting --", name, is_close ? "; did you mean --" + nearest.name + "?" : "");
 }
 
-// Applies words of the command line or, where `file` is named, those that stand for its contents. False: --help.
-bool Settings::read(Words words, const std::string& file) {
-  const bool from_file = !file.empty();
+// Applies the words of the command line. False: --help.
+bool Settings::read(const std::vector<std::string>& words) {
   CLI::App app(description_, program_);
   app.get_formatter()->column_width(36);
-  if (from_file)
-    app.set_help_flag();
-  else
-    app.add_option("--config", config_, "a JSON file of settings, such as a run's config.json")->option_text("FILE");
+  app.add_option("--config", config_, "a JSON file of settings, such as a run's config.json")->option_text("FILE");
   for (const Field& field : fields_) {
-    if (field.is_argument && from_file) continue;
-    CLI::Option* option = add_option(app, field)->required(field.is_argument)->option_text(usage_of(field));
+    const std::string flag = (field.is_argument ? "" : "--") + field.name;
+    const auto set = [&field](const std::string& given) { assign(field, given); };
+    CLI::Option* option = field.words ? app.add_option(flag, *field.words, field.help)
+                                      : app.add_option_function<std::string>(flag, set, field.help)->take_last();
+    option->required(field.is_argument)->option_text(usage_of(field));
+    if (field.type == "true|false") option->expected(0, 1)->default_str("true");  // --recompute: --recompute true
     const size_t dot = field.name.find('.');
     if (dot != std::string::npos) option->group(field.name.substr(0, dot));
   }
   try {
-    app.parse(Words(words.rbegin(), words.rend()));  // CLI11 takes the last word first
+    app.parse(std::vector(words.rbegin(), words.rend()));  // CLI11 takes the last word first
   } catch (const CLI::CallForHelp&) {
     std::printf("%s", app.help().c_str());
     return false;
   } catch (const CLI::ParseError& e) {
-    const std::string unknown = unknown_flag(words);
-    throw UsageError(text(file, from_file ? ": " : "", unknown.empty() ? e.what() : unknown));
+    for (const std::string& word : words) {
+      const std::string flag = word.substr(0, word.find('='));
+      if (flag.starts_with("--") && !app.get_option_no_throw(flag)) throw UsageError(unknown(flag.substr(2)));
+    }
+    throw UsageError(e.what());
   }
   given_.clear();
   for (const Field& field : fields_)
@@ -162,7 +150,7 @@ bool Settings::read(Words words, const std::string& file) {
 
 bool Settings::parse(int argc, char** argv) {
   for (Field& field : fields_) field.initially = printed(field);
-  Words words;
+  std::vector<std::string> words;
   for (int i = 1; i < argc; i++) {
     std::string word = argv[i];
     if (word == "--set" && i + 1 < argc) word = text("--set=", argv[++i]);
@@ -172,13 +160,16 @@ bool Settings::parse(int argc, char** argv) {
                               ": must be name=value of a setting, such as --set train.lr=3e-4"));
       word = "--" + word.substr(6);
     }
-    append(words, word);
+    // CLI11 takes an empty value, --name=, only as a word of its own.
+    const bool is_empty = word.starts_with("--") && word.find('=') == word.size() - 1;
+    words.push_back(is_empty ? word.substr(0, word.size() - 1) : word);
+    if (is_empty) words.push_back("");
   }
-  if (!read(words, "")) return false;
-  const Words of_file = config_.empty() ? Words() : words_of(read_file(config_, 1 << 20), config_);
+  if (!read(words)) return false;
+  const std::string file = config_.empty() ? "{}" : read_file(config_, 1 << 20);
   const auto apply = [&] {
-    if (!config_.empty()) read(of_file, config_);
-    read(words, "");
+    read_json(file, config_);
+    read(words);
   };
   apply();
   if (change_defaults_) {
@@ -189,28 +180,33 @@ bool Settings::parse(int argc, char** argv) {
   return true;
 }
 
-Settings::Words Settings::words_of(const std::string& json_text, const std::string& file) const {
+void Settings::read_json(const std::string& json_text, const std::string& source) {
   json settings;
   try {
     settings = json::parse(json_text);
-    if (!settings.is_object()) fail(file, ": must hold a JSON object, as a run's config.json does");
+    if (!settings.is_object()) fail(source, ": must hold a JSON object, as a run's config.json does");
   } catch (const json::exception& e) {
     const std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 23: ..."
-    fail(file, ": is not valid JSON: ", what.substr(what.find(']') + 2));
+    fail(source, ": is not valid JSON: ", what.substr(what.find(']') + 2));
   }
-  Words words;
   for (const json flat = settings.flatten(); const auto& [pointer, entry] : flat.items()) {
     if (entry.is_null()) continue;  // an empty object, flattened
     const std::string name = replaced(pointer.substr(1), '/', '.');
     const std::string value = entry.is_string() ? entry.get<std::string>() : entry.dump();
-    const auto was_off = [&](const Retired& gone) { return gone.name == name && gone.off == value; };
-    if (std::ranges::none_of(retired_, was_off)) append(words, "--" + name + "=" + value);
+    const auto is_off = [&](const Retired& gone) { return gone.name == name && gone.off == value; };
+    if (std::ranges::any_of(retired_, is_off)) continue;
+    const auto field = std::ranges::find(fields_, name, &Field::name);
+    try {
+      if (field == fields_.end() || field->is_argument) throw UsageError(unknown(name));
+      assign(*field, value);
+    } catch (const UsageError& e) {
+      throw UsageError(source + ": " + e.what());
+    }
   }
-  return words;
 }
 
 void Settings::set(const std::string& json_text, const std::string& source) {
-  read(words_of(json_text, source), source);
+  read_json(json_text, source);
   if (complete_) complete_();
 }
 

@@ -41,39 +41,36 @@ class Settings {
     Field& between(double min, double max) { return low = min, high = max, *this; }
     Field& one_of(std::vector<std::string> names) { return choices = std::move(names), *this; }
   };
-  Settings(std::string program, std::string description);
+  Settings(std::string program, std::string description)
+      : program_(std::move(program)), description_(std::move(description)) {}
   // The value so far is the default.
   template <class T>
   Field& add(const std::string& name, T& value, const std::string& help) {
+    constexpr bool is_bool = std::is_same_v<T, bool>, is_int = std::is_integral_v<T> && !is_bool;
     Field& field = fields_.emplace_back(Field{name, help});
-    if constexpr (std::is_enum_v<T>) {
+    if constexpr (std::is_enum_v<T>)
       for (const auto& known : enum_names(value).values) field.choices.emplace_back(known.first);
-      field.get = [&value] { return std::string(acinus::name(value)); };
-      field.set = [&value](const std::string& text) {
+    else
+      field.type = is_bool ? "true|false" : is_int ? "INT" : std::is_arithmetic_v<T> ? "NUMBER" : "TEXT";
+    field.get = [&value]() -> Value {
+      if constexpr (std::is_enum_v<T>)
+        return std::string(acinus::name(value));
+      else if constexpr (is_int)
+        return int64_t(value);
+      else
+        return value;
+    };
+    field.set = [&value](const std::string& text) {
+      if constexpr (std::is_enum_v<T>)
         value = named<T>(text);
-        return true;
-      };
-    } else if constexpr (std::is_same_v<T, bool>) {
-      field.type = "true|false";
-      field.get = [&value] { return value; };
-      field.set = [&value](const std::string& text) {
+      else if constexpr (is_bool)
         value = text == "true";
-        return value || text == "false";
-      };
-    } else if constexpr (std::is_arithmetic_v<T>) {
-      field.type = std::is_integral_v<T> ? "INT" : "NUMBER";
-      field.get = [&value] { return std::conditional_t<std::is_integral_v<T>, int64_t, double>(value); };
-      field.set = [&value](const std::string& text) {
+      else if constexpr (std::is_arithmetic_v<T>)
         return acinus::parse(text, value) && std::isfinite(double(value));
-      };
-    } else {
-      field.type = "TEXT";
-      field.get = [&value] { return value; };
-      field.set = [&value](const std::string& text) {
+      else
         value = text;
-        return true;
-      };
-    }
+      return !is_bool || text == "true" || text == "false";
+    };
     return field;
   }
   Field& add(const std::string& name, std::vector<int64_t>& values, const std::string& help);  // comma-separated
@@ -99,10 +96,9 @@ class Settings {
   std::string to_json() const;  // what --config reads
 
  private:
-  using Words = std::vector<std::string>;
-  bool read(Words words, const std::string& file);
-  Words words_of(const std::string& json, const std::string& file) const;
-  std::string unknown_flag(const Words& words) const;
+  bool read(const std::vector<std::string>& words);
+  void read_json(const std::string& json, const std::string& source);
+  std::string unknown(const std::string& name) const;
 
   std::string program_, description_, config_;
   std::vector<Field> fields_;

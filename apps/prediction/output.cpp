@@ -83,9 +83,9 @@ int64_t slice_of(const Prediction& p, const Candidate& c) { return std::llround(
 
 std::string caption(const Prediction& p, size_t i) {
   const Candidate& c = p.candidates[i];
+  const auto& [x, y, z] = c.centre;
   return text("candidate ", i + 1, ": probability ", fixed(c.probability, 3), ", ", fixed(c.diameter_mm, 1),
-              " mm, at (", fixed(c.centre[0], 1), ", ", fixed(c.centre[1], 1), ", ", fixed(c.centre[2], 1),
-              ") mm, slice ", slice_of(p, c));
+              " mm, at (", fixed(x, 1), ", ", fixed(y, 1), ", ", fixed(z, 1), ") mm, slice ", slice_of(p, c));
 }
 
 std::string candidate_section(const Prediction& p) {
@@ -100,8 +100,9 @@ std::string candidate_section(const Prediction& p) {
                   .columns = {"", "probability", "x", "y", "z", "diameter, mm", "slice"}};
   for (size_t i = 0; i < p.candidates.size(); i++) {
     const Candidate& c = p.candidates[i];
-    table.rows.push_back({text(i + 1), fixed(c.probability, 3), fixed(c.centre[0], 1), fixed(c.centre[1], 1),
-                          fixed(c.centre[2], 1), fixed(c.diameter_mm, 1), text(slice_of(p, c))});
+    const auto& [x, y, z] = c.centre;
+    table.rows.push_back({text(i + 1), fixed(c.probability, 3), fixed(x, 1), fixed(y, 1), fixed(z, 1),
+                          fixed(c.diameter_mm, 1), text(slice_of(p, c))});
   }
   return "<h2>Candidates</h2>\n" + html_table(table);
 }
