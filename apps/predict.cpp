@@ -36,8 +36,7 @@ struct Options {
                    text("a scan in Hounsfield units (", kVolumeEndingsText,
                         ") or an image; a folder of them; or a .txt file with a path per line. One or more"));
     s.add("model", model, "a network, such as runs/laptop/best.safetensors; comma-separated networks are averaged");
-    s.add("classifier", classifier,
-          "a network of ./train --task classify, whose probabilities replace those of the model");
+    s.add("classifier", classifier, "a network of ./train --task classify, whose probabilities replace the model's");
     s.add("out", out, "folder for the results; default predictions, or predictions-2, ...");
     s.add("threshold", p.threshold, "probability above which a voxel is in the mask; 0: as the network was trained")
         .between(0, 1);

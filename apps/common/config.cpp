@@ -73,8 +73,7 @@ void add_run_settings(Settings& s, Config& c) {
   s.add("resume", c.resume, "folder of a stopped run: continues from its last saved state, with its settings");
   s.add("seed", c.seed, "of all random numbers: the same seed on the same machine gives the same results");
   c.machine.add_settings(s);
-  s.add("recompute", c.net.gradient_checkpointing,
-        "gradient checkpointing: less memory, one more forward pass per step");
+  s.add("recompute", c.net.gradient_checkpointing, "gradient checkpointing: less memory, one more forward pass a step");
   s.add("limits.minutes", c.limits.minutes, "save and stop after this many minutes; 0: no limit").between(0, 1e9);
   s.add("limits.steps", c.limits.steps, "save and stop after this step; 0: no limit").between(0, 1e18);
   s.add("limits.save_minutes", c.limits.save_minutes, "minutes between saves within an epoch").between(0, 1e9);
@@ -136,8 +135,7 @@ void add_training_settings(Settings& s, Config& c) {
   s.add("train.decay", c.schedule.decay, "learning-rate schedule after the warm-up");
   s.add("train.clip", c.train.clip, "gradients are scaled down to this norm; 0: no limit").between(0, INFINITY);
   s.add("train.ema", c.train.ema, "decay of the moving average of the weights; 0: off").between(0, 0.999999);
-  s.add("train.patience", c.train.patience, "validations without improvement before it stops; 0: never")
-      .between(0, 1e6);
+  s.add("train.patience", c.train.patience, "validations without improvement before it ends; 0: never").between(0, 1e6);
   s.add("train.validate_every", c.train.validate_every, "epochs from one validation to the next").between(1, 1e6);
   s.add("train.loaders", c.train.loaders, "threads that prepare batches; 0: by the number of cores").between(0, 256);
 }

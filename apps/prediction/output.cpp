@@ -89,9 +89,8 @@ std::string caption(const Prediction& p, size_t i) {
 }
 
 std::string candidate_section(const Prediction& p) {
-  const auto is_lung = [](uint8_t label) { return (label & kLungs) != 0; };
-  const bool had_input = !p.scan.labels || std::any_of(p.scan.labels, p.scan.labels + p.mask.voxels.size(), is_lung);
-  if (!had_input) return "<p>No lungs were found, so the network had nothing to look at.</p>\n";
+  const bool has_lungs = std::ranges::any_of(p.scan.slices, [](const SliceCount& slice) { return slice.lungs > 0; });
+  if (p.scan.labels && !has_lungs) return "<p>No lungs were found, so the network had nothing to look at.</p>\n";
   if (p.candidates.empty()) return "<p>The network found nothing that looks like a nodule in this scan.</p>\n";
   HtmlTable table{.classes = "numbers",
                   .caption =
