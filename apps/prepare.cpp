@@ -54,10 +54,9 @@ int main(int argc, char** argv) {
     Config config;
     std::string pictures;
     int64_t shown = 20;
-    Settings settings(
-        "prepare",
-        "Makes a data set ready for training: reads the scans, finds the lungs, draws the masks, and keeps\n"
-        "all of it where ./train looks for it. Writes a picture of each of the first scans.");
+    Settings settings("prepare",
+                      "Makes a data set ready for training: reads the scans, finds the lungs, draws the masks, and\n"
+                      "keeps all of it where ./train looks for it. Writes a picture of each of the first scans.");
     settings.add_argument("DIR", config.data, "scans in LUNA16 form, or images/ and masks/");
     add_data_settings(settings, config);
     settings.add("input.hu_low", config.input.window.low, "with --cache_bits 8: HU mapped to 0").between(-1e9, 1e9);
