@@ -175,7 +175,7 @@ std::string summary(const Prediction& p, double threshold, double seconds) {
               "; ", grid.size[2], " slices, ", fixed(seconds, 1), " s (", stages, ")");
 }
 
-// The scans of a call, and the tables and the page about all of them.
+// The scans of a call, and the tables and the page that list them.
 class Batch {
  public:
   Batch(const Options& options, const Networks& networks, bool folder_is_new)
@@ -200,7 +200,7 @@ class Batch {
       } catch (const std::exception& e) {  // an Error, or the file system's
         error = e.what();
       }
-      if (!error.empty()) page_.add_failed(error);
+      if (!error.empty()) warnings_.push_back(error), failed_++;
       if (!error.empty() && n > 1) std::fprintf(stderr, "%sfailed: %s\n", counter.c_str(), error.c_str());
       std::fflush(stdout);
       if (error.empty() && files.empty()) return stop(text(i, " of ", n));
@@ -211,7 +211,7 @@ class Batch {
       fail(error);
     }
     if (n > 1) {
-      write_file(options_.out + "/index.html", page_.html(text(options_.out, ": ", n, " scans")));
+      write_file(options_.out + "/index.html", page(n));
       files = {"index.html"};
     }
     if (predicted_ > 0) {
@@ -220,8 +220,8 @@ class Batch {
       files.insert(files.begin(), {"nodules.csv" + earlier, "submission.csv"});
     }
     for (const std::string& file : files) std::printf("%s/%s\n", options_.out.c_str(), file.c_str());
-    if (page_.failed() > 0) std::printf("%zu of %zu scans failed\n", page_.failed(), n);
-    return page_.failed() > 0 ? 1 : 0;
+    if (failed_ > 0) std::printf("%zu of %zu scans failed\n", failed_, n);
+    return failed_ > 0 ? 1 : 0;
   }
 
  private:
@@ -245,10 +245,29 @@ class Batch {
       predicted_++;
       if (seconds_now() - written_ > 30) write_tables();  // so that little is lost if the program is killed
     }
-    page_.add(p, threshold, seconds);
+    add_row(p, seconds);
     for (const std::string& warning : p.warnings) std::printf("%s: warning: %s\n", p.id.c_str(), warning.c_str());
     std::printf("%s%s: %s\n", counter.c_str(), path.c_str(), summary(p, threshold, seconds).c_str());
     return files;
+  }
+
+  // A row of the page that lists the scans.
+  void add_row(const Prediction& p, double seconds) {
+    for (const std::string& warning : p.warnings) warnings_.push_back(p.id + ": " + warning);
+    const std::string name = escaped(p.id), time = fixed(seconds, 1);
+    if (p.has_nodules)
+      table_.rows.push_back({text("<a href='", url_encoded(p.id), ".html'>", name, "</a>"),
+                             text(p.nodules(options_.prediction.threshold)), text(p.candidates.size()),
+                             p.candidates.empty() ? "–" : fixed(p.candidates[0].probability, 3), time});
+    else
+      table_.rows.push_back({name, "", "", "", time});
+  }
+
+  std::string page(size_t scans) const {
+    const std::string all = text("<p>All candidates: <a href='nodules.csv'>nodules.csv</a></p>\n", kNoDiagnosis);
+    return html_page(text(options_.out, ": ", scans, " scans"),
+                     html_key_figures({{"scans", text(scans)}, {"failed", text(failed_)}}),
+                     html_warnings(warnings_) + "<h2>Scans</h2>\n" + html_table(table_) + (predicted_ > 0 ? all : ""));
   }
 
   void write_tables() {
@@ -279,7 +298,9 @@ class Batch {
   std::map<std::string, std::vector<Candidate>> candidates_;  // by scan; at first those that earlier calls left there
   size_t predicted_ = 0;                                      // scans of this call among them
   double written_ = seconds_now();
-  BatchPage page_;
+  HtmlTable table_{.classes = "numbers", .columns = {"scan", "nodules", "candidates", "most probable", "seconds"}};
+  std::vector<std::string> warnings_;
+  size_t failed_ = 0;
 };
 
 }  // namespace

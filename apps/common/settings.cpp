@@ -44,7 +44,7 @@ void assign(const Field& field, const std::string& given) {
   need(is_known, given, " not in {", joined(field.choices, ","), "}");
   need(field.set(given), "\"", given, "\" is not ", field.type);
   double value;
-  if (!parse(given, value)) return;
+  if (std::isinf(field.low) || !parse(given, value)) return;
   const std::string max = std::isinf(field.high) ? "" : " and " + number(field.high);
   need(value >= field.low && value <= field.high, "must be ", max.empty() ? "at least " : "between ", number(field.low),
        max, ", not ", given);

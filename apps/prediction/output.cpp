@@ -20,8 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kNoDiagnosis = "<p class='soft'>For teaching and research, not for diagnosis.</p>\n";
-
 // The slice through the middle of a candidate, and a square of 60 mm around it, without and with its outline.
 Picture picture_of(const Prediction& p, const Candidate& candidate, double threshold) {
   const Grid& grid = p.probability.grid;
@@ -171,31 +169,6 @@ std::vector<std::string> write_prediction(Prediction& p, const std::string& fold
   p.timings.emplace_back("writing", seconds_now() - start);
   if (p.has_nodules) write_file(named(".html"), page_of(p, options, std::move(pictures)));
   return files;
-}
-
-void BatchPage::add(const Prediction& p, double threshold, double seconds) {
-  for (const std::string& warning : p.warnings) warnings_.push_back(p.id + ": " + warning);
-  any_nodules_ |= p.has_nodules;
-  const std::string name = escaped(p.id), time = fixed(seconds, 1);
-  if (p.has_nodules)
-    table_.rows.push_back({text("<a href='", url_encoded(p.id), ".html'>", name, "</a>"), text(p.nodules(threshold)),
-                           text(p.candidates.size()),
-                           p.candidates.empty() ? "–" : fixed(p.candidates[0].probability, 3), time});
-  else
-    table_.rows.push_back({name, "", "", "", time});
-}
-
-void BatchPage::add_failed(const std::string& error) {
-  warnings_.push_back(error);
-  failed_++;
-}
-
-std::string BatchPage::html(const std::string& title) const {
-  const NamedTexts figures{{"scans", text(table_.rows.size() + failed_)}, {"failed", text(failed_)}};
-  return html_page(
-      title, html_key_figures(figures),
-      html_warnings(warnings_) + "<h2>Scans</h2>\n" + html_table(table_) +
-          (any_nodules_ ? text("<p>All candidates: <a href='nodules.csv'>nodules.csv</a></p>\n", kNoDiagnosis) : ""));
 }
 
 }  // namespace acinus

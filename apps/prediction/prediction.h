@@ -61,19 +61,7 @@ Prediction predict_scan(const std::string& path, const std::vector<Segmenter>& n
 std::vector<std::string> write_prediction(Prediction& prediction, const std::string& folder,
                                           const PredictionOptions& options);
 
-// The page that lists the scans of a batch.
-class BatchPage {
- public:
-  void add(const Prediction& prediction, double threshold, double seconds);
-  void add_failed(const std::string& error);
-  size_t failed() const { return failed_; }
-  std::string html(const std::string& title) const;
-
- private:
-  HtmlTable table_{.classes = "numbers", .columns = {"scan", "nodules", "candidates", "most probable", "seconds"}};
-  std::vector<std::string> warnings_;
-  size_t failed_ = 0;
-  bool any_nodules_ = false;
-};
+// For the foot of a page.
+constexpr const char* kNoDiagnosis = "<p class='soft'>For teaching and research, not for diagnosis.</p>\n";
 
 }  // namespace acinus
