@@ -94,7 +94,7 @@ Findings check_network(const std::string& run, Config c, Device device) {
     return true;
   });
   std::printf("run on 5 slices of each of %zu held-out scans: hard Dice %.4f\n\n", few.scans.size(), v.dice);
-  Findings outputs = check_outputs(outputs_of(v), c);
+  Findings outputs = check_outputs(v, c);
   if (!std::isfinite(v.mean_probability)) {
     const Scan& scan = few.scans[0];
     const std::string layer = first_not_finite(

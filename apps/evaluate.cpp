@@ -6,8 +6,7 @@
 #include <set>
 
 #include "apps/common/config.h"
-#include "apps/evaluation/predictions.h"
-#include "apps/report/charts.h"
+#include "apps/evaluation/evaluation.h"
 #include "apps/report/svg_plot.h"
 #include "data/formats/annotations.h"
 #include "tensor/check.h"
@@ -77,33 +76,21 @@ void print_and_write(const Evaluation& e, const std::string& folder) {
 
   const std::string out = folder.empty() ? fresh_folder("evaluation") : folder;
   make_folder(out);
-  std::vector<std::pair<std::string, Froc>> curves;
-  for (const Submission& s : e.submissions)
-    if (s.froc.defined()) curves.emplace_back(s.name, s.froc);
-  if (!curves.empty()) {
+  const std::string plot = froc_plot(e);
+  if (!plot.empty()) {
     write_file(out + "/froc.csv", froc_csv(e));
-    write_file(out + "/froc.svg", svg_file(svg_froc(curves)));
+    write_file(out + "/froc.svg", svg_file(plot));
   } else {  // those of an earlier evaluation would be misleading
     fs::remove(out + "/froc.csv");
     fs::remove(out + "/froc.svg");
   }
   if (!e.masks.empty()) write_file(out + "/scans.csv", scans_csv(e));
   write_file(out + "/evaluation.html", evaluation_html(e));
-  std::printf("\nin %s: evaluation.html%s%s\n", out.c_str(), curves.empty() ? "" : "  froc.csv  froc.svg",
+  std::printf("\nin %s: evaluation.html%s%s\n", out.c_str(), plot.empty() ? "" : "  froc.csv  froc.svg",
               e.masks.empty() ? "" : "  scans.csv");
 }
 
 // ---- ./evaluate froc: tables alone
-
-// Without a list of scans: those that have a nodule or a mark.
-std::vector<std::string> scans_seen(const std::vector<Annotation>& nodules,
-                                    const std::vector<std::vector<Candidate>>& marks) {
-  std::set<std::string> scans;
-  for (const Annotation& nodule : nodules) scans.insert(nodule.seriesuid);
-  for (const auto& submission : marks)
-    for (const Candidate& mark : submission) scans.insert(mark.seriesuid);
-  return {scans.begin(), scans.end()};
-}
 
 int evaluate_tables(int argc, char** argv, const std::string& command) {
   Options options;
@@ -131,7 +118,11 @@ int evaluate_tables(int argc, char** argv, const std::string& command) {
   for (const std::string& path : submissions)
     marks.push_back(read_marks(path, truth.scans, seriesuids, options.ignore_unknown, e.notes));
   if (seriesuids.empty()) {
-    truth.scans = scans_seen(truth.nodules, marks);
+    std::set<std::string> seen;
+    for (const Annotation& nodule : truth.nodules) seen.insert(nodule.seriesuid);
+    for (const auto& submission : marks)
+      for (const Candidate& mark : submission) seen.insert(mark.seriesuid);
+    truth.scans.assign(seen.begin(), seen.end());
     e.notes.push_back(text("WITHOUT --seriesuids the scans are the ", truth.scans.size(),
                            " that have a nodule or a mark. Scans with neither are not counted; they would lower the "
                            "false positives per scan and raise the CPM"));
@@ -210,13 +201,11 @@ int evaluate_predictions(int argc, char** argv, const std::string& command) {
     truth.nodules.insert(truth.nodules.end(), source->nodules.begin(), source->nodules.end());
   }
   add_truth_notes(truth, e);
-  if (truth.nodules.empty()) {
+  if (truth.nodules.empty())
     e.notes.push_back(
         "no nodule in these scans, so no sensitivity and no FROC curve; only masks and false positives are evaluated");
-    e.submissions.push_back({table, match_marks(truth, marks), {}});
-  } else {
-    e.submissions.push_back(evaluate_marks(table, truth, marks, e.options));
-  }
+  e.submissions.push_back(truth.nodules.empty() ? Submission{table, match_marks(truth, marks), {}}
+                                                : evaluate_marks(table, truth, marks, e.options));
 
   const CacheOptions cache = cache_options(config, config.data);
   make_folder(cache.folder);

@@ -1,8 +1,7 @@
 // train: trains a U-Net to find nodules, or a classifier to tell them from the U-Net's false positives. Without arguments
 // it makes its own data; see README.md.
 #include "apps/common/config.h"
-#include "apps/training/classifier.h"
-#include "apps/training/segmenter.h"
+#include "apps/training/tasks.h"
 
 using namespace acinus;
 

@@ -6,7 +6,7 @@
 
 #include "apps/checks/findings.h"
 #include "apps/common/config.h"
-#include "apps/report/metrics.h"
+#include "apps/report/report.h"
 #include "data/dataset/dataset.h"
 
 namespace acinus {

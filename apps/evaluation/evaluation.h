@@ -1,4 +1,4 @@
-// The results of ./evaluate, and how they are shown: tables for the terminal, csv files, and a page.
+// The results of ./evaluate, how they are shown (tables for the terminal, csv files, and a page), and what they are of.
 //
 //   Evaluation e;
 //   e.submissions.push_back(evaluate_marks("submission.csv", truth, marks, {}));
@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/dataset/cache.h"
 #include "data/scoring/froc.h"
 
 namespace acinus {
@@ -41,9 +42,9 @@ struct Evaluation {
 // ---- localisation errors of the nodules that were hit: mark minus nodule
 
 struct Spread {
-  std::string name;                // "x", "y", "z", "distance", "diameter"
-  std::vector<double> errors;      // mm
-  double mean = 0, deviation = 0;  // of a sample (n - 1); NaN with fewer than two
+  std::string name;                 // "x", "y", "z", "distance", "diameter"
+  std::vector<double> errors = {};  // mm
+  double mean = 0, deviation = 0;   // of a sample (n - 1); NaN with fewer than two
 };
 std::vector<Spread> localisation(const std::vector<Hit>& hits);  // without what is unknown, such as diameters
 
@@ -56,6 +57,23 @@ std::string localisation_text(const Evaluation& e);  // "" if no nodule was hit
 std::string masks_text(const Evaluation& e);         // a line per scan, and the means
 std::string froc_csv(const Evaluation& e);   // submission,false_positives_per_scan,sensitivity,low,high,threshold
 std::string scans_csv(const Evaluation& e);  // a line per scan, of a submission with masks
+std::string froc_plot(const Evaluation& e);  // as SVG; "" if there is no nodule
 std::string evaluation_html(const Evaluation& e);
+
+// ---- what is evaluated (predictions.cpp)
+
+// Marks, with checks for what is likely to be wrong with them. If `scans` is not empty, a mark of any other scan is an
+// Error that names its line, unless `ignore_unknown` leaves such marks out. `source`, for the message, is where the scans
+// are listed. Other oddities are added to `notes`.
+std::vector<Candidate> read_marks(const std::string& path, const std::vector<std::string>& scans,
+                                  const std::string& source, bool ignore_unknown, std::vector<std::string>& notes);
+
+// Notes on the nodules and scans taken together; counts the excluded findings of these scans.
+void add_truth_notes(const Truth& truth, Evaluation& evaluation);
+
+// PREDICTIONS/<uid>_mask.mhd (or another ending); "" if there is none.
+std::string mask_path(const std::string& predictions, const std::string& uid);
+// A predicted mask against that of the data, which is read as for training.
+MaskResult evaluate_mask(const Source& source, const std::string& mask, const CacheOptions& cache);
 
 }  // namespace acinus

@@ -1,4 +1,4 @@
-#include "apps/evaluation/predictions.h"
+#include "apps/evaluation/evaluation.h"
 
 #include <filesystem>
 #include <map>

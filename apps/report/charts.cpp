@@ -1,7 +1,6 @@
-#include "apps/report/charts.h"
-
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "apps/report/svg_plot.h"
 #include "tensor/check.h"
@@ -22,34 +21,32 @@ Axis titled(Axis axis, const std::string& title) {
 }
 
 // Draws epochs begin to end - 1 as their smallest and largest value, and a dot that shows these.
-void add_epochs(Series& series, const Curve& c, size_t begin, size_t end, bool logarithmic) {
-  const size_t none = c.y.size();
-  size_t smallest = none, largest = none;
-  bool all_finite = true;
+void draw_epochs(Series& series, const Curve& c, size_t begin, size_t end, bool logarithmic) {
+  std::vector<size_t> drawn;  // those whose value lies on the axis
+  bool lost = false;
   for (size_t i = begin; i < end; i++) {
-    all_finite = all_finite && std::isfinite(c.y[i]);
-    if (!std::isfinite(c.y[i]) || (logarithmic && c.y[i] <= 0)) continue;
-    if (smallest == none || c.y[i] < c.y[smallest]) smallest = i;
-    if (largest == none || c.y[i] > c.y[largest]) largest = i;
+    lost = lost || !std::isfinite(c.y[i]);
+    if (std::isfinite(c.y[i]) && (!logarithmic || c.y[i] > 0)) drawn.push_back(i);
   }
-  const auto [first, second] = std::minmax(smallest, largest);
   std::string value = number(c.y[begin]);
-  if (first == none) {
+  if (drawn.empty()) {
     series.x.push_back(c.x[begin]), series.y.push_back(NAN);
   } else {
-    series.x.push_back(c.x[first]), series.y.push_back(c.y[first]);
-    if (second != first) series.x.push_back(c.x[second]), series.y.push_back(c.y[second]);
-    value = number(c.y[smallest]) + (second != first ? " to " + number(c.y[largest]) : "");
+    const auto height = [&](size_t i) { return c.y[i]; };
+    const size_t smallest = *std::ranges::min_element(drawn, {}, height),
+                 largest = *std::ranges::max_element(drawn, {}, height);
+    for (size_t i : std::set{smallest, largest}) series.x.push_back(c.x[i]), series.y.push_back(c.y[i]);
+    value = number(c.y[smallest]) + (smallest != largest ? " to " + number(c.y[largest]) : "");
   }
-  if (end - begin > 1 && !all_finite) value += ", some not finite";
+  const bool several = end - begin > 1;
   series.dots.push_back(
-      {.x = first == none ? c.x[begin] : c.x[second],
-       .y = first == none ? NAN : c.y[second],
-       .title = text("epoch ", number(c.x[begin], 9), end - begin > 1 ? " to " + number(c.x[end - 1], 9) : "", ": ",
-                     value, c.unit.empty() ? "" : " ", c.unit),
+      {.x = series.x.back(),
+       .y = series.y.back(),
+       .title = text("epoch ", number(c.x[begin], 9), several ? " to " + number(c.x[end - 1], 9) : "", ": ", value,
+                     several && lost ? ", some not finite" : "", c.unit.empty() ? "" : " ", c.unit),
        .from = begin == 0 ? -INFINITY : c.x[begin - 1] / 2 + c.x[begin] / 2,
-       .to = end == none ? INFINITY : c.x[end - 1] / 2 + c.x[end] / 2,
-       .lost = !all_finite});
+       .to = end == c.x.size() ? INFINITY : c.x[end - 1] / 2 + c.x[end] / 2,
+       .lost = lost});
 }
 
 }  // namespace
@@ -67,23 +64,21 @@ std::string svg_curve(const Curve& c) {
     const char* why = n == 0 ? "no epoch yet" : "no finite value";
     return svg_plot({}, {.label = text(c.title, ": ", why), .message = why});
   }
-  const double min = low, max = high;
+  const auto shown = [&](double y) { return number(y) + (c.unit.empty() ? "" : " " + c.unit); };
+  PlotOptions options{.label = text(c.title, ": ", counted(n, "epoch"), ", from ", shown(c.y.front()), " to ",
+                                    shown(c.y.back()), "; minimum ", shown(low), ", maximum ", shown(high))};
   const bool logarithmic = c.logarithmic && lowest_positive < high / 100;
   if (c.from_zero && !logarithmic) {
     if (low == 0 && high == 0) high = 1;
     low = std::min(low, 0.0), high = std::max(high, 0.0);
   }
-  const std::string unit = c.unit.empty() ? "" : " " + c.unit;
   const double margin = c.x.front() < c.x.back() ? 0 : 0.5;  // a single epoch is in the middle
-  PlotOptions options{
-      .label = text(c.title, ": ", counted(n, "epoch"), ", from ", number(c.y.front()), unit, " to ",
-                    number(c.y.back()), unit, "; minimum ", number(min), unit, ", maximum ", number(max), unit),
-      .x = titled(linear_axis(c.x.front() - margin, c.x.back() + margin, 8, 1),
-                  logarithmic ? "epoch, logarithmic scale" : "epoch"),
-      .y = logarithmic ? logarithmic_axis(lowest_positive, high) : linear_axis(low, high, 5)};
+  options.x = titled(linear_axis(c.x.front() - margin, c.x.back() + margin, 8, 1),
+                     logarithmic ? "epoch, logarithmic scale" : "epoch");
+  options.y = logarithmic ? logarithmic_axis(lowest_positive, high) : linear_axis(low, high, 5);
   Series values, best{.style = "mark"};
   const size_t step = (n + kMaxPoints - 1) / kMaxPoints;
-  for (size_t begin = 0; begin < n; begin += step) add_epochs(values, c, begin, std::min(begin + step, n), logarithmic);
+  for (size_t i = 0; i < n; i += step) draw_epochs(values, c, i, std::min(i + step, n), logarithmic);
   if (c.best >= 0 && c.best < int64_t(n)) {
     const double x = c.x[c.best], y = c.y[c.best];
     best.x = {x, x}, best.y = {options.y.low, options.y.high};

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
 #include <bit>
 #include <cctype>
 #include <cerrno>
@@ -20,11 +19,11 @@ namespace {
 // ---- Protocol Buffers' wire format (https://protobuf.dev/programming-guides/encoding): a message is a sequence of
 // fields, each a key (its number and how the value is stored) and the value. Numbers are little-endian.
 
+static_assert(std::endian::native == std::endian::little,
+              "event files are little-endian; byte swapping is not written");
 template <class T>
-std::string little_endian(T value) {
-  std::string bytes;
-  for (size_t i = 0; i < sizeof value; i++) bytes += char(uint8_t(value >> (8 * i)));
-  return bytes;
+std::string bytes_of(T value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 
 // 7 bits per byte, the lowest first; the eighth says that more follow.
@@ -37,12 +36,8 @@ std::string varint(uint64_t value) {
 enum Wire { kVarint = 0, kEightBytes = 1, kLength = 2, kFourBytes = 5 };
 std::string key(uint64_t field, Wire wire) { return varint(field << 3 | uint64_t(wire)); }
 std::string field(uint64_t number, int64_t value) { return key(number, kVarint) + varint(uint64_t(value)); }
-std::string field(uint64_t number, float value) {
-  return key(number, kFourBytes) + little_endian(std::bit_cast<uint32_t>(value));
-}
-std::string field(uint64_t number, double value) {
-  return key(number, kEightBytes) + little_endian(std::bit_cast<uint64_t>(value));
-}
+std::string field(uint64_t number, float value) { return key(number, kFourBytes) + bytes_of(value); }
+std::string field(uint64_t number, double value) { return key(number, kEightBytes) + bytes_of(value); }
 std::string field(uint64_t number, const std::string& value) {
   return key(number, kLength) + varint(value.size()) + value;
 }
@@ -53,21 +48,14 @@ std::string event(double wall_time, int64_t step, const std::string& tag, const 
   return field(1, wall_time) + field(2, step) + field(5, field(1, field(1, tag) + value));
 }
 
-constexpr auto kCrcTable = [] {
-  std::array<uint32_t, 256> table{};
-  for (uint32_t i = 0; i < 256; i++) {
-    uint32_t crc = i;
-    for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0x82F63B78 : 0);  // the polynomial, bits reversed
-    table[i] = crc;
-  }
-  return table;
-}();
-
 }  // namespace
 
 uint32_t crc32c(std::string_view bytes) {
   uint32_t crc = ~uint32_t(0);
-  for (char c : bytes) crc = crc >> 8 ^ kCrcTable[(crc ^ uint8_t(c)) & 255];
+  for (char c : bytes) {
+    crc ^= uint8_t(c);
+    for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0x82F63B78 : 0);  // the polynomial, bits reversed
+  }
   return ~crc;
 }
 
@@ -88,7 +76,7 @@ EventFile::EventFile(const std::string& folder, double wall_time, const std::str
   char seconds[16];
   std::snprintf(seconds, sizeof seconds, "%010lld", static_cast<long long>(wall_time));
   std::string name = folder + "/events.out.tfevents." + seconds + ".";
-  for (char c : host) name += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' ? c : '_';
+  for (char c : host) name += std::isalnum(uint8_t(c)) || c == '-' || c == '.' ? c : '_';
   path_ = name;
   const auto make = [&] { return descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); };
   for (int i = 2; make() < 0 && errno == EEXIST; i++) path_ = text(name, ".", i);
@@ -108,15 +96,11 @@ void EventFile::picture(int64_t step, const std::string& tag, const Picture& pic
                             field(3, int64_t(picture.channels)) + field(4, encode_png(picture)))));
 }
 
-void EventFile::flush() {
-  if (fsync(descriptor_) != 0) fail("cannot write ", path_, ": ", std::strerror(errno));
-}
-
 // A record: length, its checksum, data, its checksum (TFRecord).
 void EventFile::append(std::string_view event) {
-  const std::string length = little_endian(uint64_t(event.size()));
-  std::string record = length + little_endian(masked_crc32c(length));
-  record.append(event) += little_endian(masked_crc32c(event));
+  const std::string length = bytes_of(uint64_t(event.size()));
+  std::string record = length + bytes_of(masked_crc32c(length));
+  record.append(event) += bytes_of(masked_crc32c(event));
   for (size_t done = 0; done < record.size();) {
     const ssize_t put = pwrite(descriptor_, record.data() + done, record.size() - done, size_ + int64_t(done));
     if (put >= 0) {

@@ -31,7 +31,6 @@ class EventFile {
   // Tags are UTF-8; the part before a "/" groups them on TensorBoard's page. Values become float; NaN is allowed.
   void scalar(int64_t step, const std::string& tag, double value, double wall_time = unix_time());
   void picture(int64_t step, const std::string& tag, const Picture& picture, double wall_time = unix_time());
-  void flush();  // waits until the data are on the disk
   const std::string& path() const { return path_; }
 
  private:

@@ -36,6 +36,10 @@ struct Frame {
   std::string point(double px_x, double px_y) const { return text(px(x(px_x)), " ", px(y(px_y))); }
 };
 
+std::string rectangle(double left, double top, double right, double bottom) {
+  return text("<path d='M", px(left), " ", px(bottom), "V", px(top), "H", px(right), "V", px(bottom), "z'/>");
+}
+
 std::string axes(const Frame& f) {
   const Axis &x = f.o.x, &y = f.o.y;
   std::string svg = "<g class='axes'>\n";
@@ -83,12 +87,9 @@ std::string dots(const Frame& f, const Series& s, const std::string& colour) {
   std::string svg, crosses;
   for (const Dot& dot : s.dots) {
     const double x = f.x(dot.x), y = std::isnan(dot.y) ? f.bottom : f.y(dot.y);
-    std::string area = text("M", px(x - 9), " ", px(y - 9), "h18v18h-18z");  // where the pointer may rest
-    if (!std::isnan(dot.from)) {
-      const double from = f.x(dot.from), to = f.x(dot.to);
-      area = text("M", px(from), " ", px(f.top), "H", px(to), "V", px(f.bottom), "H", px(from), "z");
-    }
-    svg += text("<g class='at'><title>", escaped(dot.title), "</title><path d='", area, "'/>");
+    svg += text("<g class='at'><title>", escaped(dot.title), "</title>",  // and where the pointer may rest
+                std::isnan(dot.from) ? rectangle(x - 9, y - 9, x + 9, y + 9)
+                                     : rectangle(f.x(dot.from), f.top, f.x(dot.to), f.bottom));
     if (!std::isnan(dot.y)) svg += text("<circle class='dot ", colour, "' cx='", px(x), "' cy='", px(y), "' r='3'/>");
     svg += "</g>\n";
     if (dot.lost) crosses += text("<path class='lost' d='M", px(x - 3), " ", px(f.bottom - 6), "l6 6m0 -6l-6 6'/>\n");
@@ -100,8 +101,8 @@ std::string dots(const Frame& f, const Series& s, const std::string& colour) {
 std::string bars(const Frame& f, const Series& s) {
   std::string svg;
   for (const Bar& bar : s.bars)
-    svg += text("<g class='bars'><title>", escaped(bar.title), "</title><path d='M", px(f.x(bar.from) + 0.5), " ",
-                px(f.bottom), "V", px(f.y(bar.height)), "H", px(f.x(bar.to) - 0.5), "V", px(f.bottom), "z'/></g>\n");
+    svg += text("<g class='bars'><title>", escaped(bar.title), "</title>",
+                rectangle(f.x(bar.from) + 0.5, f.y(bar.height), f.x(bar.to) - 0.5, f.bottom), "</g>\n");
   return svg;
 }
 

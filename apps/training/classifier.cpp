@@ -1,5 +1,3 @@
-#include "apps/training/classifier.h"
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -8,6 +6,7 @@
 #include "apps/prediction/classifier.h"
 #include "apps/prediction/segment.h"
 #include "apps/training/loop.h"
+#include "apps/training/tasks.h"
 #include "data/scoring/froc.h"
 #include "nn/inspect.h"
 #include "tensor/text.h"
@@ -85,24 +84,25 @@ std::optional<std::vector<Candidate>> find_candidates_of_all(const Run& run, con
   return read_candidates(path);  // also after writing: the file rounds
 }
 
-// Candidates in a held-out patient that are, or are not, nodules.
+// The candidates in a held-out patient that are, or are not, nodules.
 struct HeldOutScan {
   const Scan* scan;
-  std::vector<Candidate> candidates;
-  std::vector<bool> is_nodule;
+  std::vector<Vec3> centres = {};
+  std::vector<double> probabilities = {};  // by the U-Net
+  std::vector<bool> is_nodule = {};
 };
 
 std::vector<HeldOutScan> held_out_scans(const TrainingData& data, const std::vector<Candidate>& candidates,
                                         const std::vector<Annotation>& excluded) {
   std::vector<HeldOutScan> all;
   for (size_t i : data.split.validation) {
-    HeldOutScan& held_out = all.emplace_back();
-    held_out.scan = &data.scans.scans[i];
+    HeldOutScan& held_out = all.emplace_back(HeldOutScan{&data.scans.scans[i]});
     for (const Candidate& candidate : candidates) {
       if (candidate.seriesuid != held_out.scan->id) continue;
       const Verdict verdict = judge(candidate.centre, *held_out.scan, excluded);
       if (verdict == Verdict::ignored) continue;
-      held_out.candidates.push_back(candidate);
+      held_out.centres.push_back(candidate.centre);
+      held_out.probabilities.push_back(candidate.probability);
       held_out.is_nodule.push_back(verdict == Verdict::nodule);
     }
   }
@@ -114,13 +114,12 @@ struct Evaluation {
   std::vector<double> nodules, others;  // their probabilities
 };
 
-// probabilities(scan): of its candidates. Nothing if a signal interrupts it.
-template <class Probabilities>
-std::optional<Evaluation> evaluate(const std::vector<HeldOutScan>& scans, Probabilities probabilities) {
+// Of a classifier in eval mode, or without one of the U-Net's own probabilities. Nothing if a signal interrupts it.
+std::optional<Evaluation> evaluate(const std::vector<HeldOutScan>& scans, ResNet* net, const CropOptions& crop) {
   Evaluation result;
   double sum = 0;
   for (const HeldOutScan& scan : scans) {
-    const std::vector<double> of_scan = probabilities(scan);
+    const std::vector<double> of_scan = net ? classify(*net, crop, scan.scan->image, scan.centres) : scan.probabilities;
     for (size_t k = 0; k < of_scan.size(); k++) {
       const bool nodule = scan.is_nodule[k];
       (nodule ? result.nodules : result.others).push_back(of_scan[k]);
@@ -131,21 +130,6 @@ std::optional<Evaluation> evaluate(const std::vector<HeldOutScan>& scans, Probab
   result.loss = sum / double(result.nodules.size() + result.others.size());
   result.auc = area_under_roc(result.nodules, result.others);
   return result;
-}
-
-std::vector<double> by_segmenter(const HeldOutScan& scan) {
-  std::vector<double> probabilities;
-  for (const Candidate& candidate : scan.candidates) probabilities.push_back(candidate.probability);
-  return probabilities;
-}
-
-std::optional<Evaluation> evaluate(const std::vector<HeldOutScan>& scans, ResNet& net, const CropOptions& crop) {
-  const EvalMode eval_mode(net);
-  return evaluate(scans, [&](const HeldOutScan& scan) {
-    std::vector<Vec3> centres;
-    for (const Candidate& candidate : scan.candidates) centres.push_back(candidate.centre);
-    return classify(net, crop, scan.scan->image, centres);
-  });
 }
 
 // Unknown without nodules or without others among the candidates.
@@ -166,8 +150,9 @@ int train_classifier(Config& config, const Settings& settings, const std::string
 
   std::vector<Candidate> candidates;
   std::vector<HeldOutScan> held_out;
-  std::vector<std::pair<std::string, std::string>> results;
-  auto metadata = to_metadata(config.crops.crop);
+  NamedTexts results;
+  const CropOptions& crop = config.crops.crop;
+  auto metadata = to_metadata(crop);
   metadata["resnet.config"] = to_json(net.options());
   const Task task{.net = net,
                   .metadata = metadata,
@@ -176,7 +161,8 @@ int train_classifier(Config& config, const Settings& settings, const std::string
                   .loss = [&](const Tensor& x, const Tensor& t) { return bce_with_logits(net(x), t); },
                   .validate =
                       [&](Run&, EpochRow& row) {
-                        const auto result = evaluate(held_out, net, config.crops.crop);
+                        const EvalMode eval_mode(net);
+                        const auto result = evaluate(held_out, &net, crop);
                         if (result) row.val_loss = result->loss, row.val_auc = result->auc;
                         return result.has_value();
                       },
@@ -196,16 +182,14 @@ int train_classifier(Config& config, const Settings& settings, const std::string
   held_out = held_out_scans(data, candidates, excluded);
   const CropSampler sampler(data.scans, data.split.train, candidates, excluded, config.crops, uint64_t(config.seed));
   run.describe(summary(net, [&] { net(Tensor::zeros(sampler.image_shape(1), DType::f32, device)); }),
-               text("  ", data.split.train.size(), " patients to train on, ", data.split.validation.size(),
-                    " held out; ", candidates.size(), " candidates of ", config.segmenter,
+               text("; ", candidates.size(), " candidates of ", config.segmenter,
                     "\n  to learn from: ", sampler.nodules(), " nodules, hit by ", sampler.hits(), " candidates; ",
-                    sampler.others(), " other candidates, ", sampler.hard(), " other dense points\n"));
+                    sampler.others(), " other candidates, ", sampler.hard(), " other dense points"));
   if (!train(run, task, batches_of(sampler))) return run.stop();
 
-  const std::string path = config.out + "/best.safetensors";
-  const LoadedClassifier best = load_classifier(path);
+  const LoadedClassifier best = load_classifier(run.best_path());
   best.net->to(device);
-  const auto before = evaluate(held_out, by_segmenter), after = evaluate(held_out, *best.net, config.crops.crop);
+  const auto before = evaluate(held_out, nullptr, crop), after = evaluate(held_out, best.net.get(), crop);
   if (!before || !after) return run.stop();
   const auto above_half = [](const std::vector<double>& all) {
     return std::ranges::count_if(all, [](double p) { return p > 0.5; });
@@ -218,9 +202,7 @@ int train_classifier(Config& config, const Settings& settings, const std::string
              {"others to which it does", text(above_half(after->others))}};
   std::string verdict = "held-out patients\n";
   for (const auto& [name, value] : results) verdict += text("  ", name, ": ", value, "\n");
-  run.finish(verdict, "candidates.csv",
-             text(run.program("predict"), " ", data.scans.scans[data.split.validation[0]].path, " --model ",
-                  config.segmenter, " --classifier ", path));
+  run.finish(verdict, "candidates.csv", text("--model ", config.segmenter, " --classifier ", run.best_path()));
   return 0;
 }
 

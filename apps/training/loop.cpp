@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <thread>
@@ -10,16 +9,11 @@
 #include "nn/inspect.h"
 #include "tensor/memory.h"
 #include "tensor/ops.h"
-#include "tensor/trace.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
 // ---- one step -------------------------------------------------------------------------------------------------
-
-// Observers are told of each op as it runs, which they are not while a graph is replayed.
-static Device graph_device(Device device, const Step::Options& options) {
-  return options.batches > 1 || ObserverScope::any() ? Device::cpu : device;
-}
 
 Step::Step(Module& net, Loss loss, Optimizer& optimizer, Ema* ema, Options options, Device device)
     : net_(net),
@@ -27,10 +21,7 @@ Step::Step(Module& net, Loss loss, Optimizer& optimizer, Ema* ema, Options optio
       optimizer_(optimizer),
       ema_(ema),
       options_(options),
-      device_(device),
-      gradients_(graph_device(device, options)),
-      clip_(graph_device(device, options)),
-      update_(graph_device(device, options)) {}
+      device_(device) {}
 
 Step::Result Step::operator()(const std::function<void(Tensor& x, Tensor& t)>& next, double lr) {
   std::vector<Tensor> losses;
@@ -106,10 +97,8 @@ bool train_epoch(Run& run, Step& step, Loader& batches) {
     at.epoch_wait += batches.waited() - waited;
     at.epoch_seconds += run.lap();
     const int64_t done = at.step - begin;
-    char note[96];
-    std::snprintf(note, sizeof note, "loss %.4f  %.0f images/s", at.loss_sum / double(done),
-                  double(done * run.images_per_step()) / at.epoch_seconds);
-    progress.update(done, note);
+    const double speed = double(done * run.images_per_step()) / at.epoch_seconds;
+    progress.update(done, text("loss ", fixed(at.loss_sum / double(done), 4), "  ", fixed(speed, 0), " images/s"));
     run.save_now_and_then();
   }
   return false;

@@ -1,11 +1,9 @@
 // The training loop.
 #pragma once
 #include "apps/training/run.h"
-#include "apps/training/task.h"
 #include "data/sampling/loader.h"
-#include "optim/ema.h"
-#include "optim/optimizer.h"
 #include "tensor/cuda/graph.h"
+#include "tensor/trace.h"
 
 namespace acinus {
 
@@ -39,8 +37,10 @@ class Step {
   Ema* ema_;
   Options options_;
   Device device_;
+  // Observers are told of each op as it runs, which they are not while a graph is replayed.
+  Device graph_device_ = options_.batches > 1 || ObserverScope::any() ? Device::cpu : device_;
   Tensor x_, t_, loss_, norm_;  // on the device, where the graphs read and write them
-  cuda::Graph gradients_, clip_, update_;
+  cuda::Graph gradients_{graph_device_}, clip_{graph_device_}, update_{graph_device_};
 };
 
 }  // namespace acinus

@@ -27,15 +27,11 @@ std::unique_ptr<Optimizer> make_optimizer(const Config& c, const Module& net) {
   const auto& t = c.train;
   if (t.optimizer == OptimizerKind::sgd)
     return std::make_unique<Sgd>(net.parameters(), SgdOptions{t.momentum, /*nesterov=*/t.momentum > 0, t.weight_decay});
-  AdamOptions options;
-  options.weight_decay = t.weight_decay;
-  options.decoupled = t.optimizer == OptimizerKind::adamw;
+  const AdamOptions options{.weight_decay = t.weight_decay, .decoupled = t.optimizer == OptimizerKind::adamw};
   return std::make_unique<Adam>(net.parameters(), options);
 }
 
 long long whole(int64_t n) { return static_cast<long long>(n); }  // for printf
-
-std::string first_word(const std::string& command) { return command.substr(0, command.find(' ')); }
 
 void print(const Findings& findings) {
   for (const Finding& finding : findings) std::printf("%s", shown(finding).c_str());
@@ -55,34 +51,30 @@ TrainingData::TrainingData(Config& config)
 
 // ---- where a run is -------------------------------------------------------------------------------------------
 
-// Of each epoch, in this order.
-constexpr double EpochRow::*kSaved[] = {&EpochRow::loss,    &EpochRow::val_dice,          &EpochRow::lr,
-                                        &EpochRow::seconds, &EpochRow::images_per_second, &EpochRow::loader_wait,
-                                        &EpochRow::peak_mb, &EpochRow::val_loss,          &EpochRow::val_auc};
+// Of each epoch, in this order, after its number and its step.
+constexpr Score kSaved[] = {&EpochRow::loss,    &EpochRow::val_dice,          &EpochRow::lr,
+                            &EpochRow::seconds, &EpochRow::images_per_second, &EpochRow::loader_wait,
+                            &EpochRow::peak_mb, &EpochRow::val_loss,          &EpochRow::val_auc};
 
-std::string to_json(const RunState& s) {
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-  for (const EpochRow& row : s.rows) {
-    rows.push_back({row.epoch, row.step});
-    for (const auto value : kSaved) rows.back().push_back(row.*value);
-  }
-  return nlohmann::ordered_json{{"epoch", s.epoch},           {"step", s.step},
-                                {"loss_sum", s.loss_sum},     {"seconds", s.seconds},
-                                {"best_epoch", s.best_epoch}, {"epoch_seconds", s.epoch_seconds},
-                                {"epoch_wait", s.epoch_wait}, {"rows", rows}}
-      .dump();
+static void to_json(nlohmann::json& json, const EpochRow& row) {
+  json = {row.epoch, row.step};
+  for (const Score value : kSaved) json.push_back(row.*value);
 }
+
+static void from_json(const nlohmann::json& json, EpochRow& row) {
+  row.epoch = json.at(0), row.step = json.at(1);
+  for (size_t i = 0; i < std::size(kSaved); i++)
+    row.*kSaved[i] = json.at(2 + i).is_null() ? NAN : json.at(2 + i).get<double>();  // JSON has no NaN
+}
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunState, epoch, step, loss_sum, seconds, best_epoch, epoch_seconds, epoch_wait,
+                                   rows)
+
+std::string to_json(const RunState& state) { return nlohmann::json(state).dump(); }
 
 RunState run_state_from_json(const std::string& text, const std::string& source) {
   try {
-    const auto j = nlohmann::json::parse(text);
-    RunState s{j.at("epoch"),      j.at("step"),          j.at("loss_sum"),   j.at("seconds"),
-               j.at("best_epoch"), j.at("epoch_seconds"), j.at("epoch_wait"), {}};
-    for (const auto& values : j.at("rows")) {
-      EpochRow& row = s.rows.emplace_back(EpochRow{values.at(0), values.at(1)});
-      for (size_t i = 0; i < std::size(kSaved); i++)
-        row.*kSaved[i] = values.at(2 + i).is_null() ? NAN : values.at(2 + i).get<double>();  // JSON has no NaN
-    }
+    const RunState s = nlohmann::json::parse(text);
     if (s.epoch < 1 || s.epoch > 1000001 || s.step < 0 || int64_t(s.rows.size()) != s.epoch - 1 || s.best_epoch < 0 ||
         s.best_epoch >= s.epoch)
       fail(source, ": its state is that of epoch ", s.epoch, ", step ", s.step, ", with the numbers of ", s.rows.size(),
@@ -122,12 +114,12 @@ std::optional<SavedRun> read_saved_run(const Config& config, const TrainingData&
 
 // ---- the run --------------------------------------------------------------------------------------------------
 
-FolderLock::FolderLock(const std::string& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+// Keeps a second ./train out of a run's folder for as long as this program runs.
+static void lock_folder(const std::string& folder) {
+  const int descriptor = open(folder.c_str(), O_RDONLY | O_CLOEXEC);
+  if (flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     fail(folder, ": another ./train is running in it");
 }
-
-FolderLock::~FolderLock() { close(descriptor_); }
 
 Run::Run(Config& c, const Settings& settings, const std::string& command, const TrainingData& data, const Task& task,
          int64_t steps, const std::optional<SavedRun>& saved)
@@ -136,6 +128,7 @@ Run::Run(Config& c, const Settings& settings, const std::string& command, const 
       device(task.net.parameters()[0].second.device()),
       schedule(c.schedule),
       command_(command),
+      program_(command.substr(0, command.find(' '))),
       data_(data),
       task_(task),
       statistics_(rows(dataset_statistics(data.scans))),
@@ -160,7 +153,7 @@ Run::Run(Config& c, const Settings& settings, const std::string& command, const 
 
   if (c.out.empty()) c.out = fresh_folder(text("runs/", c.preset, c.task == "classify" ? "-classifier" : ""));
   make_folder(c.out);
-  lock_ = std::make_unique<FolderLock>(c.out);
+  lock_folder(c.out);
   for (const std::string& folder : {c.out, c.out + "/overlays"})
     if (std::filesystem::exists(folder)) remove_leftovers(folder);
   const std::string resumed = std::exchange(c.resume, "");  // --config of this run is not to resume it
@@ -175,8 +168,10 @@ Run::Run(Config& c, const Settings& settings, const std::string& command, const 
   settings.print();
 }
 
-void Run::describe(const std::string& layers, const std::string& data_lines) const {
-  std::printf("\nnetwork\n%s\ndata: %s\n%s", layers.c_str(), data_.folder.c_str(), data_lines.c_str());
+void Run::describe(const std::string& layers, const std::string& more) const {
+  std::printf("\nnetwork\n%s\ndata: %s\n  %zu %s to train on, %zu held out%s\n", layers.c_str(), data_.folder.c_str(),
+              data_.split.train.size(), data_.scans.is_ct() ? "patients" : "pictures", data_.split.validation.size(),
+              more.c_str());
   print(task_.findings);
   std::printf("  %lld steps an epoch, run folder %s\n%s\n\n", whole(steps_per_epoch), config.out.c_str(),
               config.machine.description().c_str());
@@ -219,12 +214,11 @@ void Run::save() {
   for (const auto& [name, tensor] : optimizer->state()) tensors.emplace_back(kPrefix + name, tensor);
   if (ema)
     for (const auto& [name, tensor] : ema->state()) tensors.emplace_back(kPrefix + name, tensor);
-  const std::string path = config.out + "/last.safetensors";
   try {
-    write_safetensors(path, tensors, metadata);
+    write_safetensors(last_path(), tensors, metadata);
   } catch (const Error& error) {
-    if (!std::filesystem::exists(path)) throw;
-    fail(error.what(), "; the state saved before is still there: ", first_word(command_), " --resume ", config.out,
+    if (!std::filesystem::exists(last_path())) throw;
+    fail(error.what(), "; the state saved before is still there: ", program_, " --resume ", config.out,
          " goes on from it");
   }
   last_save_ = seconds_now();
@@ -244,7 +238,7 @@ void Run::save_if_best(const EpochRow& row) {
   std::string held_out;  // for a classifier, which must not be trained on what these patients show
   for (size_t i : data_.split.validation) held_out += (held_out.empty() ? "" : ",") + data_.scans.scans[i].id;
   metadata["held_out"] = held_out;
-  write_safetensors(config.out + "/best.safetensors", state_dict(task_.net), metadata);
+  write_safetensors(best_path(), state_dict(task_.net), metadata);
 }
 
 void Run::end_epoch(const EpochRow& row) {
@@ -268,7 +262,7 @@ void Run::end_epoch(const EpochRow& row) {
 
 int Run::stop() {
   save();
-  const std::string why = why_stop(), again = first_word(command_) + " --resume " + config.out;
+  const std::string why = why_stop(), again = program_ + " --resume " + config.out;
   report(text("stopped at step ", state.step, " (", why, "); go on with ", again));
   std::printf("stopped at step %lld of %lld (%s); everything is saved. Go on with\n  %s\n", whole(state.step),
               whole(all_steps()), why.c_str(), again.c_str());
@@ -281,7 +275,8 @@ void Run::report(const std::string& status) const {
   r.command = command_;
   r.config_json = settings_;
   r.state = status;
-  add_epochs(r, state.rows, task_.score);
+  r.rows = state.rows;
+  r.score = task_.score;
   r.facts = {{"machine", config.machine.description()},
              {"network", text(task_.net.parameter_count(), " parameters")},
              {"steps", text(state.step, " of ", all_steps())},
@@ -295,20 +290,17 @@ void Run::report(const std::string& status) const {
   write_file(config.out + "/report.html", report_html(r));
 }
 
-void Run::finish(const std::string& verdict, const std::string& files, const std::string& next_command) {
+void Run::finish(const std::string& verdict, const std::string& files, const std::string& networks) {
   lap();
   write_file(config.out + "/metrics.csv", to_csv(state.rows, task_.score));
   report("finished");
   if (state.epoch <= config.train.epochs)
     std::printf("stopped: no better network since epoch %lld (--train.patience)\n", whole(state.best_epoch));
-  std::printf("\n%s\nin %s: best.safetensors  last.safetensors  metrics.csv  report.html  %s\nnext: %s\n",
-              verdict.c_str(), config.out.c_str(), files.c_str(), next_command.c_str());
-}
-
-std::string Run::program(const std::string& name) const {
-  std::string called = first_word(command_);  // such as ./train
-  if (called.ends_with("train")) called.replace(called.size() - 5, 5, name);
-  return called;
+  std::string predict = program_;
+  if (predict.ends_with("train")) predict.replace(predict.size() - 5, 5, "predict");
+  std::printf("\n%s\nin %s: best.safetensors  last.safetensors  metrics.csv  report.html  %s\nnext: %s %s %s\n",
+              verdict.c_str(), config.out.c_str(), files.c_str(), predict.c_str(),
+              data_.scans.scans[data_.split.validation[0]].path.c_str(), networks.c_str());
 }
 
 }  // namespace acinus

@@ -1,23 +1,42 @@
-// A training run: where it is, and the folder that it leaves. It is saved so that --resume goes on from it bit for bit:
-// the network, the optimiser, the averages and RunState are all that changes; batches, their augmentation and the
-// learning rate are functions of the seed and the step.
+// A training run: what it trains, where it is, and the folder that it leaves. It is saved so that --resume goes on from it
+// bit for bit: the network, the optimiser, the averages and RunState are all that changes; batches, their augmentation and
+// the learning rate are functions of the seed and the step.
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "apps/checks/findings.h"
 #include "apps/common/config.h"
 #include "apps/report/events.h"
-#include "apps/training/task.h"
+#include "apps/report/report.h"
 #include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "tensor/io/safetensors.h"
 
 namespace acinus {
+
+class Run;
+
+// What to minimise: a scalar, from a batch x and its targets t.
+using Loss = std::function<Tensor(const Tensor& x, const Tensor& t)>;
+
+// In what the training of a U-Net (segmenter.cpp) and of a classifier (classifier.cpp) differ. The loop is in loop.cpp.
+struct Task {
+  Module& net;
+  std::map<std::string, std::string> metadata;  // stored with the network, so that it can be loaded and used
+  Score score;                                  // what epochs are compared by
+  Findings findings;                            // about the data
+  Loss loss;
+  // Evaluates the network on the held-out patients: fills in row's val_... and may leave pictures in the run's folder.
+  // False if a signal interrupted it.
+  std::function<bool(Run& run, EpochRow& row)> validate;
+  std::function<void(Report& report)> add_to_report;
+};
 
 // The scans that --data names, or synthetic ones, and who is held out. Completes the configuration (input.window).
 struct TrainingData {
@@ -49,18 +68,6 @@ struct SavedRun {
 // "unet.config" or "resnet.config".
 std::optional<SavedRun> read_saved_run(const Config& config, const TrainingData& data, const std::string& kind);
 
-// Keeps a second program out of a run's folder.
-class FolderLock {
- public:
-  explicit FolderLock(const std::string& folder);
-  ~FolderLock();
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_;
-};
-
 class Run {
  public:
   // Makes the run's folder, or goes on in that of the saved run. The network is on its device already. All arguments but
@@ -68,8 +75,8 @@ class Run {
   Run(Config& config, const Settings& settings, const std::string& command, const TrainingData& data, const Task& task,
       int64_t steps_per_epoch, const std::optional<SavedRun>& saved);
 
-  // Prints what it trains (layers: a table) and on what (data_lines).
-  void describe(const std::string& layers, const std::string& data_lines) const;
+  // Prints what it trains (layers: a table) and on what (more: of the data).
+  void describe(const std::string& layers, const std::string& more) const;
   bool is_over() const;          // all epochs are done, or it has not improved for --train.patience validations
   std::string why_stop() const;  // a signal or a limit after which it is to stop; "": it may go on
   int64_t images_per_step() const { return config.train.batch * config.train.accumulate; }
@@ -80,8 +87,9 @@ class Run {
   void save_if_best(const EpochRow& row);
   void end_epoch(const EpochRow& row);  // saves, logs, and goes on to the next epoch
   int stop();                           // saves, and says how to go on; returns the program's exit code
-  void finish(const std::string& verdict, const std::string& files, const std::string& next_command);
-  std::string program(const std::string& name) const;  // ./predict, of a run of ./train
+  // Says what came out, and how to use it: ./predict, with `networks` among its arguments.
+  void finish(const std::string& verdict, const std::string& files, const std::string& networks);
+  std::string best_path() const { return config.out + "/best.safetensors"; }
 
   const Config& config;
   const int64_t steps_per_epoch;
@@ -96,14 +104,14 @@ class Run {
  private:
   void report(const std::string& status) const;
   int64_t all_steps() const { return config.train.epochs * steps_per_epoch; }
+  std::string last_path() const { return config.out + "/last.safetensors"; }
 
-  const std::string command_;
+  const std::string command_, program_;          // as it was called: "./train --seed 2", "./train"
   std::string settings_;                         // as JSON
   std::map<std::string, std::string> metadata_;  // of both networks, best and last
   const TrainingData& data_;
   const Task& task_;
-  const std::vector<std::pair<std::string, std::string>> statistics_;  // of the data
-  std::unique_ptr<FolderLock> lock_;
+  const NamedTexts statistics_;  // of the data
   double last_lap_, last_save_ = seconds_now();
 };
 

@@ -1,10 +1,9 @@
-#include "apps/training/segmenter.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 
 #include "apps/training/loop.h"
+#include "apps/training/tasks.h"
 #include "apps/training/validation.h"
 #include "nn/inspect.h"
 #include "tensor/io/file.h"
@@ -47,20 +46,19 @@ class HeldOut {
   bool validate_epoch(UNet& net, Run& run, EpochRow& row) {
     if (!evaluate(net, text("epoch ", row.epoch, " validation"))) return false;
     row.val_dice = results_.dice;
-    if (run.state.best_epoch == 0) run.remarks = check_outputs(outputs_of(results_), config_);
+    if (run.state.best_epoch == 0) run.remarks = check_outputs(results_, config_);
     const Picture picture = overlay_of(results_, config_.input.window);
     run.events->picture(row.step, "held-out patients", picture);
     make_folder(config_.out + "/overlays");
-    char name[64];
-    std::snprintf(name, sizeof name, "/overlays/epoch_%03lld.png", static_cast<long long>(row.epoch));
-    write_png(config_.out + name, picture);
+    char name[32];
+    std::snprintf(name, sizeof name, "epoch_%03lld.png", static_cast<long long>(row.epoch));
+    write_png(config_.out + "/overlays/" + name, picture);
     return true;
   }
 
   void add_to(Report& report) const {
-    if (!results_.scans.empty())
-      for (const Finding& finding : check_outputs(outputs_of(results_), config_))
-        if (finding.level > Level::note) report.findings.push_back(one_line(finding));
+    for (const Finding& finding : check_outputs(results_, config_))
+      if (finding.level > Level::note) report.findings.push_back(one_line(finding));
     report.pictures = picture_groups(results_, config_.input.window);
     for (const auto& [scan, dice] : results_.scans)
       report.patients.emplace_back(scan->id, scan->foreground ? dice : NAN);
@@ -74,10 +72,7 @@ class HeldOut {
                            noun_of(kind), ")\n");
     for (const auto& [scan, dice] : results_.scans)
       out += text("  ", scan->id, std::string(70 - std::min<size_t>(70, scan->id.size()), ' '), " ", fixed(dice, 4),
-                  scan->foreground ? ""
-                  : is_ct          ? "  (no nodule)"
-                                   : "  (no foreground)",
-                  "\n");
+                  scan->foreground ? "" : text("  (no ", is_ct ? "nodule" : "foreground", ")"), "\n");
     return out + text("  mean over those with ", foreground_of(kind), " ", fixed(results_.dice, 4), "\n");
   }
 
@@ -119,17 +114,13 @@ int train_segmenter(Config& config, const Settings& settings, const std::string&
   const auto made = data.scans.made > 0
                         ? text("; ", data.scans.made, " made ready in ", cache_options(config, data.folder).folder)
                         : "";
-  run.describe(summary(net, [&] { net(Tensor::zeros(sampler.image_shape(1), DType::f32, device)); }),
-               text("  ", data.split.train.size(), data.scans.is_ct() ? " patients" : " pictures", " to train on, ",
-                    data.split.validation.size(), " held out", made, "\n"));
+  run.describe(summary(net, [&] { net(Tensor::zeros(sampler.image_shape(1), DType::f32, device)); }), made);
   if (!train(run, task, batches_of(sampler))) return run.stop();
 
-  const std::string path = config.out + "/best.safetensors";
-  const auto best = load_unet(path).net;
+  const auto best = load_unet(run.best_path()).net;
   best->to(device);
   if (!held_out.evaluate(*best, "best network")) return run.stop();
-  run.finish(held_out.table(), "overlays/",
-             text(run.program("predict"), " ", data.scans.scans[data.split.validation[0]].path, " --model ", path));
+  run.finish(held_out.table(), "overlays/", "--model " + run.best_path());
   return 0;
 }
 

@@ -1,10 +1,10 @@
 #include "apps/training/validation.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "data/dataset/overlay.h"
 #include "tensor/random.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
@@ -25,12 +25,6 @@ void keep(std::vector<ShownSlice>& shown, const ShownSlice& slice, size_t max_of
   if (shown.size() > kShown) shown.pop_back();
 }
 
-// The slice with the most foreground; -1 if none has any.
-int64_t fullest_slice(const Scan& scan) {
-  const auto fullest = std::ranges::max_element(scan.slices, {}, &SliceCount::foreground);
-  return fullest == scan.slices.end() || fullest->foreground == 0 ? -1 : fullest - scan.slices.begin();
-}
-
 // A slice's probabilities: their sums, to be divided by the number of voxels, and extremes.
 void add_probabilities(Validation& v, const float* p, const uint8_t* labels, int64_t pixels, int64_t classes,
                        bool lungs) {
@@ -49,7 +43,7 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
   const EvalMode eval_mode(net);
   Validation v;
   const size_t max_of_scan = (kShown + scans.size() - 1) / std::max<size_t>(scans.size(), 1);
-  int64_t slices = 0, done = 0, with_nodules = 0, voxels = 0;
+  int64_t slices = 0, done = 0, with_nodules = 0;
   for (size_t i : scans) slices += data.scans[i].image.grid.size[2];
   const auto hash = [&](const ShownSlice& s) {
     uint64_t bits = options.seed;
@@ -57,15 +51,14 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
     return random_bits(bits, uint64_t(s.z));
   };
   const std::vector<Segmenter> network{{&net, options.format}};
-  SegmentOptions segment;
-  segment.activations = options.activations;
+  const SegmentOptions segment{.activations = options.activations};
   for (size_t i : scans) {
     const Scan& scan = data.scans[i];
     const int64_t pixels = scan.image.grid.size[0] * scan.image.grid.size[1], classes = data.classes;
-    const int64_t fullest = fullest_slice(scan);
+    const auto fullest = std::ranges::max_element(scan.slices, {}, &SliceCount::foreground) - scan.slices.begin();
     DiceCount whole(classes);
     v.stopped = !segment_slices(network, scan.image, scan.labels, segment, [&](int64_t z, const float* p) {
-      if (after_slice && !after_slice(++done, slices)) return false;
+      if (!after_slice(++done, slices)) return false;
       ShownSlice slice{&scan, z, 0, std::vector<uint8_t>(size_t(pixels))};
       classes_of(p, pixels, classes, options.format.threshold, slice.predicted.data());
       const uint8_t* labels = scan.labels_of(z);
@@ -73,27 +66,30 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
       DiceCount alone(classes);
       alone.add(labels, slice.predicted.data(), pixels);
       slice.dice = alone.dice();
-      const auto predicted = pixels - std::count(slice.predicted.begin(), slice.predicted.end(), uint8_t(0));
-      voxels += pixels;
+      const auto predicted = pixels - std::ranges::count(slice.predicted, uint8_t(0));
       v.predicted_share += double(predicted);
       add_probabilities(v, p, labels, pixels, classes, options.format.lungs);
       const int64_t foreground = scan.slices[z].foreground;
-      if (z == fullest && v.largest.size() < kShown) v.largest.push_back(slice);
       if (foreground + predicted == 0) return true;
-      if (foreground > 0) keep(v.best, slice, max_of_scan, [](auto& a, auto& b) { return a.dice > b.dice; });
+      if (foreground > 0) {
+        if (z == fullest && v.largest.size() < kShown) v.largest.push_back(slice);
+        keep(v.best, slice, max_of_scan, [](auto& a, auto& b) { return a.dice > b.dice; });
+      }
       keep(v.worst, slice, max_of_scan, [](auto& a, auto& b) { return a.dice < b.dice; });
       keep(v.random, slice, max_of_scan, [&](auto& a, auto& b) { return hash(a) < hash(b); });
       return true;
     });
     if (v.stopped) return v;
     v.scans.emplace_back(&scan, whole.dice());
-    if (fullest < 0) continue;
+    v.voxels += double(scan.image.grid.voxels());
+    v.true_voxels += double(scan.foreground);
+    for (const SliceCount& slice : scan.slices) v.lung_voxels += double(slice.lungs);
+    if (scan.foreground == 0) continue;
     v.dice += v.scans.back().second;
     with_nodules++;
   }
   v.dice /= double(std::max<int64_t>(with_nodules, 1));
-  for (double* mean : {&v.predicted_share, &v.mean_probability, &v.extreme_share})
-    *mean /= double(std::max<int64_t>(voxels, 1));
+  for (double* mean : {&v.predicted_share, &v.mean_probability, &v.extreme_share}) *mean /= std::max(v.voxels, 1.0);
   return v;
 }
 
@@ -105,10 +101,9 @@ std::vector<Picture> pictures_of(const ShownSlice& shown, const HuWindow& window
   const Index3 size = image.grid.size;
   Volume<uint8_t> slice(Grid{{size[0], size[1], 1}});
   const uint8_t* labels = shown.scan->labels_of(shown.z);
-  bool any = false;
-  for (size_t i = 0; i < slice.voxels.size(); i++) any |= (slice.voxels[i] = labels[i] & kClass) != 0;
+  for (size_t i = 0; i < slice.voxels.size(); i++) slice.voxels[i] = labels[i] & kClass;
   const Volume<uint8_t> truth = slice;
-  if (!any) slice.voxels = shown.predicted;
+  if (shown.scan->slices[shown.z].foreground == 0) slice.voxels = shown.predicted;
   const Index3 middle = as_drawn(image.grid, densest_point(slice));
   const auto half = int64_t(std::clamp(30 / image.grid.spacing[0], 4., 100.));
   const int zoom = picture_zoom(image.grid), close_zoom = std::max(int(size[0]) * zoom / int(2 * half), 1);
@@ -122,18 +117,6 @@ std::vector<Picture> pictures_of(const ShownSlice& shown, const HuWindow& window
 
 }  // namespace
 
-Outputs outputs_of(const Validation& v) {
-  Outputs o;
-  for (const auto& [scan, dice] : v.scans) {
-    o.voxels += double(scan->image.grid.voxels());
-    o.true_voxels += double(scan->foreground);
-    for (const SliceCount& slice : scan->slices) o.lung_voxels += double(slice.lungs);
-  }
-  o.lowest = v.lowest, o.highest = v.highest, o.mean_probability = v.mean_probability;
-  o.predicted_share = v.predicted_share, o.extreme_share = v.extreme_share, o.dice = v.dice;
-  return o;
-}
-
 std::vector<PictureGroup> picture_groups(const Validation& v, const HuWindow& window) {
   std::vector<PictureGroup> groups;
   const auto add = [&](const char* heading, const char* about, const std::vector<ShownSlice>& slices) {
@@ -141,10 +124,8 @@ std::vector<PictureGroup> picture_groups(const Validation& v, const HuWindow& wi
     for (const ShownSlice& slice : slices) {
       std::vector<Picture> pictures = pictures_of(slice, window);
       pictures.erase(pictures.begin() + 1);
-      char dice[32];
-      std::snprintf(dice, sizeof dice, "%.3f", slice.dice);
       groups.back().pictures.push_back(
-          {text(slice.scan->id, ", slice ", slice.z, ", Dice ", dice), montage(pictures, 2)});
+          {text(slice.scan->id, ", slice ", slice.z, ", Dice ", fixed(slice.dice, 3)), montage(pictures, 2)});
     }
   };
   add("Worst slices", "Of those with nodules or predictions.", v.worst);

@@ -19,12 +19,8 @@ struct ShownSlice {
   std::vector<uint8_t> predicted;  // classes
 };
 
-struct Validation {
-  double dice = 0;                                    // mean over the scans that have nodules
+struct Validation : Outputs {                         // whose dice is the mean over the scans that have nodules
   std::vector<std::pair<const Scan*, double>> scans;  // of each, over the whole scan
-  double predicted_share = 0, mean_probability = 0;   // of all voxels
-  double extreme_share = 0;                           // of the probabilities, those below 1e-6 or above 1 - 1e-6
-  double lowest = 1, highest = 0;                     // probability, where nodules may be predicted
   std::vector<ShownSlice> best, worst, random;        // of the slices with nodules or predictions
   std::vector<ShownSlice> largest;                    // of each scan, the slice with the largest true mask
   bool stopped = false;                               // by after_slice; the other members are then incomplete
@@ -38,8 +34,6 @@ struct ValidationOptions {
 // after_slice(done, of) is called after each slice, and returns whether to go on.
 Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,
                     const std::function<bool(int64_t, int64_t)>& after_slice);
-
-Outputs outputs_of(const Validation& validation);  // for check_outputs
 
 // For report.html: the whole slice and a close-up, both with outlines.
 std::vector<PictureGroup> picture_groups(const Validation& validation, const HuWindow& window);

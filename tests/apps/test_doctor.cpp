@@ -1,6 +1,5 @@
 // The doctor: a clean set of phantoms raises no warning, and each flaw that is planted is named.
 #include "apps/checks/checks.h"
-#include "apps/training/validation.h"
 #include "data/chest/lungs.h"
 #include "data/chest/phantom.h"
 #include "data/dataset/statistics.h"
@@ -101,11 +100,11 @@ void check_only(const Findings& findings, Level level, const std::string& what, 
 }
 
 Outputs outputs(const Scan& scan, double predicted, double mean, double extreme, double low, double high, double dice) {
-  Validation v;
-  v.scans = {{&scan, dice}};
-  v.predicted_share = predicted, v.mean_probability = mean, v.extreme_share = extreme, v.dice = dice;
-  v.lowest = low, v.highest = high;
-  return outputs_of(v);
+  Outputs o{.voxels = double(scan.image.grid.voxels()), .true_voxels = double(scan.foreground)};
+  for (const SliceCount& slice : scan.slices) o.lung_voxels += double(slice.lungs);
+  o.predicted_share = predicted, o.mean_probability = mean, o.extreme_share = extreme, o.dice = dice;
+  o.lowest = low, o.highest = high;
+  return o;
 }
 
 std::vector<EpochRow> epochs(const std::vector<double>& loss, const std::vector<double>& dice, double wait = 0.01) {

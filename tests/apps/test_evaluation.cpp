@@ -1,7 +1,5 @@
 // What ./evaluate measures on masks, and how it shows what it found.
 #include "apps/evaluation/evaluation.h"
-#include "apps/evaluation/predictions.h"
-#include "apps/report/charts.h"
 #include "apps/report/svg_plot.h"
 #include "data/formats/volume_io.h"
 #include "tensor/io/file.h"

@@ -6,11 +6,9 @@
 #include <set>
 
 // run_tests is linked with the library, which does not hold the programs' parts
-#include "apps/report/charts.h"
 #include "apps/report/events.h"
 #include "apps/report/report.h"
 #include "apps/report/svg_plot.h"
-#include "apps/report/metrics.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
 #include "tests/testing.h"
@@ -103,7 +101,7 @@ std::vector<EpochRow> rows_of(int64_t n) {
 Report full_report() {
   Report r;
   r.title = "runs/a", r.command = "./train --out runs/a", r.config_json = "{\n  \"seed\": 1\n}\n", r.state = "finished";
-  add_epochs(r, rows_of(12), kDice);
+  r.rows = rows_of(12);
   r.facts = {{"device", "CPU"}};
   r.fingerprint = {{"patients", "24"}};
   r.findings = {"the learning rate is high"};
@@ -115,7 +113,7 @@ Report full_report() {
 
 std::string report_of(const std::vector<EpochRow>& rows) {
   Report r;
-  add_epochs(r, rows, kDice);
+  r.rows = rows;
   return report_html(r);
 }
 
@@ -249,7 +247,7 @@ TEST_CASE("report: of a classifier") {
   for (size_t i = 0; i < rows.size(); i++)
     rows[i].val_dice = kNan, rows[i].val_auc = i == 4 ? 0.75 : 0.5, rows[i].val_loss = 0.25;
   Report r;
-  add_epochs(r, rows, kAuc);
+  r.rows = rows, r.score = kAuc;
   r.results = {{"AUC by the classifier's", "0.7500"}};
   const std::string page = report_html(r);
   Html html;
@@ -321,7 +319,7 @@ TEST_CASE("report: any number of epochs, any numbers") {
     for (double b : odd) {
       CAPTURE(a, b);
       Report r;
-      add_epochs(r, {{1, 1, a, b, a, b, a, b, a}, {2, 2, b, a, b, a, b, a, b}, {3, 3, a, a, a, a, a, a, a}}, kDice);
+      r.rows = {{1, 1, a, b, a, b, a, b, a}, {2, 2, b, a, b, a, b, a, b}, {3, 3, a, a, a, a, a, a, a}};
       r.patients = {{"x", a}};
       const std::string page = report_html(r);
       Html html;
@@ -554,7 +552,6 @@ TEST_CASE("events: scalars and pictures are read back, while the file is still w
     CHECK(value_at<int64_t>(only(image, 3), 0) == channels);
     CHECK(only(image, 4) == encode_png(picture));
   }
-  events.flush();
   CHECK_THAT(error_of([&] { events.picture(1, "p", Picture{}); }), Catch::Contains("is not an image"));
   size_t torn;
   const std::string file = read_file(events.path(), 1 << 20);
