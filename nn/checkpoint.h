@@ -26,21 +26,17 @@ NamedTensors state_dict(const Module& module);
 void load_state_dict(const Module& module, const SafeTensors& state, const std::string& source);
 
 std::string to_json(const UNetOptions& options);
+std::string to_json(const ResNetOptions& options);
 UNetOptions unet_options_from_json(const std::string& text, const std::string& source);
 
-struct LoadedUNet {
-  std::unique_ptr<UNet> net;                    // in eval mode
+template <class Net>
+struct Loaded {
+  std::unique_ptr<Net> net;                     // in eval mode
   std::map<std::string, std::string> metadata;  // all of the file's
 };
+using LoadedUNet = Loaded<UNet>;
+using LoadedResNet = Loaded<ResNet>;
 LoadedUNet load_unet(const std::string& path);
-
-std::string to_json(const ResNetOptions& options);
-ResNetOptions resnet_options_from_json(const std::string& text, const std::string& source);
-
-struct LoadedResNet {
-  std::unique_ptr<ResNet> net;                  // in eval mode
-  std::map<std::string, std::string> metadata;  // all of the file's
-};
 LoadedResNet load_resnet(const std::string& path);
 
 }  // namespace acinus

@@ -22,70 +22,45 @@ ConvBlock::ConvBlock(int64_t in, int64_t out, const ConvBlockOptions& o, Random&
 
 // ---- the plain block ------------------------------------------------------------------------------------------------
 
-Tensor ConvBlock::operator()(const Tensor& x) {
+ConvBlock::Output ConvBlock::run(const Tensor& deep, const Tensor& x, bool pool) {
   Scope scope(name());
-  const Tensor y = relu(norm1_(conv1_(x)));
-  return relu(norm2_(conv2_(y)));
+  Tensor y = deep ? upsample_and_concat(deep, x) : x;
+  y = relu(norm1_(conv1_(y)));
+  y = relu(norm2_(conv2_(y)));
+  return {y, pool ? max_pool2d(y) : Tensor()};
 }
-
-ConvBlock::Encoded ConvBlock::encode(const Tensor& x) {
-  const Tensor y = (*this)(x);
-  return {y, max_pool2d(y)};
-}
-
-Tensor ConvBlock::decode(const Tensor& deep, const Tensor& skip) { return (*this)(upsample_and_concat(deep, skip)); }
 
 Tensor ConvBlock::upsample_and_concat(const Tensor& deep, const Tensor& skip) {
-  Scope scope(name());
   if (transposed_) return concat((*transposed_)(deep), skip);
   return concat(upsample2x(deep, up_ == Up::nearest ? Upsample::nearest : Upsample::bilinear), skip);
 }
 
 // ---- the fused block ------------------------------------------------------------------------------------------------
 
-// y = block(concat(upsample2x(deep), x)), or block(x) if `deep` is empty; and with `pool`, max_pool2d(y). The norm
-// applies the ReLU in its own pass. Without a norm the convolution does, and then conv2 can pool as well.
-FusedConv2d FusedConvBlock::run(const Tensor& deep, const Tensor& x, bool pool) {
+// The norm applies the ReLU in its own pass. Without a norm the convolution does, and then conv2 can pool as well.
+ConvBlock::Output FusedConvBlock::run(const Tensor& deep, const Tensor& x, bool pool) {
   Scope scope(name());
-  if (norm1_.kind() == NormKind::none) {
-    const Tensor y = conv1_.fused(deep, x, /*relu=*/true).y;
-    return conv2_.fused({}, y, /*relu=*/true, pool);
+  const bool copied = deep && up_ != Up::nearest;
+  const bool normalised = norm1_.kind() != NormKind::none;
+  Tensor y = conv1_.fused(copied ? Tensor() : deep, copied ? upsample_and_concat(deep, x) : x, /*relu=*/!normalised).y;
+  if (!normalised) {
+    const FusedConv2d last = conv2_.fused({}, y, /*relu=*/true, pool);
+    return {last.y, last.pooled};
   }
-  Tensor y = norm1_(conv1_.fused(deep, x, /*relu=*/false).y, /*relu=*/true);
+  y = norm1_(y, /*relu=*/true);
   y = norm2_(conv2_(y), /*relu=*/true);
   return {y, pool ? max_pool2d(y) : Tensor()};
 }
 
-Tensor FusedConvBlock::operator()(const Tensor& x) { return run({}, x, /*pool=*/false).y; }
-
-ConvBlock::Encoded FusedConvBlock::encode(const Tensor& x) {
-  const FusedConv2d result = run({}, x, /*pool=*/true);
-  return {result.y, result.pooled};
-}
-
-Tensor FusedConvBlock::decode(const Tensor& deep, const Tensor& skip) {
-  if (up_ != Up::nearest) return ConvBlock::decode(deep, skip);
-  return run(deep, skip, /*pool=*/false).y;
-}
-
 // ---- the checkpointed block -----------------------------------------------------------------------------------------
 
-static std::vector<Tensor> tensors_of(const Module& module) {
+ConvBlock::Output CheckpointedConvBlock::run(const Tensor& deep, const Tensor& x, bool pool) {
   std::vector<Tensor> tensors;
-  for (const auto& [name, tensor] : module.parameters()) tensors.push_back(tensor);
-  return tensors;
-}
-
-Tensor CheckpointedConvBlock::operator()(const Tensor& x) {
-  return gradient_checkpoint({x}, tensors_of(*this),
-                             [this](const std::vector<Tensor>& in) { return FusedConvBlock::operator()(in[0]); });
-}
-
-ConvBlock::Encoded CheckpointedConvBlock::encode(const Tensor& x) { return ConvBlock::encode(x); }
-
-Tensor CheckpointedConvBlock::decode(const Tensor& deep, const Tensor& skip) {
-  return gradient_checkpoint({deep, skip}, tensors_of(*this),
-                             [this](const std::vector<Tensor>& in) { return FusedConvBlock::decode(in[0], in[1]); });
+  for (const auto& [name, tensor] : parameters()) tensors.push_back(tensor);
+  const Tensor y = gradient_checkpoint({deep, x}, tensors, [this](const std::vector<Tensor>& in) {
+    return FusedConvBlock::run(in[0], in[1], /*pool=*/false).y;
+  });
+  return {y, pool ? max_pool2d(y) : Tensor()};
 }
 
 }  // namespace acinus

@@ -33,16 +33,13 @@ class ConvBlock : public Module {
  public:
   ConvBlock(int64_t in, int64_t out, const ConvBlockOptions& options, Random& random);
 
-  virtual Tensor operator()(const Tensor& x);  // (N,H,W,in) -> (N,H,W,out)
-
-  // In an encoder: y = block(x) for the skip connection, and max_pool2d(y) for the next encoder.
-  struct Encoded {
-    Tensor y, pooled;  // (N,H,W,out), (N,H/2,W/2,out)
+  // y = block(x), or in a decoder block(concat(upsample(deep), x)); with `pool`, in an encoder, also max_pool2d(y).
+  // x (N,H,W,C), deep (N,H/2,W/2,deep_channels) or empty -> y (N,H,W,out), pooled (N,H/2,W/2,out) or empty
+  struct Output {
+    Tensor y, pooled;
   };
-  virtual Encoded encode(const Tensor& x);
-
-  // In a decoder: block(concat(upsample(deep), skip)).  deep (N,H/2,W/2,deep_channels), skip (N,H,W,C) -> (N,H,W,out)
-  virtual Tensor decode(const Tensor& deep, const Tensor& skip);
+  virtual Output run(const Tensor& deep, const Tensor& x, bool pool);
+  Tensor operator()(const Tensor& x) { return run({}, x, /*pool=*/false).y; }
 
  protected:
   Tensor upsample_and_concat(const Tensor& deep, const Tensor& skip);
@@ -56,20 +53,13 @@ class ConvBlock : public Module {
 class FusedConvBlock : public ConvBlock {
  public:
   using ConvBlock::ConvBlock;
-  Tensor operator()(const Tensor& x) override;
-  Encoded encode(const Tensor& x) override;
-  Tensor decode(const Tensor& deep, const Tensor& skip) override;
-
- private:
-  FusedConv2d run(const Tensor& deep, const Tensor& x, bool pool);
+  Output run(const Tensor& deep, const Tensor& x, bool pool) override;
 };
 
 class CheckpointedConvBlock : public FusedConvBlock {
  public:
   using FusedConvBlock::FusedConvBlock;
-  Tensor operator()(const Tensor& x) override;
-  Encoded encode(const Tensor& x) override;
-  Tensor decode(const Tensor& deep, const Tensor& skip) override;
+  Output run(const Tensor& deep, const Tensor& x, bool pool) override;
 };
 
 }  // namespace acinus

@@ -1,22 +1,28 @@
 #include "nn/layers.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "tensor/cuda/device.h"
 #include "tensor/gradient_checkpoint.h"
 #include "tensor/trace.h"
 
 namespace acinus {
 
-static Tensor initial(Init init, const Shape& shape, int64_t fan_in, int64_t fan_out, Random& random) {
-  return init == Init::he ? he_normal(shape, fan_in, random) : glorot_uniform(shape, fan_in, fan_out, random);
+Tensor initial_weights(Init init, const Shape& shape, int64_t fan_in, int64_t fan_out, Random& random) {
+  const double deviation = std::sqrt(2.0 / double(std::max<int64_t>(fan_in, 1)));
+  const double bound = std::sqrt(6.0 / double(std::max<int64_t>(fan_in + fan_out, 1)));
+  Tensor weights(shape);
+  std::generate_n(weights.data<float>(), weights.elements(), [&] {
+    return float(init == Init::he ? deviation * random.normal() : random.uniform(-bound, bound));
+  });
+  return weights;
 }
 
 Conv2d::Conv2d(int64_t in, int64_t out, Conv2dLayerOptions options, Random& random) : options_(options) {
   const int64_t k = options.kernel;
-  weight = initial(options.init, {k, k, in, out}, k * k * in, k * k * out, random);
-  parameter("weight", weight);
-  if (!options.bias) return;
-  bias = Tensor::zeros({out});
-  parameter("bias", bias);
+  parameter("weight", weight, initial_weights(options.init, {k, k, in, out}, k * k * in, k * k * out, random));
+  if (options.bias) parameter("bias", bias, Tensor::zeros({out}));
 }
 
 Tensor Conv2d::operator()(const Tensor& x) {
@@ -26,19 +32,13 @@ Tensor Conv2d::operator()(const Tensor& x) {
 
 FusedConv2d Conv2d::fused(const Tensor& below, const Tensor& x, bool relu, bool pool) {
   Scope scope(name());
-  FusedConv2dOptions options;
-  options.conv = {options_.stride, options_.padding, options_.dilation};
-  options.relu = relu;
-  options.pool = pool;
-  return conv2d_fused(below, x, weight, bias, options);
+  return conv2d_fused(below, x, weight, bias, {{options_.stride, options_.padding, options_.dilation}, relu, pool});
 }
 
 ConvTranspose2d::ConvTranspose2d(int64_t in, int64_t out, Init init, Random& random) {
   // Kernel and stride are 2, so every output pixel sums over one input pixel, and every input pixel feeds four.
-  weight = initial(init, {2, 2, out, in}, in, 4 * out, random);
-  bias = Tensor::zeros({out});
-  parameter("weight", weight);
-  parameter("bias", bias);
+  parameter("weight", weight, initial_weights(init, {2, 2, out, in}, in, 4 * out, random));
+  parameter("bias", bias, Tensor::zeros({out}));
 }
 
 Tensor ConvTranspose2d::operator()(const Tensor& x) {
@@ -47,10 +47,8 @@ Tensor ConvTranspose2d::operator()(const Tensor& x) {
 }
 
 Linear::Linear(int64_t in, int64_t out, Random& random) {
-  weight = he_normal({in, out}, in, random);
-  bias = Tensor::zeros({out});
-  parameter("weight", weight);
-  parameter("bias", bias);
+  parameter("weight", weight, initial_weights(Init::he, {in, out}, in, out, random));
+  parameter("bias", bias, Tensor::zeros({out}));
 }
 
 Tensor Linear::operator()(const Tensor& x) {
@@ -68,15 +66,11 @@ Tensor Dropout::operator()(const Tensor& x) {
 
 Norm::Norm(NormKind kind, int64_t channels, int groups) : kind_(kind), groups_(groups) {
   if (kind == NormKind::none) return;
-  weight = Tensor::full({channels}, 1);
-  bias = Tensor::zeros({channels});
-  parameter("weight", weight);
-  parameter("bias", bias);
+  parameter("weight", weight, Tensor::full({channels}, 1));
+  parameter("bias", bias, Tensor::zeros({channels}));
   if (kind != NormKind::batch) return;
-  running_mean = Tensor::zeros({channels});
-  running_var = Tensor::full({channels}, 1);
-  buffer("running_mean", running_mean);
-  buffer("running_var", running_var);
+  buffer("running_mean", running_mean, Tensor::zeros({channels}));
+  buffer("running_var", running_var, Tensor::full({channels}, 1));
 }
 
 Tensor Norm::operator()(const Tensor& x, bool relu) {

@@ -1,14 +1,20 @@
 // Layers: ops with parameters of their own. Names and options are PyTorch's.
 #pragma once
-#include "nn/init.h"
 #include "nn/module.h"
 #include "tensor/names.h"
 #include "tensor/ops.h"
+#include "tensor/random.h"
 
 namespace acinus {
 
-enum class Init { he, glorot };  // see init.h; biases start at 0
+// What weights start as; biases start at 0. fan_in: how many inputs one output sums; fan_out: how many outputs one input
+// feeds. Both keep the variance of the signal from layer to layer: of a convolution w (KH,KW,C,O), fan_in = KH*KW*C.
+enum class Init {
+  he,      // normal with variance 2 / fan_in: for layers followed by ReLU, which halves the signal (He et al. 2015)
+  glorot,  // uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010); what the seed system used
+};
 inline EnumNames<Init> enum_names(Init) { return {"initialisation", {{"he", Init::he}, {"glorot", Init::glorot}}}; }
+Tensor initial_weights(Init init, const Shape& shape, int64_t fan_in, int64_t fan_out, Random& random);
 
 struct Conv2dLayerOptions {
   int kernel = 3, stride = 1, padding = 0, dilation = 1;

@@ -2,12 +2,16 @@
 
 namespace acinus {
 
-void Module::parameter(const std::string& name, Tensor& tensor) {
+void Module::parameter(const std::string& name, Tensor& tensor, Tensor value) {
+  tensor = std::move(value);
   tensor.requires_grad();
   tensors_.push_back({name, &tensor, true});
 }
 
-void Module::buffer(const std::string& name, Tensor& tensor) { tensors_.push_back({name, &tensor, false}); }
+void Module::buffer(const std::string& name, Tensor& tensor, Tensor value) {
+  tensor = std::move(value);
+  tensors_.push_back({name, &tensor, false});
+}
 
 void Module::child(const std::string& name, Module& module) {
   module.name_ = name;

@@ -44,9 +44,9 @@ class Module {
   void to(Device device);  // moves them; likewise
   void zero_grad();        // clears all gradients
 
-  // For constructors: register what belongs to this module, by name.
-  void parameter(const std::string& name, Tensor& tensor);  // calls requires_grad() on it
-  void buffer(const std::string& name, Tensor& tensor);
+  // For constructors: register what belongs to this module, by name; a tensor is given its initial value.
+  void parameter(const std::string& name, Tensor& tensor, Tensor value);  // with a gradient
+  void buffer(const std::string& name, Tensor& tensor, Tensor value);
   void child(const std::string& name, Module& module);
 
  private:

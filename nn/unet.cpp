@@ -34,7 +34,7 @@ Tensor UNet::encode(const Tensor& image, std::vector<Tensor>& skips) {
         options_.in, ") with pixels, got ", image.shape());
   Tensor x = pad_to_multiple(image, int64_t(1) << options_.depth);
   for (int64_t level = 0; level < options_.depth; level++) {
-    auto [skip, pooled] = encoder_[level]->encode(x);
+    auto [skip, pooled] = encoder_[level]->run(/*deep=*/{}, x, /*pool=*/true);
     skips.push_back(skip);
     x = pooled;
   }
@@ -42,7 +42,7 @@ Tensor UNet::encode(const Tensor& image, std::vector<Tensor>& skips) {
 }
 
 Tensor UNet::decode(int64_t level, const Tensor& deep, const Tensor& skip) {
-  return decoder_[options_.depth - 1 - level]->decode(deep, skip);
+  return decoder_[options_.depth - 1 - level]->run(deep, skip, /*pool=*/false).y;
 }
 
 // ---- how it is built ------------------------------------------------------------------------------------------------

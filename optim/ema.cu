@@ -16,21 +16,11 @@ namespace acinus {
 
 namespace {
 
-template <class T>
 struct Update {
   const double* rate;  // 1 - d
-  const T* w;
-  T* e;
-  HD void operator()(int64_t i) const { e[i] += T(*rate) * (w[i] - e[i]); }
-};
-
-template <class T>
-struct Swap {
-  T *a, *b;
-  HD void operator()(int64_t i) const {
-    const T kept = a[i];
-    a[i] = b[i];
-    b[i] = kept;
+  template <class T>
+  HD T operator()(T e, T w) const {
+    return e + T(*rate) * (w - e);
   }
 };
 
@@ -51,12 +41,8 @@ void Ema::update() {
     rate_.copy_from(Tensor::full({}, 1 - d, DType::f64));
   });
   for (size_t k = 0; k < tensors_.size(); k++) {
-    const Tensor &w = tensors_[k].second, &e = averages_[k].second;
-    e.mark_overwritten();
-    dispatch_precise(w.dtype(), [&](auto zero) {
-      using T = decltype(zero);
-      for_each(w.device(), w.elements(), Update<T>{rate_.ptr<double>(), w.ptr<T>(), e.ptr<T>()});
-    });
+    Tensor& e = averages_[k].second;
+    map_into(e, Update{rate_.ptr<double>()}, e, tensors_[k].second);
   }
 }
 
@@ -74,13 +60,10 @@ void Ema::load(const SafeTensors& saved) {
 
 void Ema::swap() {
   for (size_t k = 0; k < tensors_.size(); k++) {
-    const Tensor &w = tensors_[k].second, &e = averages_[k].second;
-    w.mark_overwritten();
-    e.mark_overwritten();
-    dispatch_precise(w.dtype(), [&](auto zero) {
-      using T = decltype(zero);
-      for_each(w.device(), w.elements(), Swap<T>{w.ptr<T>(), e.ptr<T>()});
-    });
+    Tensor &w = tensors_[k].second, &e = averages_[k].second;
+    const Tensor kept = w.clone();
+    w.copy_from(e);
+    e.copy_from(kept);
   }
   swapped_ = !swapped_;
 }

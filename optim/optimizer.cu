@@ -27,10 +27,10 @@ struct SquareRoot {
 };
 
 // Reads the norm on its device, so that the CPU need not wait for the GPU.
-template <class T>
 struct Clip {
   double max_norm;
   const double* norm;
+  template <class T>
   HD T operator()(T g) const {
     const bool too_long = *norm > max_norm && *norm < INFINITY;
     return too_long ? T(max_norm / *norm) * g : g;
@@ -76,25 +76,14 @@ NamedTensors Optimizer::state() const {
 void Optimizer::load(const SafeTensors& saved) { load_training_state(kind_, state(), saved); }
 
 void load_training_state(const std::string& kind, const NamedTensors& own, const SafeTensors& saved) {
-  std::string problems;
-  for (const auto& [name, tensor] : own) {
-    if (!saved.contains(name)) {
-      problems += text("\n  missing:    ", name, " ", tensor.shape());
-      continue;
-    }
-    const Tensor& theirs = saved[name];
-    if (theirs.shape() != tensor.shape()) {
-      problems += text("\n  mis-shaped: ", name, " is ", theirs.shape(), ", expected ", tensor.shape());
-    } else if (name == kind + ".step") {
-      const double steps = theirs.item();
+  std::string problems =
+      saved.differences(own, [&](const std::string& name) { return name.rfind(kind + ".", 0) == 0; });
+  for (const auto& [name, tensor] : own)
+    if (problems.empty() && name == kind + ".step") {
+      const double steps = saved[name].item();
       if (!(steps >= 0 && steps < 1e15 && steps == std::floor(steps)))
-        problems += text("\n  no count:   ", name, " is ", steps);
+        problems = text("\n  no count:   ", name, " is ", steps);
     }
-  }
-  for (const auto& [name, tensor] : saved.tensors) {
-    const bool known = std::any_of(own.begin(), own.end(), [&n = name](const auto& o) { return o.first == n; });
-    if (!known && name.rfind(kind + ".", 0) == 0) problems += text("\n  unexpected: ", name, " ", tensor.shape());
-  }
   if (!problems.empty()) fail(kind, ": the saved state is that of another network or optimiser:", problems);
   for (const auto& entry : own) Tensor(entry.second).copy_from(saved[entry.first]);
 }
@@ -114,11 +103,7 @@ Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm) {
   const Tensor norm = map(SquareRoot{}, total);
   if (max_norm == INFINITY || (norm.device() == Device::cpu && !(norm.item() > max_norm))) return norm;
   for (const auto& [name, p] : parameters)
-    if (Tensor g = p.grad())
-      dispatch_precise(g.dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        map_into(g, Clip<T>{max_norm, norm.ptr<double>()}, g);
-      });
+    if (Tensor g = p.grad()) map_into(g, Clip{max_norm, norm.ptr<double>()}, g);
   return norm;
 }
 

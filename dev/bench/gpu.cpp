@@ -65,7 +65,7 @@ Tensor on_gpu(const Shape& shape, uint64_t seed, DType dtype = DType::bf16) {
 struct Layer {
   std::string name;
   int64_t size, deep, in, out;  // channels: `deep` of an image of half the size, upsampled; `in` of the skip connection
-  bool pool, first;              // first: nobody wants the gradient of its image
+  bool pool, first;             // first: nobody wants the gradient of its image
 };
 
 std::vector<Layer> seed_network(int64_t size, int64_t width, int64_t depth) {
@@ -86,7 +86,7 @@ std::vector<Layer> seed_network(int64_t size, int64_t width, int64_t depth) {
 }
 
 ConvGeometry geometry(const Layer& l, int64_t batch, ConvAlgorithm algorithm) {
-  return {batch, l.size, l.size, l.deep + l.in, l.size, l.size, l.out, 3, 3, 1, 1, 1, algorithm};
+  return {batch, l.size, l.size, l.deep + l.in, l.size, l.size, l.out, 3, 3, 1, 1, 1, algorithm, Device::cuda};
 }
 // Of the direct form: a multiplication and an addition for each of the nine taps.
 double gflop_of(const ConvGeometry& g) { return 2e-9 * double(g.n * g.oh * g.ow * g.kh * g.kw) * double(g.c * g.o); }
@@ -109,14 +109,9 @@ void print_convolutions(int64_t size, int64_t batch, int64_t width, int64_t dept
     const int64_t n = batch, s = layer.size;
     const Tensor x = on_gpu({n, s, s, layer.in}, 1), dy = on_gpu({n, s, s, layer.out}, 2);
     const Tensor w = on_gpu({3, 3, g.c, g.o}, 3, DType::f32), bias = on_gpu({g.o}, 4, DType::f32);
-    Tensor y(dy.shape(), DType::bf16, Device::cuda), dx(x.shape(), DType::bf16, Device::cuda);
-    Tensor dw(w.shape(), DType::f32, Device::cuda), deep, ddeep;
+    const Tensor deep = layer.deep ? on_gpu({n, s / 2, s / 2, layer.deep}, 5) : Tensor();
     ConvEpilogue epilogue{/*relu=*/true, Tensor()};
     if (layer.pool) epilogue.pooled = Tensor({n, s / 2, s / 2, g.o}, DType::bf16, Device::cuda);
-    if (layer.deep) {
-      deep = on_gpu({n, s / 2, s / 2, layer.deep}, 5);
-      ddeep = Tensor(deep.shape(), DType::bf16, Device::cuda);
-    }
     const double gflop = gflop_of(g);
     std::printf("| %s | %ld² | %ld → %ld | %.2f |", layer.name.c_str(), long(s), long(g.c), long(g.o), gflop);
     const auto print = [&](size_t sum, const std::function<void()>& f) {
@@ -126,12 +121,12 @@ void print_convolutions(int64_t size, int64_t batch, int64_t width, int64_t dept
       totals[sum].add(one.gflop, one.ms);
       all.add(one.gflop, one.ms);
     };
-    print(0, [&] { conv_forward(g, {x, deep}, w, bias, y, epilogue); });
+    print(0, [&] { conv_forward(g, {x, deep}, w, bias, epilogue); });
     if (layer.first)
       std::printf(" - | - | - |");
     else
-      print(1, [&] { conv_data_gradient(g, dy, w, {dx, ddeep}); });
-    print(2, [&] { conv_weight_gradient(g, {x, deep}, dy, dw); });
+      print(1, [&] { conv_data_gradient(g, dy, w, {}, layer.deep); });
+    print(2, [&] { conv_weight_gradient(g, {x, deep}, dy); });
     std::printf("\n");
   }
   std::printf("| together | | | %.2f |", all.gflop);
@@ -161,8 +156,7 @@ void print_ladder(int64_t size, int64_t batch) {
   for (const Step& step : steps) {
     const ConvGeometry g = geometry(layer, batch, step.algorithm);
     const Tensor x = on_gpu({batch, size, size, g.c}, 1, step.dtype), w = on_gpu({3, 3, g.c, g.o}, 2, DType::f32);
-    Tensor y({batch, size, size, g.o}, step.dtype, Device::cuda);
-    const double ms = milliseconds([&] { conv_forward(g, x, w, Tensor(), y); }), tflops = gflop_of(g) / ms;
+    const double ms = milliseconds([&] { conv_forward(g, x, w); }), tflops = gflop_of(g) / ms;
     std::printf("| %s | %s | %.4f | %.2f | %s |", step.name, step.numbers, ms, tflops,
                 share(tflops, ceiling_tflops).c_str());
     if (before > 0)

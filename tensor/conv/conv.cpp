@@ -39,30 +39,38 @@ ConvAlgorithm choose_on_cpu(const char* op, const ConvGeometry& g, ConvAlgorithm
   return can_winograd && g.c > 4 && g.o > 4 && tiles >= 8 ? A::winograd : A::im2col;
 }
 
-const ConvEngine& engine(const ConvGeometry& g) {
-  switch (g.algorithm) {
-    case ConvAlgorithm::direct:
-      return direct_engine;
-    case ConvAlgorithm::im2col:
-      return im2col_engine;
-    case ConvAlgorithm::winograd:
-      return winograd_engine;
-#ifdef ACINUS_CUDA
-    case ConvAlgorithm::tiled:
-    case ConvAlgorithm::tensor:
-      return gpu_engine;
-#endif
-    default:
-      fail("a convolution's algorithm must be one of this build's; choose_algorithm finds it");
+template <class T>
+ConvEngine<T> engine(const ConvGeometry& g) {
+  using A = ConvAlgorithm;
+  if (g.algorithm == A::direct) return direct_engine<T>();
+  if constexpr (!std::is_same_v<T, bf16>) {
+    if (g.algorithm == A::im2col) return im2col_engine<T>();
+    if (g.algorithm == A::winograd) return winograd_engine<T>();
   }
+#ifdef ACINUS_CUDA
+  if (g.algorithm == A::tiled || g.algorithm == A::tensor) return gpu_engine<T>();
+#endif
+  fail("a convolution's algorithm must be one of this build's; choose_algorithm finds it");
+}
+
+template <class T>
+T* ptr_or_null(const Tensor& t) {
+  return t ? t.ptr<std::remove_const_t<T>>() : nullptr;
+}
+
+template <class T>
+SkipConcatData<T> data_of(const SkipConcat& x) {
+  return {ptr_or_null<T>(x.skip), ptr_or_null<T>(x.deep), x.deep ? x.deep.shape()[3] : 0};
 }
 
 }  // namespace
 
 void allow_tf32(bool on) { tf32_allowed = on; }
 
-ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x) {
-  return x.device() == Device::cuda ? choose_on_gpu(op, wanted, x.dtype()) : choose_on_cpu(op, g, wanted, x.dtype());
+void choose_algorithm(const char* op, ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x) {
+  g.device = x.device();
+  g.algorithm =
+      g.device == Device::cuda ? choose_on_gpu(op, wanted, x.dtype()) : choose_on_cpu(op, g, wanted, x.dtype());
 }
 
 bool supports_skip_concat(const ConvGeometry& g, const Tensor& deep) {
@@ -77,23 +85,40 @@ bool supports_pooling(const ConvGeometry& g) {
   return gpu && g.oh % 2 == 0 && g.ow % 2 == 0;
 }
 
-void conv_forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias, Tensor& y,
-                  const ConvEpilogue& epilogue) {
+Tensor conv_forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
+                    const ConvEpilogue& epilogue) {
   check(!x.deep || supports_skip_concat(g, x.deep), "conv_forward: this algorithm reads one image only");
   check(!epilogue.pooled || supports_pooling(g), "conv_forward: this algorithm does not pool");
-  engine(g).forward(g, x, w, bias, epilogue, y);
+  const Tensor y({g.n, g.oh, g.ow, g.o}, x.skip.dtype(), g.device);
+  dispatch(y.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    using C = Compute<T>;
+    engine<T>(g).forward(g, data_of<const T>(x), w.ptr<C>(), ptr_or_null<C>(bias), epilogue.relu, y.ptr<T>(),
+                         ptr_or_null<T>(epilogue.pooled));
+  });
+  return y;
 }
 
-void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const SkipConcat& dx) {
-  engine(g).data_gradient(g, dy, w, Tensor(), dx);
+SkipConcat conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias,
+                              int64_t deep_channels) {
+  SkipConcat dx = Tensor({g.n, g.h, g.w, g.c - deep_channels}, dy.dtype(), g.device);
+  if (deep_channels > 0) dx.deep = Tensor({g.n, g.h / 2, g.w / 2, deep_channels}, dy.dtype(), g.device);
+  dispatch(dy.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    using C = Compute<T>;
+    engine<T>(g).data_gradient(g, dy.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), data_of<T>(dx));
+  });
+  return dx;
 }
 
-void conv_weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, Tensor& dw) {
-  engine(g).weight_gradient(g, x, dy, dw);
-}
-
-void conv_transpose_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y) {
-  engine(g).data_gradient(g, x, w, bias, y);
+Tensor conv_weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy) {
+  return dispatch(dy.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    using C = Compute<T>;
+    const Tensor dw({g.kh, g.kw, g.c, g.o}, dtype_of<C>(), g.device);
+    engine<T>(g).weight_gradient(g, data_of<const T>(x), dy.ptr<T>(), dw.ptr<C>());
+    return dw;
+  });
 }
 
 }  // namespace acinus

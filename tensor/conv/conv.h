@@ -18,12 +18,14 @@ struct ConvGeometry {
   int64_t oh, ow, o;   // y (n,oh,ow,o)
   int64_t kh, kw;      // w (kh,kw,c,o)
   int64_t stride, padding, dilation;
+  // How it is computed and where: see choose_algorithm.
   ConvAlgorithm algorithm = ConvAlgorithm::automatic;
+  Device device = Device::cpu;
 
   // With stride 1 and a square kernel, the data gradient is a convolution of this geometry: of dy, with the kernel
   // rotated by 180 degrees and its channel axes exchanged. Row r of x goes into rows r+p-a of y, for a = 0 .. k-1.
   ConvGeometry transposed() const {
-    return {n, oh, ow, o, h, w, c, kh, kw, stride, dilation * (kh - 1) - padding, dilation, algorithm};
+    return {n, oh, ow, o, h, w, c, kh, kw, stride, dilation * (kh - 1) - padding, dilation, algorithm, device};
   }
   // Waking the other threads takes some microseconds: small convolutions are faster on one.
   bool pays_threads() const { return n * oh * ow * kh * kw * c * o > (1 << 20); }
@@ -43,19 +45,17 @@ struct ConvEpilogue {
   Tensor pooled;      // (n,oh/2,ow/2,o): max_pool2d(y) is written here too
 };
 
-// y = epilogue(bias + forward(x, w)); bias (O) may be empty.
-void conv_forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias, Tensor& y,
-                  const ConvEpilogue& epilogue = {});
-// dx = data gradient.
-void conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const SkipConcat& dx);
-void conv_weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, Tensor& dw);
-// conv_transpose2d: y = bias + the data gradient that a conv2d of geometry g would have for the output gradient x.
-// x (n,oh,ow,o), w (kh,kw,c,o), bias (c) or empty, y (n,h,w,c)
-void conv_transpose_forward(const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y);
+// y = epilogue(bias + forward(x, w)); bias (o) may be empty.
+Tensor conv_forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias = {},
+                    const ConvEpilogue& epilogue = {});
+// dx = bias + data gradient; the bias (c) is that of conv_transpose2d. The first deep_channels of dx are `deep`'s.
+SkipConcat conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias = {},
+                              int64_t deep_channels = 0);
+Tensor conv_weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy);
 
-// The algorithm for g, given the device and type of x: `wanted` if it can compute g (else an Error that names `op`); for
-// `automatic`, on the CPU, the one that was fastest when measured (dev/bench/conv.cpp).
-ConvAlgorithm choose_algorithm(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x);
+// Sets g.algorithm and g.device, given the device and type of x: `wanted` if it can compute g (else an Error that names
+// `op`); for `automatic`, on the CPU, the one that was fastest when measured (dev/bench/conv.cpp).
+void choose_algorithm(const char* op, ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x);
 // May `automatic` use tensor cores for float32? They round the factors to 10 binary digits (TF32). Off by default.
 void allow_tf32(bool on);
 // Does g's algorithm read concat(upsample2x(deep), skip) in place? Does it fill ConvEpilogue::pooled?

@@ -76,35 +76,30 @@ struct DirectWeightGradient {  // output channels begin .. end-1 of one (tap, in
   }
 };
 
-void forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
-             const ConvEpilogue& epilogue, const Tensor& y) {
-  dispatch(y.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    using C = Compute<T>;
-    for_each_row(y.device(), g.n * g.oh * g.ow, g.o,
-                 DirectForward<T>{g, x.skip.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), epilogue.relu, y.ptr<T>()});
-  });
+template <class T, class C = Compute<T>>
+void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y, T*) {
+  for_each_row(g.device, g.n * g.oh * g.ow, g.o, DirectForward<T>{g, x.skip, w, bias, relu, y});
 }
 
-void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, const SkipConcat& dx) {
-  dispatch(dy.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    using C = Compute<T>;
-    for_each_row(dy.device(), g.n * g.h * g.w, g.c,
-                 DirectDataGradient<T>{g, dy.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), dx.skip.ptr<T>()});
-  });
+template <class T, class C = Compute<T>>
+void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx) {
+  for_each_row(g.device, g.n * g.h * g.w, g.c, DirectDataGradient<T>{g, dy, w, bias, dx.skip});
 }
 
-void weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
-  dispatch(dy.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    for_each_row(dy.device(), g.kh * g.kw * g.c, g.o,
-                 DirectWeightGradient<T>{g, x.skip.ptr<T>(), dy.ptr<T>(), dw.ptr<Compute<T>>()});
-  });
+template <class T, class C = Compute<T>>
+void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw) {
+  for_each_row(g.device, g.kh * g.kw * g.c, g.o, DirectWeightGradient<T>{g, x.skip, dy, dw});
 }
 
 }  // namespace
 
-const ConvEngine direct_engine{forward, data_gradient, weight_gradient};
+template <class T>
+ConvEngine<T> direct_engine() {
+  return {forward<T>, data_gradient<T>, weight_gradient<T>};
+}
+
+template ConvEngine<float> direct_engine();
+template ConvEngine<double> direct_engine();
+template ConvEngine<bf16> direct_engine();
 
 }  // namespace acinus

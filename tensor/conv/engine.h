@@ -4,22 +4,6 @@
 
 namespace acinus {
 
-struct ConvEngine {
-  void (*forward)(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
-                  const ConvEpilogue& epilogue, const Tensor& y);
-  // dx = bias + data gradient; the bias (c) is for conv_transpose2d and may be empty.
-  void (*data_gradient)(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias,
-                        const SkipConcat& dx);
-  void (*weight_gradient)(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw);
-};
-
-extern const ConvEngine direct_engine;    // direct.cu
-extern const ConvEngine im2col_engine;    // cpu/im2col.cpp
-extern const ConvEngine winograd_engine;  // cpu/winograd.cpp
-#ifdef ACINUS_CUDA
-extern const ConvEngine gpu_engine;  // cuda/
-#endif
-
 // A SkipConcat as loops and kernels see it.
 template <class T>
 struct SkipConcatData {
@@ -27,15 +11,23 @@ struct SkipConcatData {
   int64_t deep_channels;
 };
 
-template <class T>
-T* ptr_or_null(const Tensor& t) {
-  return t ? t.ptr<std::remove_const_t<T>>() : nullptr;
-}
+// For elements of type T; weights and biases are of the type of its arithmetic, C. A bias that is null counts as 0.
+template <class T, class C = Compute<T>>
+struct ConvEngine {
+  void (*forward)(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y,
+                  T* pooled);  // null without pooling
+  void (*data_gradient)(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx);
+  void (*weight_gradient)(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw);
+};
 
 template <class T>
-SkipConcatData<T> data_of(const SkipConcat& x) {
-  return {x.skip.ptr<std::remove_const_t<T>>(), ptr_or_null<T>(x.deep), x.deep ? x.deep.shape()[3] : 0};
-}
+ConvEngine<T> direct_engine();  // direct.cu
+template <class T>
+ConvEngine<T> im2col_engine();  // cpu/im2col.cpp
+template <class T>
+ConvEngine<T> winograd_engine();  // cpu/winograd.cpp
+template <class T>
+ConvEngine<T> gpu_engine();  // cuda/, in a build with CUDA
 
 // The sub-pixel (polyphase) decomposition of a data gradient. Forward, output pixel i sees row i*s - p + a*d through tap
 // a; so row r of x was seen through tap a by output pixel (r + p - a*d) / s, if that is a whole number. Which taps those

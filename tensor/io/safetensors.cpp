@@ -107,6 +107,21 @@ bool SafeTensors::contains(const std::string& name) const {
   return std::any_of(tensors.begin(), tensors.end(), [&](const auto& t) { return t.first == name; });
 }
 
+std::string SafeTensors::differences(const NamedTensors& expected,
+                                     const std::function<bool(const std::string& name)>& concerns) const {
+  std::string lines;
+  for (const auto& [name, tensor] : expected)
+    if (!contains(name))
+      lines += text("\n  missing:    ", name, " ", tensor.shape());
+    else if (const Shape& shape = (*this)[name].shape(); shape != tensor.shape())
+      lines += text("\n  mis-shaped: ", name, " is ", shape, ", expected ", tensor.shape());
+  for (const auto& [name, tensor] : tensors)
+    if (concerns(name) &&
+        std::none_of(expected.begin(), expected.end(), [&n = name](const auto& e) { return e.first == n; }))
+      lines += text("\n  unexpected: ", name, " ", tensor.shape());
+  return lines;
+}
+
 SafeTensors read_safetensors(const std::string& path) {
   const InputFile file(path);
   uint64_t length = 0;

@@ -5,6 +5,7 @@
 //
 // Source: the format's README and safetensors/src/tensor.rs of huggingface/safetensors, whose limits are enforced.
 #pragma once
+#include <functional>
 #include <map>
 #include <string>
 
@@ -17,6 +18,10 @@ struct SafeTensors {
   std::map<std::string, std::string> metadata;              // "__metadata__"
   const Tensor& operator[](const std::string& name) const;  // Error if there is no such name
   bool contains(const std::string& name) const;
+  // Compared with what was expected: a line for each tensor that is missing, of another shape, or unexpected, which a name
+  // can be for which `concerns` is true. Empty if there is none.
+  std::string differences(const NamedTensors& expected,
+                          const std::function<bool(const std::string& name)>& concerns) const;
 };
 
 // F32 and F64 are read as they are, F16 and BF16 as float32, integers and BOOL as float64 (exact up to 2^53).

@@ -1,5 +1,4 @@
 // add   y = a + b        da += dy,  db += dy        a, b, y: one shape
-#include "tensor/for_each.h"
 #include "tensor/ops/shared.h"
 
 namespace acinus {

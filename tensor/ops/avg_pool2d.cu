@@ -2,7 +2,6 @@
 //              dx[n,r,q,c] += 1/k^2 * sum of dy[n,i,j,c] over the windows (i,j) that hold (r,q)
 //              x (N,H,W,C) -> y (N,OH,OW,C),  OH = (H + 2p - k) / s + 1;  outside the image counts as 0
 //              Example: x (2,64,64,16), k = s = 2 -> (2,32,32,16)
-#include "tensor/for_each.h"
 #include "tensor/ops/shared.h"
 
 namespace acinus {
@@ -34,13 +33,10 @@ struct AvgPool2dBackward {  // channels begin .. end-1 of one input pixel
   T* dx;
   HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
-    // The windows that hold (r,q) are those with i*s-p <= r <= i*s-p+k-1, and the same for j.
-    const int64_t i0 = r + g.p < g.k ? 0 : (r + g.p - g.k) / g.s + 1;
-    const int64_t j0 = q + g.p < g.k ? 0 : (q + g.p - g.k) / g.s + 1;
     for (int64_t ch = begin; ch < end; ch++) {
       Compute<T> gradient = 0;
-      for (int64_t i = i0; i < g.oh && i * g.s - g.p <= r; i++)
-        for (int64_t j = j0; j < g.ow && j * g.s - g.p <= q; j++)
+      for (int64_t i = g.first_window(r); i < g.oh && i * g.s - g.p <= r; i++)
+        for (int64_t j = g.first_window(q); j < g.ow && j * g.s - g.p <= q; j++)
           gradient += dy[((n * g.oh + i) * g.ow + j) * g.c + ch];
       dx[pixel * g.c + ch] = T(gradient / Compute<T>(g.k * g.k));
     }
@@ -51,18 +47,9 @@ struct AvgPool2dBackward {  // channels begin .. end-1 of one input pixel
 
 Tensor avg_pool2d(const Tensor& x, Pool2dOptions o) {
   const PoolGeometry g = pool_geometry("avg_pool2d", x, o);
-  Tensor y({g.n, g.oh, g.ow, g.c}, x.dtype(), x.device());
-  dispatch(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    for_each_row(x.device(), g.n * g.oh * g.ow, g.c, AvgPool2dForward<T>{g, x.ptr<T>(), y.ptr<T>()});
-  });
-  return record("avg_pool2d", y, {x}, [g, shape = x.shape()](const Tensor& dy, Inputs& in) {
-    Tensor dx(shape, dy.dtype(), dy.device());
-    dispatch(dy.dtype(), [&](auto zero) {
-      using T = decltype(zero);
-      for_each_row(dy.device(), g.n * g.h * g.w, g.c, AvgPool2dBackward<T>{g, dy.ptr<T>(), dx.ptr<T>()});
-    });
-    in[0].add_grad(dx);
+  const Tensor y = map_rows<AvgPool2dForward>(x, {g.n, g.oh, g.ow, g.c}, g);
+  return record("avg_pool2d", y, {x}, [g](const Tensor& dy, Inputs& in) {
+    in[0].add_grad(map_rows<AvgPool2dBackward>(dy, {g.n, g.h, g.w, g.c}, g));
   });
 }
 

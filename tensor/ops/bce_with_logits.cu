@@ -5,8 +5,7 @@
 // It equals -t log(sigmoid(x)) - (1-t) log(1-sigmoid(x)). With log(sigmoid(x)) = -log(1 + exp(-x)) and
 // log(1-sigmoid(x)) = -x - log(1 + exp(-x)) that is  x - x t + log(1 + exp(-x));  for x < 0,
 // log(1 + exp(-x)) = -x + log(1 + exp(x)), so that exp cannot overflow.
-#include "tensor/ops.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
 namespace {
@@ -27,17 +26,7 @@ struct BceBackward {
 }  // namespace
 
 Tensor bce_with_logits(const Tensor& x, const Tensor& t) {
-  check_precise("bce_with_logits", {&x, &t});
-  check(x.shape() == t.shape(), "bce_with_logits: shapes differ: x ", x.shape(), " vs t ", t.shape());
-  check(x.elements() > 0, "bce_with_logits: x has no elements: ", x.shape());
-  const double n = double(x.elements());
-  return record("bce_with_logits", map(Scale{1 / n}, reduce(BceForward{}, x, t)), {x},
-                [n, x = x.detach(), t = t.detach()](const Tensor& dy, Inputs& in) {
-                  in[0].add_grad(dispatch_precise(x.dtype(), [&](auto zero) {
-                    using T = decltype(zero);
-                    return map(BceBackward<T>{n, dy.ptr<T>()}, x, t);
-                  }));
-                });
+  return mean_loss<BceBackward>("bce_with_logits", BceForward{}, x, t);
 }
 
 }  // namespace acinus

@@ -29,6 +29,12 @@ void copy_channels(const Tensor& from, int64_t from_at, Tensor& to, int64_t to_a
   });
 }
 
+Tensor channels_of(const Tensor& x, int64_t first, const Shape& shape) {
+  Tensor part(shape, x.dtype(), x.device());
+  copy_channels(x, first, part, 0, shape[3]);
+  return part;
+}
+
 }  // namespace
 
 Tensor concat(const Tensor& a, const Tensor& b) {
@@ -41,16 +47,8 @@ Tensor concat(const Tensor& a, const Tensor& b) {
   copy_channels(a, 0, y, 0, sa[3]);
   copy_channels(b, 0, y, sa[3], sb[3]);
   return record("concat", y, {a, b}, [sa, sb](const Tensor& dy, Inputs& in) {
-    if (in[0].needs_grad()) {
-      Tensor da(sa, dy.dtype(), dy.device());
-      copy_channels(dy, 0, da, 0, sa[3]);
-      in[0].add_grad(da);
-    }
-    if (in[1].needs_grad()) {
-      Tensor db(sb, dy.dtype(), dy.device());
-      copy_channels(dy, sa[3], db, 0, sb[3]);
-      in[1].add_grad(db);
-    }
+    if (in[0].needs_grad()) in[0].add_grad(channels_of(dy, 0, sa));
+    if (in[1].needs_grad()) in[1].add_grad(channels_of(dy, sa[3], sb));
   });
 }
 

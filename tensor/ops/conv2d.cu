@@ -7,7 +7,6 @@
 //
 // tensor/conv/ computes the three sums.
 #include "tensor/ops/shared.h"
-#include "tensor/reduce.h"
 
 namespace acinus {
 
@@ -36,25 +35,16 @@ ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, c
   check(sw[0] >= 1 && sw[1] >= 1 && span_h >= 0 && span_w >= 0, op, ": kernel ", sw, " (dilation ", d,
         ") is larger than x ", sx, " with padding ", p);
   ConvGeometry g{sx[0], sx[1], sx[2], sx[3], span_h / s + 1, span_w / s + 1, sw[3], sw[0], sw[1], s, p, d};
-  g.algorithm = choose_algorithm(op, g, options.algorithm, x);
+  choose_algorithm(op, g, options.algorithm, x);
   return g;
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions options) {
   const ConvGeometry g = conv2d_geometry("conv2d", x, x.shape(), w, b, options);
-  Tensor y({g.n, g.oh, g.ow, g.o}, x.dtype(), x.device());
-  conv_forward(g, x, w, b, y);
+  const Tensor y = conv_forward(g, x, w, b);
   return record("conv2d", y, {x, w, b}, [g, x = x.detach(), w = w.detach()](const Tensor& dy, Inputs& in) {
-    if (in[0].needs_grad()) {
-      Tensor dx(x.shape(), x.dtype(), x.device());
-      conv_data_gradient(g, dy, w, dx);
-      in[0].add_grad(std::move(dx));
-    }
-    if (in[1].needs_grad()) {
-      Tensor dw(w.shape(), w.dtype(), w.device());
-      conv_weight_gradient(g, x, dy, dw);
-      in[1].add_grad(std::move(dw));
-    }
+    if (in[0].needs_grad()) in[0].add_grad(conv_data_gradient(g, dy, w).skip);
+    if (in[1].needs_grad()) in[1].add_grad(conv_weight_gradient(g, x, dy));
     if (in[2].needs_grad()) in[2].add_grad(bias_gradient(dy));
   });
 }

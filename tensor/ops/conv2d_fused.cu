@@ -31,11 +31,10 @@ FusedConv2d conv2d_fused(const Tensor& deep, const Tensor& x, const Tensor& w, c
   const ConvGeometry g = conv2d_geometry("conv2d_fused", x, image, w, b, options.conv);
   if (deep && !supports_skip_concat(g, deep)) return conv2d_fused({}, concat(upsample2x(deep), x), w, b, options);
 
-  Tensor y({g.n, g.oh, g.ow, g.o}, x.dtype(), x.device());
   ConvEpilogue epilogue{options.relu, Tensor()};
   if (options.pool && supports_pooling(g))
     epilogue.pooled = Tensor({g.n, g.oh / 2, g.ow / 2, g.o}, x.dtype(), x.device());
-  conv_forward(g, {x, deep}, w, b, y, epilogue);
+  const Tensor y = conv_forward(g, {x, deep}, w, b, epilogue);
 
   FusedConv2d result;
   result.y =
@@ -46,19 +45,12 @@ FusedConv2d conv2d_fused(const Tensor& deep, const Tensor& x, const Tensor& w, c
                const Tensor ds = !y || dy.is_unique() ? dy : dy.clone();
                if (y || in[3].needs_grad()) in[3].add_grad(bias_gradient(ds, y));
                y = Tensor();  // a closure runs once: memory that it no longer needs is free for others from here on
-               if (in[2].needs_grad()) {
-                 Tensor dw(w.shape(), w.dtype(), w.device());
-                 conv_weight_gradient(g, {x, deep}, ds, dw);
-                 in[2].add_grad(std::move(dw));
-               }
+               if (in[2].needs_grad()) in[2].add_grad(conv_weight_gradient(g, {x, deep}, ds));
                if (!in[0].needs_grad() && !in[1].needs_grad()) return;
-               const Shape sx = x.shape();
                x = Tensor();
-               Tensor dx(sx, ds.dtype(), ds.device()), ddeep;
-               if (deep) ddeep = Tensor(deep.shape(), ds.dtype(), ds.device());
-               conv_data_gradient(g, ds, w, {dx, ddeep});
-               in[1].add_grad(std::move(dx));
-               if (deep) in[0].add_grad(std::move(ddeep));
+               SkipConcat dx = conv_data_gradient(g, ds, w, {}, deep ? deep.shape()[3] : 0);
+               in[1].add_grad(std::move(dx.skip));
+               if (deep) in[0].add_grad(std::move(dx.deep));
              });
   if (epilogue.pooled) result.pooled = record_max_pool2d(result.y, epilogue.pooled, {});
   if (options.pool && !epilogue.pooled) result.pooled = max_pool2d(result.y);

@@ -25,21 +25,11 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& w, const Tensor& b, ConvT
         " and padding ", p);
   // The conv2d from y to x.
   ConvGeometry g{sx[0], oh, ow, sw[2], sx[1], sx[2], sx[3], sw[0], sw[1], s, p, /*dilation=*/1};
-  g.algorithm = choose_algorithm("conv_transpose2d", g, options.algorithm, x);
-
-  Tensor y({sx[0], oh, ow, sw[2]}, x.dtype(), x.device());
-  conv_transpose_forward(g, x, w, b, y);
+  choose_algorithm("conv_transpose2d", g, options.algorithm, x);
+  const Tensor y = conv_data_gradient(g, x, w, b).skip;
   return record("conv_transpose2d", y, {x, w, b}, [g, x = x.detach(), w = w.detach()](const Tensor& dy, Inputs& in) {
-    if (in[0].needs_grad()) {
-      Tensor dx(x.shape(), x.dtype(), x.device());
-      conv_forward(g, dy, w, Tensor(), dx);
-      in[0].add_grad(std::move(dx));
-    }
-    if (in[1].needs_grad()) {
-      Tensor dw(w.shape(), w.dtype(), w.device());
-      conv_weight_gradient(g, /*x=*/dy, /*dy=*/x, dw);
-      in[1].add_grad(std::move(dw));
-    }
+    if (in[0].needs_grad()) in[0].add_grad(conv_forward(g, dy, w));
+    if (in[1].needs_grad()) in[1].add_grad(conv_weight_gradient(g, /*x=*/dy, /*dy=*/x));
     if (in[2].needs_grad()) in[2].add_grad(bias_gradient(dy));
   });
 }

@@ -5,7 +5,6 @@
 // I, P and T are scalars, but they stay in tensors: on a GPU nothing has to be copied to the CPU.
 // Quotient rule: d/dp[i] of N/D with dN/dp[i] = 2 t[i] and dD/dp[i] = 1. (Milletari et al. 2016)
 #include "tensor/ops/shared.h"
-#include "tensor/reduce.h"
 
 namespace acinus {
 namespace {

@@ -7,7 +7,6 @@
 // pass no gradient on. The positions of the maxima are not saved: in the backward pass each input pixel compares itself
 // with the others in its windows. So every element of dx is computed alone (no atomics), and only x is kept. Both bodies
 // process the channels of one pixel, which are adjacent in memory, in their innermost loops.
-#include "tensor/for_each.h"
 #include "tensor/ops/shared.h"
 
 namespace acinus {
@@ -42,13 +41,10 @@ struct MaxPool2dBackward {  // channels begin .. end-1 of one input pixel
   bool add;  // to the gradient in dx, instead of 0
   HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
     const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
-    // The windows that hold (r,q) are those with i*s-p <= r <= i*s-p+k-1, and the same for j.
-    const int64_t i0 = r + g.p < g.k ? 0 : (r + g.p - g.k) / g.s + 1;
-    const int64_t j0 = q + g.p < g.k ? 0 : (q + g.p - g.k) / g.s + 1;
     if (!add)
       for (int64_t ch = begin; ch < end; ch++) dx[pixel * g.c + ch] = T(0);
-    for (int64_t i = i0; i < g.oh && i * g.s - g.p <= r; i++)
-      for (int64_t j = j0; j < g.ow && j * g.s - g.p <= q; j++)
+    for (int64_t i = g.first_window(r); i < g.oh && i * g.s - g.p <= r; i++)
+      for (int64_t j = g.first_window(q); j < g.ow && j * g.s - g.p <= q; j++)
         for (int64_t first = begin; first < end; first += columns_at_once)
           add_window(pixel, n, r, q, i, j, first, end - first < columns_at_once ? end - first : columns_at_once);
   }
@@ -109,12 +105,7 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
 
 Tensor max_pool2d(const Tensor& x, Pool2dOptions o) {
   const PoolGeometry g = pool_geometry("max_pool2d", x, o);
-  Tensor y({g.n, g.oh, g.ow, g.c}, x.dtype(), x.device());
-  dispatch(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    for_each_row(x.device(), g.n * g.oh * g.ow, g.c, MaxPool2dForward<T>{g, x.ptr<T>(), y.ptr<T>()});
-  });
-  return record_max_pool2d(x, y, o);
+  return record_max_pool2d(x, map_rows<MaxPool2dForward>(x, {g.n, g.oh, g.ow, g.c}, g), o);
 }
 
 }  // namespace acinus

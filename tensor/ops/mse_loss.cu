@@ -1,7 +1,6 @@
 // mse_loss   y = 1/n * sum over i of (x[i] - t[i])^2        dx[i] += dy * 2 (x[i] - t[i]) / n
 //            x, t: one shape with n elements; y scalar
-#include "tensor/ops.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
 namespace {
@@ -21,18 +20,6 @@ struct MseBackward {
 
 }  // namespace
 
-Tensor mse_loss(const Tensor& x, const Tensor& t) {
-  check_precise("mse_loss", {&x, &t});
-  check(x.shape() == t.shape(), "mse_loss: shapes differ: x ", x.shape(), " vs t ", t.shape());
-  check(x.elements() > 0, "mse_loss: x has no elements: ", x.shape());
-  const double n = double(x.elements());
-  return record("mse_loss", map(Scale{1 / n}, reduce(SquaredError{}, x, t)), {x},
-                [n, x = x.detach(), t = t.detach()](const Tensor& dy, Inputs& in) {
-                  in[0].add_grad(dispatch_precise(x.dtype(), [&](auto zero) {
-                    using T = decltype(zero);
-                    return map(MseBackward<T>{n, dy.ptr<T>()}, x, t);
-                  }));
-                });
-}
+Tensor mse_loss(const Tensor& x, const Tensor& t) { return mean_loss<MseBackward>("mse_loss", SquaredError{}, x, t); }
 
 }  // namespace acinus

@@ -1,5 +1,4 @@
 // mul   y = a * b        da += dy * b,  db += dy * a        a, b, y: one shape
-#include "tensor/for_each.h"
 #include "tensor/ops/shared.h"
 
 namespace acinus {

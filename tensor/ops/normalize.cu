@@ -2,32 +2,29 @@
 #include "tensor/ops/normalize.h"
 
 #include "tensor/ops/shared.h"
-#include "tensor/reduce.h"
 
 namespace acinus {
 namespace {
 
-// Replaces sums (images, channels) by the mean over each group: the sum over its channels, divided by m.
+// Of sums (images, channels) the mean over each group: the sum over its channels, divided by m. For channels begin ..
+// end-1 of one image.
 template <class T>
 struct GroupMean {
-  int64_t channels, per_group;
-  T group_size;
+  int64_t channels, per_group, group_size;
   const T* sums;
   T* means;
-  HD void operator()(int64_t i) const {
-    const int64_t first = i / channels * channels + i % channels / per_group * per_group;
-    T total = 0;
-    for (int64_t c = first; c < first + per_group; c++) total += sums[c];
-    means[i] = total / group_size;
+  HD void operator()(int64_t image, int64_t begin, int64_t end) const {
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t first = image * channels + i / per_group * per_group;
+      Compute<T> total = 0;
+      for (int64_t c = first; c < first + per_group; c++) total += sums[c];
+      means[image * channels + i] = T(total / Compute<T>(group_size));
+    }
   }
 };
 
-template <class T>
 Tensor group_mean(const NormGeometry& g, const Tensor& sums) {
-  Tensor means(sums.shape(), sums.dtype(), sums.device());
-  for_each(sums.device(), sums.elements(),
-           GroupMean<T>{g.channels, g.per_group, T(g.group_size()), sums.ptr<T>(), means.ptr<T>()});
-  return means;
+  return map_rows<GroupMean>(sums, sums.shape(), g.channels, g.per_group, g.group_size());
 }
 
 // x may be bfloat16; statistics, weight and bias are of the type of its arithmetic, C.
@@ -123,7 +120,7 @@ void normalize_backward(const NormGeometry& g, const Saved& saved, const Tensor&
     Tensor weighted(sums.shape(), sums.dtype(), sums.device());
     for_each(dy.device(), sums.elements(),
              TimesWeight<C>{g.channels, sums.ptr<C>(), saved.weight.ptr<C>(), weighted.ptr<C>()});
-    return group_mean<C>(g, weighted);
+    return group_mean(g, weighted);
   };
 
   const Xhat<T> xhat{saved.x.ptr<T>(), saved.mean.ptr<C>(), saved.istd.ptr<C>()};
@@ -149,9 +146,9 @@ NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
     using C = Compute<T>;
     // Two passes: the mean first, then deviations from it. sum(x^2) - mean^2 would cancel in float32.
     Tensor sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, ValueAt<T>{x.ptr<T>()});
-    Tensor mean = group_mean<C>(g, sums);
+    Tensor mean = group_mean(g, sums);
     sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, SquaredDeviation<T>{x.ptr<T>(), mean.ptr<C>()});
-    return NormStatistics{mean, group_mean<C>(g, sums)};
+    return NormStatistics{mean, group_mean(g, sums)};
   });
 }
 

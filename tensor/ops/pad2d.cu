@@ -2,8 +2,7 @@
 //         x (N,H,W,C) -> y (N, top+H+bottom, left+W+right, C); negative numbers crop
 //
 // Cropping is padding by a negative amount, so the gradient is the op itself with opposite signs.
-#include "tensor/for_each.h"
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
 namespace {
@@ -23,13 +22,8 @@ struct Pad2dBody {  // channels begin .. end-1 of one output pixel
 
 Tensor padded(const Tensor& x, int64_t top, int64_t bottom, int64_t left, int64_t right) {
   const Shape s = x.shape();
-  Tensor y({s[0], top + s[1] + bottom, left + s[2] + right, s[3]}, x.dtype(), x.device());
-  dispatch(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    for_each_row(x.device(), y.shape()[0] * y.shape()[1] * y.shape()[2], s[3],
-                 Pad2dBody<T>{s[1], s[2], s[3], y.shape()[1], y.shape()[2], top, left, x.ptr<T>(), y.ptr<T>()});
-  });
-  return y;
+  const int64_t oh = top + s[1] + bottom, ow = left + s[2] + right;
+  return map_rows<Pad2dBody>(x, {s[0], oh, ow, s[3]}, s[1], s[2], s[3], oh, ow, top, left);
 }
 
 }  // namespace

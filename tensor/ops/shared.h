@@ -1,8 +1,8 @@
 // What several ops share; internal to ops/.
 #pragma once
 #include "tensor/conv/conv.h"
-#include "tensor/hd.h"
 #include "tensor/ops.h"
+#include "tensor/reduce.h"
 
 namespace acinus {
 
@@ -18,6 +18,35 @@ struct Multiply {
     return a * b;
   }
 };
+
+// y of `shape`, with x's type and device: Body<T>{parameters..., x, y} computes each row of the last axis (for_each_row).
+template <template <class> class Body, class... P>
+Tensor map_rows(const Tensor& x, const Shape& shape, const P&... parameters) {
+  Tensor y(shape, x.dtype(), x.device());
+  const int64_t columns = shape[-1];
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    for_each_row(x.device(), y.elements() / std::max<int64_t>(columns, 1), columns,
+                 Body<T>{parameters..., x.ptr<T>(), y.ptr<T>()});
+  });
+  return y;
+}
+
+// The mean over i of f(x[i], t[i]), with the gradient dx[i] = Gradient<T>{n, dy}(x[i], t[i]); dy is a scalar.
+template <template <class> class Gradient, class F>
+Tensor mean_loss(const char* op, F f, const Tensor& x, const Tensor& t) {
+  check_precise(op, {&x, &t});
+  check(x.shape() == t.shape(), op, ": shapes differ: x ", x.shape(), " vs t ", t.shape());
+  check(x.elements() > 0, op, ": x has no elements: ", x.shape());
+  const double n = double(x.elements());
+  return record(op, map(Scale{1 / n}, reduce(f, x, t)), {x},
+                [n, x = x.detach(), t = t.detach()](const Tensor& dy, Inputs& in) {
+                  in[0].add_grad(dispatch_precise(x.dtype(), [&](auto zero) {
+                    using T = decltype(zero);
+                    return map(Gradient<T>{n, dy.ptr<T>()}, x, t);
+                  }));
+                });
+}
 
 // For reduce_columns: a plain sum of x.
 template <class T>
@@ -49,6 +78,8 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions options
 struct PoolGeometry {
   int64_t n, h, w, c, oh, ow, k, s, p;
   HD bool inside(int64_t row, int64_t column) const { return row >= 0 && row < h && column >= 0 && column < w; }
+  // The first window, of rows or of columns alike, that holds row r: those with i*s-p <= r <= i*s-p+k-1 do.
+  HD int64_t first_window(int64_t r) const { return r + p < k ? 0 : (r + p - k) / s + 1; }
 };
 PoolGeometry pool_geometry(const char* op, const Tensor& x, Pool2dOptions options);
 

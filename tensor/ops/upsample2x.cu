@@ -7,8 +7,7 @@
 // input: a quarter of a pixel from the near row i/2, three quarters from the far one (the row before it for an even i, the
 // row after it for an odd i; at the edge the near row again). So w is 3/4 for the near row and 1/4 for the far one;
 // for nearest, 1 and 0. (PyTorch's interpolate with align_corners=False.)
-#include "tensor/for_each.h"
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
 namespace {
@@ -76,21 +75,10 @@ Tensor upsample2x(const Tensor& x, Upsample mode) {
   check_same_kind("upsample2x", {&x});
   const Shape s = x.shape();
   check(s.rank() == 4, "upsample2x: needs (N,H,W,C), got ", s);
-  const double near_weight = mode == Upsample::nearest ? 1 : 0.75;
-  Tensor y({s[0], 2 * s[1], 2 * s[2], s[3]}, x.dtype(), x.device());
-  dispatch(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    for_each_row(x.device(), 4 * s[0] * s[1] * s[2], s[3],
-                 Upsample2xForward<T>{s[1], s[2], s[3], Compute<T>(near_weight), x.ptr<T>(), y.ptr<T>()});
-  });
+  const float near_weight = mode == Upsample::nearest ? 1 : 0.75f;
+  const Tensor y = map_rows<Upsample2xForward>(x, {s[0], 2 * s[1], 2 * s[2], s[3]}, s[1], s[2], s[3], near_weight);
   return record("upsample2x", y, {x}, [s, near_weight](const Tensor& dy, Inputs& in) {
-    Tensor dx(s, dy.dtype(), dy.device());
-    dispatch(dy.dtype(), [&](auto zero) {
-      using T = decltype(zero);
-      for_each_row(dy.device(), s[0] * s[1] * s[2], s[3],
-                   Upsample2xBackward<T>{s[1], s[2], s[3], Compute<T>(near_weight), dy.ptr<T>(), dx.ptr<T>()});
-    });
-    in[0].add_grad(dx);
+    in[0].add_grad(map_rows<Upsample2xBackward>(dy, s, s[1], s[2], s[3], near_weight));
   });
 }
 

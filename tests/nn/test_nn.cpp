@@ -239,12 +239,12 @@ TEST_CASE("init: He and Glorot have the variance of their papers") {
     const auto count = double(t.elements());
     return std::array<double, 3>{sum / count, squares / count, largest};
   };
-  const auto [he_mean, he_variance, he_largest] = moments(he_normal({3, 3, 64, 64}, 576, random));
+  const auto [he_mean, he_variance, he_largest] = moments(initial_weights(Init::he, {3, 3, 64, 64}, 576, 1152, random));
   CHECK(std::abs(he_mean) < 4 * std::sqrt(2. / 576 / double(n)));
   CHECK(he_variance == Approx(2. / 576).epsilon(0.03));
   CHECK(he_largest > 3.5 * std::sqrt(2. / 576));  // normal, not uniform
   const double bound = std::sqrt(6. / (576 + 1152));
-  const auto [mean, variance, largest] = moments(glorot_uniform({3, 3, 64, 64}, 576, 1152, random));
+  const auto [mean, variance, largest] = moments(initial_weights(Init::glorot, {3, 3, 64, 64}, 576, 1152, random));
   CHECK(std::abs(mean) < 4 * bound / std::sqrt(3. * double(n)));
   CHECK(variance == Approx(bound * bound / 3).epsilon(0.02));
   CHECK((largest <= bound && largest > 0.999 * bound));

@@ -36,10 +36,9 @@ struct Band {
 
 // A convolution that also describes one phase of a data gradient (engine.h):
 //   y[i,j] = sum over a,b  x[i*stride + origin_h + a*step_h, j*stride + origin_w + b*step_w] * w[a,b]
-struct Convolution {
-  int64_t n, h, w, c, oh, ow, o, kh, kw, stride;
-  int64_t origin_h, origin_w, step_h, step_w;
-  bool pays_threads;
+struct Convolution : ConvGeometry {
+  int64_t origin_h = -padding, origin_w = -padding, step_h = dilation, step_w = dilation;
+  Convolution(const ConvGeometry& g) : ConvGeometry(g) {}
 
   // For a 1x1 kernel the image itself is the matrix of patches.
   bool pointwise() const { return kh * kw == 1 && stride == 1 && origin_h == 0 && origin_w == 0 && oh == h && ow == w; }
@@ -61,12 +60,6 @@ struct Convolution {
     return implicit() ? ((rows + kernel_rows - 1) * width() + kw) * c : rows * ow * kernel_rows * kw * c;
   }
 };
-
-Convolution convolution_of(const ConvGeometry& g) {
-  return {g.n,        g.h,        g.w,        g.c,        g.oh,
-          g.ow,       g.o,        g.kh,       g.kw,       g.stride,
-          -g.padding, -g.padding, g.dilation, g.dilation, g.pays_threads()};
-}
 
 // ---- patches --------------------------------------------------------------------------------------------------
 
@@ -160,7 +153,8 @@ void convolve(const Convolution& g, const T* x, const T* w, const T* bias, bool 
   const int64_t width = g.width(), products = g.implicit() ? g.kh : 1, depth = g.kh * g.kw * g.c / products;
   const int64_t max_rows = bands.empty() ? 0 : bands[0].rows, size = g.patches_size(max_rows, g.kh);
   const bool in_place = y.stride == 1 && width == g.ow;
-  parallel<T>(bands.size(), g.pays_threads, size + (in_place ? 0 : max_rows * width * g.o), [&](int64_t i, T* scratch) {
+  const int64_t out_size = in_place ? 0 : max_rows * width * g.o;
+  parallel<T>(bands.size(), g.pays_threads(), size + out_size, [&](int64_t i, T* scratch) {
     const Band band = bands[i];
     const T* matrix = patches(g, x, band, 0, g.kh, scratch);
     T* out = in_place ? y.data + (band.image * g.oh + band.first) * g.ow * g.o : scratch + size;
@@ -178,6 +172,11 @@ void convolve(const Convolution& g, const T* x, const T* w, const T* bias, bool 
   });
 }
 
+template <class T>
+void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, const T* bias, bool relu, T* y, T*) {
+  convolve<T>(g, x.skip, w, bias, relu, {y, g.oh, g.ow});
+}
+
 // ---- data gradient --------------------------------------------------------------------------------------------
 
 // One convolution of dy for each phase of the rows and columns (engine.h), with the phase's taps in reverse, so that
@@ -187,7 +186,7 @@ void data_gradient_by_phase(const ConvGeometry& g, const T* dy, const T* w, cons
   for (int64_t phase_h = 0; phase_h < std::min(g.stride, g.h); phase_h++)
     for (int64_t phase_w = 0; phase_w < std::min(g.stride, g.w); phase_w++) {
       const PhaseTaps down(phase_h, g.kh, g), across(phase_w, g.kw, g);
-      Convolution t = convolution_of(g.transposed());
+      Convolution t = g.transposed();
       t.oh = (g.h - phase_h + g.stride - 1) / g.stride, t.ow = (g.w - phase_w + g.stride - 1) / g.stride;
       t.kh = down.count, t.kw = across.count, t.stride = 1;
       t.origin_h = down.origin - (down.count - 1) * down.step;
@@ -210,7 +209,7 @@ void data_gradient_of_disjoint_patches(const ConvGeometry& g, const T* dy, const
   const int64_t patch_row = g.kw * g.c, patch = g.kh * patch_row;
   std::vector<T> weights(g.o * patch);  // (o, kh, kw, c)
   transpose(w, patch, g.o, weights.data());
-  const std::vector<Band> bands = convolution_of(g).bands(g.kh);
+  const std::vector<Band> bands = Convolution(g).bands(g.kh);
   const int64_t pixels = bands.empty() ? 0 : bands[0].rows * g.ow;
   parallel<T>(bands.size(), g.pays_threads(), pixels * patch, [&](int64_t i, T* patches) {
     const Band band = bands[i];
@@ -226,6 +225,14 @@ void data_gradient_of_disjoint_patches(const ConvGeometry& g, const T* dy, const
   });
 }
 
+template <class T>
+void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, const SkipConcatData<T>& dx) {
+  const bool disjoint = g.kh == g.stride && g.kw == g.stride && g.padding == 0 && g.dilation == 1 &&
+                        g.h == g.oh * g.kh && g.w == g.ow * g.kw;
+  const auto compute = disjoint ? data_gradient_of_disjoint_patches<T> : data_gradient_by_phase<T>;
+  compute(g, dy, w, bias, dx.skip);
+}
+
 // ---- weight gradient ------------------------------------------------------------------------------------------
 
 // forward: y = patches * w, hence dw = patches^T * dy; where implicit patches straddle two image rows, dy = 0.
@@ -234,7 +241,8 @@ void data_gradient_of_disjoint_patches(const ConvGeometry& g, const T* dy, const
 // which adds up its bands in order, and the partial sums are added in order. Each holds a whole dw, so large weights get
 // fewer. Kernel rows are independent.
 template <class T>
-void weight_gradient_by_band(const Convolution& g, const T* x, const T* dy, T* dw) {
+void weight_gradient(const ConvGeometry& geometry, const SkipConcatData<const T>& x, const T* dy, T* dw) {
+  const Convolution g = geometry;
   const std::vector<Band> bands = g.bands(/*kernel_rows=*/1);
   const int64_t depth = g.kw * g.c, row_size = depth * g.o, size = g.kh * row_size, width = g.width();
   const int64_t max_sums = std::clamp<int64_t>((int64_t(1) << 22) / std::max<int64_t>(size, 1), 2, 32);
@@ -242,11 +250,11 @@ void weight_gradient_by_band(const Convolution& g, const T* x, const T* dy, T* d
   const int64_t max_rows = bands.empty() ? 0 : bands[0].rows, patches_size = g.patches_size(max_rows, 1);
   const int64_t dy_size = g.implicit() ? max_rows * width * g.o : 0;
   std::vector<T> sums(count * size, T(0));
-  parallel<T>(count * g.kh, g.pays_threads, patches_size + dy_size, [&](int64_t task, T* scratch) {
+  parallel<T>(count * g.kh, g.pays_threads(), patches_size + dy_size, [&](int64_t task, T* scratch) {
     const int64_t part = task / g.kh, a = task % g.kh;
     for (int64_t i = part; i < int64_t(bands.size()); i += count) {
       const Band& band = bands[i];
-      const T* matrix = patches(g, x, band, a, a + 1, scratch);
+      const T* matrix = patches(g, x.skip, band, a, a + 1, scratch);
       const T* dout = dy + (band.image * g.oh + band.first) * g.ow * g.o;
       if (g.implicit()) {
         T* padded = scratch + patches_size;
@@ -258,7 +266,7 @@ void weight_gradient_by_band(const Convolution& g, const T* x, const T* dy, T* d
                   /*accumulate=*/true);
     }
   });
-#pragma omp parallel for simd schedule(static) if (g.pays_threads)
+#pragma omp parallel for simd schedule(static) if (g.pays_threads())
   for (int64_t i = 0; i < size; i++) {
     T sum = sums[i];
     for (int64_t part = 1; part < count; part++) sum += sums[part * size + i];
@@ -266,36 +274,14 @@ void weight_gradient_by_band(const Convolution& g, const T* x, const T* dy, T* d
   }
 }
 
-// ---- for each type --------------------------------------------------------------------------------------------
-
-void forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
-             const ConvEpilogue& epilogue, const Tensor& y) {
-  dispatch_precise(y.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    convolve<T>(convolution_of(g), x.skip.data<T>(), w.data<T>(), ptr_or_null<T>(bias), epilogue.relu,
-                {y.data<T>(), g.oh, g.ow});
-  });
-}
-
-void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, const SkipConcat& dx) {
-  dispatch_precise(dy.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const bool disjoint = g.kh == g.stride && g.kw == g.stride && g.padding == 0 && g.dilation == 1 &&
-                          g.h == g.oh * g.kh && g.w == g.ow * g.kw;
-    const auto compute = disjoint ? data_gradient_of_disjoint_patches<T> : data_gradient_by_phase<T>;
-    compute(g, dy.data<T>(), w.data<T>(), ptr_or_null<T>(bias), dx.skip.data<T>());
-  });
-}
-
-void weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
-  dispatch_precise(dy.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    weight_gradient_by_band<T>(convolution_of(g), x.skip.data<T>(), dy.data<T>(), dw.data<T>());
-  });
-}
-
 }  // namespace
 
-const ConvEngine im2col_engine{forward, data_gradient, weight_gradient};
+template <class T>
+ConvEngine<T> im2col_engine() {
+  return {forward<T>, data_gradient<T>, weight_gradient<T>};
+}
+
+template ConvEngine<float> im2col_engine();
+template ConvEngine<double> im2col_engine();
 
 }  // namespace acinus

@@ -39,11 +39,10 @@
 // and the data gradient is a convolution again (ConvGeometry::transposed).
 #include <algorithm>
 #include <limits>
-#include <memory>
+#include <vector>
 
 #include "tensor/conv/cpu/gemm.h"
 #include "tensor/conv/engine.h"
-#include "tensor/memory.h"
 #include "tensor/parallel.h"
 
 namespace acinus {
@@ -143,14 +142,6 @@ inline __attribute__((always_inline)) void transform2d(Map map, Load load, Store
 }
 
 // ---- images and tiles -----------------------------------------------------------------------------------------
-
-template <class T>
-struct Buffer {  // not initialised
-  std::shared_ptr<void> owner;
-  T* data;
-  explicit Buffer(int64_t elements)
-      : owner(memory::allocate(elements * int64_t(sizeof(T)))), data(static_cast<T*>(owner.get())) {}
-};
 
 template <class T>
 struct Image {
@@ -363,17 +354,18 @@ int64_t tiles_per_block(int64_t channels, size_t size) {
 // ---- the three sums -------------------------------------------------------------------------------------------
 
 template <class T>
-void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, const T* bias, bool relu,
-             const SkipConcatData<T>& y, T* pooled) {
+void convolve(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, const T* bias, bool relu,
+              const SkipConcatData<T>& y, T* pooled) {
   const int64_t tiles = Tiles(g).count(), cols = whole_vectors<T>(g.c), outs = whole_vectors<T>(g.o);
   const int64_t panel = panel_width<T>;
-  Buffer<T> u(points * g.c * outs), b(outs);
-  std::fill_n(b.data, outs, T(0));
-  if (bias) std::copy_n(bias, g.o, b.data);
-  const Epilogue<T> epilogue{b.data, relu ? T(0) : -std::numeric_limits<T>::infinity(), pooled};
+  const Tensor weights({points * g.c * outs}, dtype_of<T>());
+  T* const u = weights.data<T>();
+  std::vector<T> padded_bias(outs, T(0));
+  if (bias) std::copy_n(bias, g.o, padded_bias.data());
+  const Epilogue<T> epilogue{padded_bias.data(), relu ? T(0) : -std::numeric_limits<T>::infinity(), pooled};
 #pragma omp parallel for schedule(dynamic) if (g.pays_threads())
   for (int64_t k = 0; k < outs; k += panel)
-    weight_stage(w, g.c, g.o, k, std::min(panel, outs - k), u.data + points * g.c * k);
+    weight_stage(w, g.c, g.o, k, std::min(panel, outs - k), u + points * g.c * k);
 
   const int64_t block = tiles_per_block(cols + outs, sizeof(T)), blocks = (tiles + block - 1) / block;
   const int64_t v_size = Stack<T>::elements(block, cols), m_size = Stack<T>::elements(block, outs);
@@ -387,7 +379,7 @@ void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w
       for (int64_t k = 0; k < outs; k += panel) {
         const int64_t width = std::min(panel, outs - k);
         gebp<T>(Transpose::none, {v.data + p * v.point, t1 - t0, g.c, cols},
-                {u.data + points * g.c * k + p * g.c * width, g.c, width, width},
+                {u + points * g.c * k + p * g.c * width, g.c, width, width},
                 {m.data + p * m.point + k, t1 - t0, width, outs});
       }
     output_stage(g, m, epilogue, y, t0, t1, copy);
@@ -395,11 +387,18 @@ void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w
 }
 
 template <class T>
+void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, const T* bias, bool relu, T* y,
+             T* pooled) {
+  convolve<T>(g, x, w, bias, relu, {y, nullptr, 0}, pooled);
+}
+
+template <class T>
 void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, const SkipConcatData<T>& dx) {
-  Buffer<T> rotated(9 * g.c * g.o);  // (3,3,o,c)
+  const Tensor rotated({3, 3, g.o, g.c}, dtype_of<T>());
+  T* const taps = rotated.data<T>();
 #pragma omp parallel for schedule(static) if (g.c * g.o > 1 << 14)
-  for (int64_t tap = 0; tap < 9; tap++) transpose(w + tap * g.c * g.o, g.c, g.o, rotated.data + (8 - tap) * g.c * g.o);
-  forward<T>(g.transposed(), {dy, nullptr, 0}, rotated.data, bias, /*relu=*/false, dx, /*pooled=*/nullptr);
+  for (int64_t tap = 0; tap < 9; tap++) transpose(w + tap * g.c * g.o, g.c, g.o, taps + (8 - tap) * g.c * g.o);
+  convolve<T>(g.transposed(), {dy, nullptr, 0}, taps, bias, /*relu=*/false, dx, /*pooled=*/nullptr);
 }
 
 // Channels in nearly equal groups of whole vectors, none of more than max_size.
@@ -419,7 +418,8 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
   const int64_t block = tiles_per_block(group_c + group_o, sizeof(T)), blocks = (tiles + block - 1) / block;
   const int64_t parts = std::clamp<int64_t>(32 / (groups_c * groups_o), 1, std::max<int64_t>(blocks, 1));
   const int64_t size = 9 * g.c * g.o;
-  Buffer<T> sums(parts > 1 ? parts * size : 0);
+  const Tensor partial({parts > 1 ? parts * size : 0}, dtype_of<T>());
+  T* const sums = partial.data<T>();
   const int64_t v_size = Stack<T>::elements(block, group_c), m_size = Stack<T>::elements(block, group_o);
   const int64_t u_size = Stack<T>::elements(group_c, group_o), copy_size = points * std::max(group_c, group_o);
   const int64_t tasks = parts * groups_c * groups_o, scratch_size = v_size + m_size + u_size + copy_size;
@@ -443,7 +443,7 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
                   /*accumulate=*/true);
         }
     }
-    T* sum = parts > 1 ? sums.data + part * size : dw;
+    T* sum = parts > 1 ? sums + part * size : dw;
     for (int64_t c = 0; c < cs; c++)
       for (int64_t k = 0; k < outs; k += lanes<T>)
         transform2d<Vector<T>, 6, 3>(
@@ -458,32 +458,17 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
 #pragma omp parallel for schedule(static) if (g.pays_threads())
   for (int64_t row = 0; row < 9 * g.c; row++)
     for (int64_t part = 0; part < parts; part++)
-      for (int64_t i = row * g.o; i < (row + 1) * g.o; i++)
-        dw[i] = sums.data[part * size + i] + (part > 0 ? dw[i] : T(0));
+      for (int64_t i = row * g.o; i < (row + 1) * g.o; i++) dw[i] = sums[part * size + i] + (part > 0 ? dw[i] : T(0));
 }
 
 }  // namespace
 
-const ConvEngine winograd_engine{
-    [](const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias, const ConvEpilogue& epilogue,
-       const Tensor& y) {
-      dispatch_precise(y.dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        forward<T>(g, data_of<const T>(x), w.data<T>(), ptr_or_null<T>(bias), epilogue.relu, data_of<T>(y),
-                   ptr_or_null<T>(epilogue.pooled));
-      });
-    },
-    [](const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, const SkipConcat& dx) {
-      dispatch_precise(dy.dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        data_gradient<T>(g, dy.data<T>(), w.data<T>(), ptr_or_null<T>(bias), data_of<T>(dx));
-      });
-    },
-    [](const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
-      dispatch_precise(dy.dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        weight_gradient<T>(g, data_of<const T>(x), dy.data<T>(), dw.data<T>());
-      });
-    }};
+template <class T>
+ConvEngine<T> winograd_engine() {
+  return {forward<T>, data_gradient<T>, weight_gradient<T>};
+}
+
+template ConvEngine<float> winograd_engine();
+template ConvEngine<double> winograd_engine();
 
 }  // namespace acinus

@@ -57,50 +57,48 @@ struct DataGradientEpilogue {
   }
 };
 
-template <class T>
-void data_gradient_of_phase(const ConvGeometry& g, int64_t phase_row, int64_t phase_col, const Tensor& dy,
-                            const Tensor& w, const Tensor& bias, const SkipConcat& dx) {
-  using C = Compute<T>;
+template <class T, class C>
+void data_gradient_of_phase(const ConvGeometry& g, int64_t phase_row, int64_t phase_col, const T* dy, const C* w,
+                            const C* bias, const SkipConcatData<T>& dx) {
   const PhaseTaps down(phase_row, g.kh, g), across(phase_col, g.kw, g);
   const int64_t rows = (g.h - phase_row + g.stride - 1) / g.stride, cols = (g.w - phase_col + g.stride - 1) / g.stride;
   const int64_t pixels = g.n * rows * cols, k = down.count * across.count * g.o;
-  const PixelOrder order(rows, cols, /*by_fours=*/bool(dx.deep));
+  const PixelOrder order(rows, cols, /*by_fours=*/dx.deep_channels > 0);
   product<T>("conv_data_gradient", g, {pixels, g.c, k, k}, common_alignment({g.o}), [&](auto vector) {
     constexpr bool v = decltype(vector)::value;
     Patches<T, true, v> a;
-    a.x = data_of<const T>(dy);
+    a.x = {dy, nullptr, 0};
     a.height = int(g.oh), a.width = int(g.ow), a.channels = Divisor(g.o);
     a.order = order;
     a.stride = 1, a.origin_row = int(down.origin), a.origin_col = int(across.origin);
     a.step_row = -int(down.step), a.step_col = -int(across.step);
     a.taps_in_row = Divisor(std::max<int64_t>(across.count, 1));
     a.lines = pixels, a.length = k;
-    const TransposedWeights<C, v> b{w.ptr<C>(),
-                                    int(g.kw),
-                                    int(g.c),
-                                    Divisor(g.o),
-                                    int(down.first),
-                                    int(down.every),
-                                    int(across.first),
-                                    int(across.every),
-                                    a.taps_in_row,
-                                    g.c,
-                                    k};
-    return std::make_tuple(
-        a, b,
-        DataGradientEpilogue<T>{order, pixels, int(g.h), int(g.w), int(g.c), int(g.stride), int(phase_row),
-                                int(phase_col), ptr_or_null<C>(bias), data_of<T>(dx)});
+    TransposedWeights<C, v> b;
+    b.w = w, b.kw = int(g.kw), b.channels = int(g.c), b.o = Divisor(g.o), b.taps_in_row = a.taps_in_row;
+    b.first_row = int(down.first), b.every_row = int(down.every);
+    b.first_col = int(across.first), b.every_col = int(across.every);
+    b.lines = g.c, b.length = k;
+    return std::make_tuple(a, b,
+                           DataGradientEpilogue<T>{order, pixels, int(g.h), int(g.w), int(g.c), int(g.stride),
+                                                   int(phase_row), int(phase_col), bias, dx});
   });
 }
 
 }  // namespace
 
 // One product for each phase of the rows and columns (engine.h).
-void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, const SkipConcat& dx) {
+template <class T, class C>
+void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx) {
   for (int64_t row = 0; row < std::min(g.stride, g.h); row++)
-    for (int64_t col = 0; col < std::min(g.stride, g.w); col++)
-      dispatch(dy.dtype(), [&](auto zero) { data_gradient_of_phase<decltype(zero)>(g, row, col, dy, w, bias, dx); });
+    for (int64_t col = 0; col < std::min(g.stride, g.w); col++) data_gradient_of_phase(g, row, col, dy, w, bias, dx);
 }
+
+template void data_gradient(const ConvGeometry&, const float*, const float*, const float*,
+                            const SkipConcatData<float>&);
+template void data_gradient(const ConvGeometry&, const double*, const double*, const double*,
+                            const SkipConcatData<double>&);
+template void data_gradient(const ConvGeometry&, const bf16*, const float*, const float*, const SkipConcatData<bf16>&);
 
 }  // namespace acinus::on_gpu
 #endif

@@ -31,30 +31,32 @@ struct ForwardEpilogue {
   }
 };
 
-template <class T>
-void forward_as(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
-                const ConvEpilogue& epilogue, const Tensor& y) {
-  using C = Compute<T>;
-  const int64_t pixels = g.n * g.oh * g.ow, k = g.kh * g.kw * g.c, deep = x.deep ? x.deep.shape()[3] : 0;
-  product<T>("conv_forward", g, {pixels, g.o, k, k}, common_alignment({g.c, deep, g.o}), [&](auto vector) {
-    constexpr bool v = decltype(vector)::value;
-    const auto a = patches_of_x<T, true, v>(g, x, /*by_fours=*/bool(epilogue.pooled));
-    return std::make_tuple(a, Rows<C, v>{w.ptr<C>(), k, g.o},
-                           ForwardEpilogue<T>{a.order, pixels, int(g.o), ptr_or_null<C>(bias), epilogue.relu,
-                                              y.ptr<T>(), ptr_or_null<T>(epilogue.pooled)});
-  });
-}
-
 }  // namespace
 
-void forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
-             const ConvEpilogue& epilogue, const Tensor& y) {
-  dispatch(y.dtype(), [&](auto zero) { forward_as<decltype(zero)>(g, x, w, bias, epilogue, y); });
+template <class T, class C>
+void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y,
+             T* pooled) {
+  const int64_t pixels = g.n * g.oh * g.ow, k = g.kh * g.kw * g.c;
+  product<T>("conv_forward", g, {pixels, g.o, k, k}, common_alignment({g.c, x.deep_channels, g.o}), [&](auto vector) {
+    constexpr bool v = decltype(vector)::value;
+    const auto a = patches_of_x<T, true, v>(g, x, /*by_fours=*/bool(pooled));
+    return std::make_tuple(a, Rows<C, v>{w, k, g.o},
+                           ForwardEpilogue<T>{a.order, pixels, int(g.o), bias, relu, y, pooled});
+  });
 }
 
 }  // namespace acinus::on_gpu
 
 namespace acinus {
-const ConvEngine gpu_engine{on_gpu::forward, on_gpu::data_gradient, on_gpu::weight_gradient};
+
+template <class T>
+ConvEngine<T> gpu_engine() {
+  return {on_gpu::forward<T, Compute<T>>, on_gpu::data_gradient<T, Compute<T>>, on_gpu::weight_gradient<T, Compute<T>>};
 }
+
+template ConvEngine<float> gpu_engine();
+template ConvEngine<double> gpu_engine();
+template ConvEngine<bf16> gpu_engine();
+
+}  // namespace acinus
 #endif

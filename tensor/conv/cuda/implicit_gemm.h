@@ -156,9 +156,9 @@ inline int64_t common_alignment(std::initializer_list<int64_t> numbers) {
 }
 
 template <class T, bool Along_k, bool Vector>
-Patches<T, Along_k, Vector> patches_of_x(const ConvGeometry& g, const SkipConcat& x, bool by_fours) {
+Patches<T, Along_k, Vector> patches_of_x(const ConvGeometry& g, const SkipConcatData<const T>& x, bool by_fours) {
   Patches<T, Along_k, Vector> p;
-  p.x = data_of<const T>(x);
+  p.x = x;
   p.height = int(g.h), p.width = int(g.w), p.channels = Divisor(g.c);
   p.order = PixelOrder(g.oh, g.ow, by_fours);
   p.stride = int(g.stride), p.origin_row = p.origin_col = -int(g.padding);
@@ -167,10 +167,10 @@ Patches<T, Along_k, Vector> patches_of_x(const ConvGeometry& g, const SkipConcat
   return p;
 }
 
-void forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
-             const ConvEpilogue& epilogue, const Tensor& y);
-void data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias, const SkipConcat& dx);
-void weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw);
+template <class T, class C>
+void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx);
+template <class T, class C>
+void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw);
 
 }  // namespace acinus::on_gpu
 #endif

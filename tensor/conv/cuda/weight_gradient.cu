@@ -27,33 +27,31 @@ struct SumOfSplits {
   }
 };
 
+}  // namespace
+
 // A small matrix with a long sum: it is split ("split-K") until there are some hundred tiles for the GPU's processors.
 // How often depends on the shapes alone, and the splits are added in order.
-template <class T>
-void weight_gradient_as(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
-  using C = Compute<T>;
+template <class T, class C>
+void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw) {
   const int64_t rows = g.kh * g.kw * g.c, pixels = g.n * g.oh * g.ow,
                 tiles = ((rows + 127) / 128) * ((g.o + 127) / 128);
   const int64_t wanted = std::clamp<int64_t>(std::min(512 / std::max<int64_t>(tiles, 1), pixels / 512), 1, 256);
   const int64_t k_each = std::max<int64_t>((pixels / wanted + 31) / 32 * 32, 32);
   const ProductSize size{rows, g.o, pixels, k_each};
   const bool split = size.splits() > 1;
-  const Tensor sums = split ? Tensor({size.splits(), rows, g.o}, dw.dtype(), dw.device()) : dw;
-  product<T>("conv_weight_gradient", g, size, common_alignment({g.c, x.deep ? x.deep.shape()[3] : 0, g.o}),
-             [&](auto vector) {
-               constexpr bool v = decltype(vector)::value;
-               return std::make_tuple(patches_of_x<T, false, v>(g, x, /*by_fours=*/false),
-                                      Rows<T, v>{dy.ptr<T>(), pixels, g.o},
-                                      WeightGradientEpilogue<C>{rows, g.o, sums.ptr<C>()});
-             });
-  if (split) for_each(dw.device(), rows * g.o, SumOfSplits<C>{rows * g.o, size.splits(), sums.ptr<C>(), dw.ptr<C>()});
+  const Tensor partial({split ? size.splits() : 0, rows, g.o}, dtype_of<C>(), Device::cuda);
+  C* const sums = split ? partial.ptr<C>() : dw;
+  product<T>("conv_weight_gradient", g, size, common_alignment({g.c, x.deep_channels, g.o}), [&](auto vector) {
+    constexpr bool v = decltype(vector)::value;
+    return std::make_tuple(patches_of_x<T, false, v>(g, x, /*by_fours=*/false), Rows<T, v>{dy, pixels, g.o},
+                           WeightGradientEpilogue<C>{rows, g.o, sums});
+  });
+  if (split) for_each(Device::cuda, rows * g.o, SumOfSplits<C>{rows * g.o, size.splits(), sums, dw});
 }
 
-}  // namespace
-
-void weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& dw) {
-  dispatch(dy.dtype(), [&](auto zero) { weight_gradient_as<decltype(zero)>(g, x, dy, dw); });
-}
+template void weight_gradient(const ConvGeometry&, const SkipConcatData<const float>&, const float*, float*);
+template void weight_gradient(const ConvGeometry&, const SkipConcatData<const double>&, const double*, double*);
+template void weight_gradient(const ConvGeometry&, const SkipConcatData<const bf16>&, const bf16*, float*);
 
 }  // namespace acinus::on_gpu
 #endif
