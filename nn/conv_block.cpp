@@ -37,12 +37,13 @@ Tensor ConvBlock::upsample_and_concat(const Tensor& deep, const Tensor& skip) {
 
 // ---- the fused block ------------------------------------------------------------------------------------------------
 
-// The norm applies the ReLU in its own pass. Without a norm the convolution does, and then conv2 can pool as well.
+// The convolution upsamples, but to the nearest only. The norm applies the ReLU in its own pass; without a norm the
+// convolution does, and then conv2 can pool as well.
 ConvBlock::Output FusedConvBlock::run(const Tensor& deep, const Tensor& x, bool pool) {
   Scope scope(name());
-  const bool copied = deep && up_ != Up::nearest;
+  if (deep && up_ != Up::nearest) return FusedConvBlock::run({}, upsample_and_concat(deep, x), pool);
   const bool normalised = norm1_.kind() != NormKind::none;
-  Tensor y = conv1_.fused(copied ? Tensor() : deep, copied ? upsample_and_concat(deep, x) : x, /*relu=*/!normalised).y;
+  Tensor y = conv1_.fused(deep, x, /*relu=*/!normalised).y;
   if (!normalised) {
     const FusedConv2d last = conv2_.fused({}, y, /*relu=*/true, pool);
     return {last.y, last.pooled};

@@ -12,11 +12,7 @@ namespace acinus {
 namespace {
 
 bool all_finite(const Tensor& tensor) {
-  const Tensor t = tensor.to(Device::cpu);
-  return dispatch(t.dtype(), [&](auto zero) {
-    const auto* data = t.data<decltype(zero)>();
-    return std::all_of(data, data + t.elements(), [](auto v) { return std::isfinite(Compute<decltype(zero)>(v)); });
-  });
+  return std::ranges::all_of(tensor.to_vector(), [](double v) { return std::isfinite(v); });
 }
 
 // 7846081 -> "7,846,081"

@@ -41,13 +41,13 @@ Optimizer::Scalars Adam::next_scalars() {
   return {learning_rate / correction1, std::sqrt(correction2), o.decoupled ? 1 - learning_rate * o.weight_decay : 1};
 }
 
-void Adam::update(const Tensor& p, const Tensor& gradient, const double* scalars, const std::vector<Tensor>& moments) {
+void Adam::update(const Tensor& p, const Tensor& gradient, const double* scalars, const NamedTensors& moments) {
   const AdamOptions& o = options_;
   dispatch_precise(p.dtype(), [&](auto zero) {
     using T = decltype(zero);
     for_each(p.device(), p.elements(),
              Update<T>{T(o.beta1), T(o.beta2), T(o.eps), T(o.decoupled ? 0 : o.weight_decay), scalars,
-                       gradient.ptr<T>(), p.ptr<T>(), moments[0].ptr<T>(), moments[1].ptr<T>()});
+                       gradient.ptr<T>(), p.ptr<T>(), moments[0].second.ptr<T>(), moments[1].second.ptr<T>()});
   });
 }
 

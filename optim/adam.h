@@ -19,8 +19,7 @@ class Adam : public Optimizer {
 
  private:
   Scalars next_scalars() override;
-  void update(const Tensor& p, const Tensor& gradient, const double* scalars,
-              const std::vector<Tensor>& moments) override;
+  void update(const Tensor& p, const Tensor& gradient, const double* scalars, const NamedTensors& moments) override;
 
   AdamOptions options_;
   int64_t steps_ = 0;

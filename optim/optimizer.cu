@@ -39,14 +39,14 @@ struct Clip {
 
 }  // namespace
 
-Optimizer::Optimizer(const char* kind, NamedTensors parameters, std::vector<std::string> moments)
-    : kind_(kind), parameters_(std::move(parameters)), moment_names_(std::move(moments)) {
+Optimizer::Optimizer(const char* kind, NamedTensors parameters, const std::vector<std::string>& moments)
+    : kind_(kind), parameters_(std::move(parameters)) {
   const Device device = parameters_.empty() ? Device::cpu : parameters_[0].second.device();
   scalars_ = Tensor::zeros({3}, DType::f64, device);
   for (const auto& [name, p] : parameters_) {
     moments_.emplace_back();
-    for (size_t i = 0; i < moment_names_.size(); i++)
-      moments_.back().push_back(Tensor::zeros(p.shape(), p.dtype(), p.device()));
+    for (const std::string& moment : moments)
+      moments_.back().emplace_back(text(kind, ".", moment, ".", name), Tensor::zeros(p.shape(), p.dtype(), p.device()));
   }
 }
 
@@ -67,9 +67,7 @@ void Optimizer::step() {
 
 NamedTensors Optimizer::state() const {
   NamedTensors state;
-  for (size_t k = 0; k < moments_.size(); k++)
-    for (size_t i = 0; i < moment_names_.size(); i++)
-      state.emplace_back(text(kind_, ".", moment_names_[i], ".", parameters_[k].first), moments_[k][i]);
+  for (const NamedTensors& moments : moments_) state.insert(state.end(), moments.begin(), moments.end());
   return state;
 }
 

@@ -33,20 +33,18 @@ class Optimizer {
 
  protected:
   // kind: "adam", a literal. moments: what is kept for each parameter, starting at 0: {"m", "v"}
-  Optimizer(const char* kind, NamedTensors parameters, std::vector<std::string> moments);
+  Optimizer(const char* kind, NamedTensors parameters, const std::vector<std::string>& moments);
 
   // The numbers of a step that are the same for all elements. Called once a step, on the CPU; may count steps.
   using Scalars = std::array<double, 3>;
   virtual Scalars next_scalars() = 0;
   // The formula. scalars: on p's device. moments: those of p.
-  virtual void update(const Tensor& p, const Tensor& gradient, const double* scalars,
-                      const std::vector<Tensor>& moments) = 0;
+  virtual void update(const Tensor& p, const Tensor& gradient, const double* scalars, const NamedTensors& moments) = 0;
 
  private:
   const char* kind_;
   NamedTensors parameters_;
-  std::vector<std::string> moment_names_;
-  std::vector<std::vector<Tensor>> moments_;  // of each parameter
+  std::vector<NamedTensors> moments_;  // of each parameter, under the names of state()
   Tensor scalars_;
 };
 

@@ -32,12 +32,12 @@ Sgd::Sgd(NamedTensors parameters, SgdOptions options)
   check(!options.nesterov || options.momentum > 0, "Sgd: Nesterov needs a momentum greater than 0");
 }
 
-void Sgd::update(const Tensor& p, const Tensor& gradient, const double* lr, const std::vector<Tensor>& moments) {
+void Sgd::update(const Tensor& p, const Tensor& gradient, const double* lr, const NamedTensors& moments) {
   dispatch_precise(p.dtype(), [&](auto zero) {
     using T = decltype(zero);
     for_each(p.device(), p.elements(),
              Update<T>{lr, T(options_.momentum), T(options_.weight_decay), options_.nesterov, gradient.ptr<T>(),
-                       p.ptr<T>(), moments[0].ptr<T>()});
+                       p.ptr<T>(), moments[0].second.ptr<T>()});
   });
 }
 

@@ -15,8 +15,7 @@ class Sgd : public Optimizer {
 
  private:
   Scalars next_scalars() override { return {learning_rate}; }
-  void update(const Tensor& p, const Tensor& gradient, const double* scalars,
-              const std::vector<Tensor>& moments) override;
+  void update(const Tensor& p, const Tensor& gradient, const double* scalars, const NamedTensors& moments) override;
 
   SgdOptions options_;
 };

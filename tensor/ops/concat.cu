@@ -7,25 +7,25 @@
 namespace acinus {
 namespace {
 
-// One pixel, which has from_c channels in one image and to_c in the other: channel from_at + c becomes channel to_at + c.
+// Channels begin .. end-1 of one pixel, which has from_c channels in one image and to_c in the other.
 template <class T>
 struct CopyChannels {
   const T* from;
-  int64_t from_c, from_at;
+  int64_t from_c;
   T* to;
-  int64_t to_c, to_at;
+  int64_t to_c;
   HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const T* source = from + pixel * from_c + from_at;
-    T* target = to + pixel * to_c + to_at;
-    for (int64_t c = begin; c < end; c++) target[c] = source[c];
+    for (int64_t c = begin; c < end; c++) to[pixel * to_c + c] = from[pixel * from_c + c];
   }
 };
 
-void copy_channels(const Tensor& from, int64_t from_at, Tensor& to, int64_t to_at, int64_t channels) {
+// Channel first_from + c of `from` becomes channel first_to + c of `to`, for c = 0 .. channels-1.
+void copy_channels(const Tensor& from, int64_t first_from, Tensor& to, int64_t first_to, int64_t channels) {
+  const int64_t from_c = from.shape()[-1], to_c = to.shape()[-1];
   dispatch(from.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each_row(from.device(), from.elements() / std::max<int64_t>(from.shape()[-1], 1), channels,
-                 CopyChannels<T>{from.ptr<T>(), from.shape()[-1], from_at, to.ptr<T>(), to.shape()[-1], to_at});
+    for_each_row(from.device(), from.elements() / std::max<int64_t>(from_c, 1), channels,
+                 CopyChannels<T>{from.ptr<T>() + first_from, from_c, to.ptr<T>() + first_to, to_c});
   });
 }
 

@@ -7,30 +7,26 @@
 #ifdef ACINUS_KERNELS
 namespace acinus {
 
+template <class C>
 struct Tiled {
   static constexpr int threads = 256, width = 64, depth = 16, run = 4, stride = width + 4;
-  template <class C>
-  struct Tiles {
-    C a[2][depth * stride], b[2][depth * stride];
-  };
-  template <class C>
-  struct Convert {
-    template <class Value>
-    __device__ static C round(Value v) {
-      return C(v);
-    }
-  };
+  C a[2][depth * stride], b[2][depth * stride];
+  template <class Value>
+  __device__ static C round(Value v) {
+    return C(v);
+  }
 };
 
 template <class C, class A, class B, class Epilogue>
-__global__ void __launch_bounds__(Tiled::threads)
+__global__ void __launch_bounds__(Tiled<C>::threads)
     tiled_product(ProductSize size, int64_t tiles_m, int64_t tiles_n, A a, B b, Epilogue epilogue) {
-  constexpr int depth = Tiled::depth, stride = Tiled::stride;
-  auto& tiles = shared_memory<Tiled::Tiles<C>>();
-  const TileOrigin tile(Tiled::width, Tiled::width, tiles_m, tiles_n);
+  using Tiles = Tiled<C>;
+  constexpr int depth = Tiles::depth, stride = Tiles::stride;
+  auto& tiles = shared_memory<Tiles>();
+  const TileOrigin tile(Tiles::width, Tiles::width, tiles_m, tiles_n);
   const int row = int(threadIdx.x) / 16 * 4, column = int(threadIdx.x) % 16 * 4;
-  TileLoader<A, C, Tiled::Convert<C>, Tiled::width, depth, Tiled::run, Tiled::threads> load_a(a, tile.m);
-  TileLoader<B, C, Tiled::Convert<C>, Tiled::width, depth, Tiled::run, Tiled::threads> load_b(b, tile.n);
+  TileLoader<A, C, Tiles, Tiles::width, depth, Tiles::run, Tiles::threads> load_a(a, tile.m);
+  TileLoader<B, C, Tiles, Tiles::width, depth, Tiles::run, Tiles::threads> load_b(b, tile.n);
   C sum[4][4] = {};
   const int64_t begin = tile.split * size.k_each;
   const int64_t end = begin + size.k_each < size.k ? begin + size.k_each : size.k;
@@ -65,10 +61,11 @@ __global__ void __launch_bounds__(Tiled::threads)
 
 template <class C, class A, class B, class Epilogue>
 void launch_tiled(const char* name, const ProductSize& size, const A& a, const B& b, const Epilogue& epilogue) {
-  const int64_t tiles_m = (size.m + Tiled::width - 1) / Tiled::width,
-                tiles_n = (size.n + Tiled::width - 1) / Tiled::width;
-  launch(name, tiled_product<C, A, B, Epilogue>, size.splits() * tiles_m * tiles_n, Tiled::threads,
-         sizeof(Tiled::Tiles<C>), size, tiles_m, tiles_n, a, b, epilogue);
+  using Tiles = Tiled<C>;
+  const int64_t tiles_m = (size.m + Tiles::width - 1) / Tiles::width,
+                tiles_n = (size.n + Tiles::width - 1) / Tiles::width;
+  launch(name, tiled_product<C, A, B, Epilogue>, size.splits() * tiles_m * tiles_n, Tiles::threads, sizeof(Tiles), size,
+         tiles_m, tiles_n, a, b, epilogue);
 }
 
 }  // namespace acinus
