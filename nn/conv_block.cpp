@@ -23,14 +23,15 @@ ConvBlock::ConvBlock(int64_t in, int64_t out, const ConvBlockOptions& o, Random&
 // ---- the plain block ------------------------------------------------------------------------------------------------
 
 ConvBlock::Output ConvBlock::run(const Tensor& deep, const Tensor& x, bool pool) {
-  Scope scope(name());
   Tensor y = deep ? upsample_and_concat(deep, x) : x;
+  Scope scope(name());
   y = relu(norm1_(conv1_(y)));
   y = relu(norm2_(conv2_(y)));
   return {y, pool ? max_pool2d(y) : Tensor()};
 }
 
 Tensor ConvBlock::upsample_and_concat(const Tensor& deep, const Tensor& skip) {
+  Scope scope(name());
   if (transposed_) return concat((*transposed_)(deep), skip);
   return concat(upsample2x(deep, up_ == Up::nearest ? Upsample::nearest : Upsample::bilinear), skip);
 }
@@ -40,8 +41,8 @@ Tensor ConvBlock::upsample_and_concat(const Tensor& deep, const Tensor& skip) {
 // The convolution upsamples, but to the nearest only. The norm applies the ReLU in its own pass; without a norm the
 // convolution does, and then conv2 can pool as well.
 ConvBlock::Output FusedConvBlock::run(const Tensor& deep, const Tensor& x, bool pool) {
-  Scope scope(name());
   if (deep && up_ != Up::nearest) return FusedConvBlock::run({}, upsample_and_concat(deep, x), pool);
+  Scope scope(name());
   const bool normalised = norm1_.kind() != NormKind::none;
   Tensor y = conv1_.fused(deep, x, /*relu=*/!normalised).y;
   if (!normalised) {
