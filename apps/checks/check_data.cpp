@@ -9,7 +9,6 @@
 
 #include "apps/checks/checks.h"
 #include "apps/checks/misreadings.h"
-#include "data/volume/voxels_near.h"
 #include "data/dataset/statistics.h"
 #include "data/formats/picture.h"
 #include "data/formats/volume_io.h"

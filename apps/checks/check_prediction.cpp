@@ -5,7 +5,6 @@
 
 #include "apps/checks/checks.h"
 #include "apps/checks/misreadings.h"
-#include "data/volume/voxels_near.h"
 #include "data/chest/lungs.h"
 #include "data/formats/annotations.h"
 #include "data/formats/picture.h"

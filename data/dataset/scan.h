@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/volume/annotation.h"
+#include "data/volume/mask.h"
 #include "data/volume/image.h"
 #include "data/volume/volume.h"
 

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "data/volume/annotation.h"
+#include "data/volume/mask.h"
 
 namespace acinus {
 

@@ -5,22 +5,18 @@
 #include <algorithm>
 #include <cstring>
 
-#include "tensor/check.h"
-#include "tensor/memory.h"
-
 namespace acinus {
 
 namespace {
 
-constexpr int64_t kChunk = 256 << 10;    // bytes read at a time
-constexpr int64_t kMaxOutput = 1 << 30;  // bytes inflated at a time: zlib counts in 32 bits
+constexpr int64_t kChunk = 256 << 10;  // bytes at a time; a multiple of every value's size
+constexpr size_t kMaxPart = 1 << 30;   // bytes for zlib at a time, which counts in 32 bits
 
 }  // namespace
 
 struct ByteSource::Inflater {
   z_stream z{};
   std::vector<std::byte> input = std::vector<std::byte>(kChunk);
-  int64_t produced = 0;
   bool ended = false;
 
   Inflater() {
@@ -41,68 +37,50 @@ int64_t ByteSource::max_size() const {
   return inflater_ ? std::min(size, INT64_MAX / kMaxInflation) * kMaxInflation : size;
 }
 
-int64_t ByteSource::read(void* to, int64_t bytes) {
-  if (inflater_) return inflate(static_cast<std::byte*>(to), bytes);
+int64_t ByteSource::skip(int64_t bytes) {
+  if (inflater_) return values(bytes, 1, false, [](Bytes) {});
   bytes = std::min(bytes, end_ - next_);
-  file_.read(next_, to, bytes);
   next_ += bytes;
   return bytes;
 }
 
-int64_t ByteSource::skip(int64_t bytes) {
+// Through a buffer that stays in the processor's cache. Its address matters too: large blocks of malloc begin 16 bytes
+// into a page, and some processors copy to there half as fast as to a multiple of 64.
+int64_t ByteSource::values(int64_t count, int64_t size, bool big_endian, const ByteSink& sink) {
+  const std::shared_ptr<void> buffer = memory::allocate(kChunk);
+  std::byte* const chunk = static_cast<std::byte*>(buffer.get());
+  int64_t left = count * size;
+  for (int64_t n = 1; left > 0 && n > 0; left -= n) {
+    n = read(chunk, std::min(left, kChunk));
+    if (big_endian != kNativeBigEndian) swap_bytes(chunk, n / size, size);
+    sink({chunk, size_t(n)});
+  }
+  return count * size - left;
+}
+
+int64_t ByteSource::read(void* to, int64_t bytes) {
   if (!inflater_) {
     bytes = std::min(bytes, end_ - next_);
+    file_.read(next_, to, bytes);
     next_ += bytes;
     return bytes;
   }
-  std::vector<std::byte> skipped(std::min(bytes, kChunk));
-  int64_t left = bytes;
-  for (int64_t n = 1; left > 0 && n > 0; left -= n) n = inflate(skipped.data(), std::min(left, kChunk));
-  return bytes - left;
-}
-
-template <class T>
-int64_t ByteSource::append(std::vector<T>& to, int64_t bytes) {
-  const size_t before = to.size();
-  if (inflater_) {  // zlib is fastest with all of the output at once
-    to.resize(before + bytes / sizeof(T));
-    return read(to.data() + before, bytes);
-  }
-  // Through a buffer that stays in the processor's cache: to.resize() would first fill all of the fresh memory with
-  // zeros. The buffer's address matters too: large blocks of malloc begin 16 bytes into a page, and some processors copy
-  // to there half as fast as to a multiple of 64.
-  const std::shared_ptr<void> buffer = memory::allocate(kChunk);
-  const T* values = static_cast<const T*>(buffer.get());
-  int64_t left = bytes;
-  for (int64_t n = 1; left > 0 && n > 0; left -= n) {
-    n = read(buffer.get(), std::min(left, kChunk));
-    to.insert(to.end(), values, values + n / int64_t(sizeof(T)));
-  }
-  return bytes - left;
-}
-
-int64_t ByteSource::inflate(std::byte* to, int64_t bytes) {
   z_stream& z = inflater_->z;
-  int64_t left = bytes;
-  while (left > 0 && !inflater_->ended) {
+  z.next_out = static_cast<Bytef*>(to), z.avail_out = uInt(bytes);
+  while (z.avail_out > 0 && !inflater_->ended) {
     if (z.avail_in == 0 && next_ < end_) {
       z.next_in = reinterpret_cast<Bytef*>(inflater_->input.data());
       z.avail_in = uInt(std::min(kChunk, end_ - next_));
       file_.read(next_, inflater_->input.data(), z.avail_in);
       next_ += z.avail_in;
     }
-    const uInt room = uInt(std::min(left, kMaxOutput));
-    z.next_out = reinterpret_cast<Bytef*>(to), z.avail_out = room;
-    const int status = ::inflate(&z, Z_NO_FLUSH);
-    if (status == Z_BUF_ERROR)
-      fail(where_, "the zlib stream ends early, after ", inflater_->produced, " bytes of data");
+    const int status = inflate(&z, Z_NO_FLUSH);
+    if (status == Z_BUF_ERROR) fail(where_, "the zlib stream ends early, after ", z.total_out, " bytes of data");
     if (status != Z_OK && status != Z_STREAM_END)
       fail(where_, "the zlib stream is corrupt: ", z.msg ? z.msg : zError(status));
-    const int64_t n = room - z.avail_out;
-    to += n, left -= n, inflater_->produced += n;
     if (status == Z_STREAM_END) inflater_->ended = !next_stream();
   }
-  return bytes - left;
+  return bytes - z.avail_out;
 }
 
 // Does another gzip stream begin where the last one ended?
@@ -112,17 +90,6 @@ bool ByteSource::next_stream() {
   unsigned char start[2];
   file_.read(next, start, 2);
   return start[0] == 0x1f && start[1] == 0x8b && inflateReset(&inflater_->z) == Z_OK;
-}
-
-template <class T>
-void reserve_memory(std::vector<T>& to, int64_t count, const std::string& path) {
-  try {
-    to.clear();
-    to.reserve(size_t(count));
-    memory::expect_large_pages(to.data(), count * int64_t(sizeof(T)));
-  } catch (const std::exception&) {  // std::bad_alloc, std::length_error
-    fail(path, ": not enough memory for ", double(count) * sizeof(T) / (1 << 20), " MB");
-  }
 }
 
 void swap_bytes(void* data, int64_t count, int64_t size) {
@@ -139,13 +106,26 @@ void swap_bytes(void* data, int64_t count, int64_t size) {
   if (size == 8) swap_each(uint64_t(), [](uint64_t x) { return __builtin_bswap64(x); });
 }
 
-#define ACINUS_BYTE_SOURCE(T)                                         \
-  template int64_t ByteSource::append(std::vector<T>& to, int64_t n); \
-  template void reserve_memory(std::vector<T>& to, int64_t count, const std::string& path);
-ACINUS_BYTE_SOURCE(std::byte)
-ACINUS_BYTE_SOURCE(int16_t)
-ACINUS_BYTE_SOURCE(uint8_t)
-ACINUS_BYTE_SOURCE(float)
-#undef ACINUS_BYTE_SOURCE
+void deflate_parts(const std::vector<Bytes>& parts, Wrapper wrapper, const ByteSink& sink) {
+  constexpr int level = 1, memory = 8;  // memory: zlib's default
+  z_stream z{};
+  const int window = MAX_WBITS + (wrapper == Wrapper::gzip ? 16 : 0);
+  if (const int status = deflateInit2(&z, level, Z_DEFLATED, window, memory, Z_DEFAULT_STRATEGY); status != Z_OK)
+    fail("zlib: ", zError(status));
+  const std::unique_ptr<z_stream, int (*)(z_stream*)> closer(&z, deflateEnd);
+  std::vector<std::byte> chunk(kChunk);
+  const auto pass = [&](Bytes input, int flush) {
+    z.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(input.data())), z.avail_in = uInt(input.size());
+    do {
+      z.next_out = reinterpret_cast<Bytef*>(chunk.data()), z.avail_out = uInt(kChunk);
+      deflate(&z, flush);
+      sink({chunk.data(), size_t(kChunk - z.avail_out)});
+    } while (z.avail_out == 0);
+  };
+  for (Bytes part : parts)
+    for (; !part.empty(); part = part.subspan(std::min(part.size(), kMaxPart)))
+      pass(part.first(std::min(part.size(), kMaxPart)), Z_NO_FLUSH);
+  pass({}, Z_FINISH);
+}
 
 }  // namespace acinus

@@ -55,12 +55,10 @@ struct Parser {
         fields.emplace_back(trimmed(plain));
         rest.remove_prefix(plain.size());
       }
-      if (rest.empty()) return fields;
-      const bool line_ends = rest[0] == '\n';
-      rest.remove_prefix(1);
-      if (!line_ends) continue;
-      line++;
-      return fields;
+      const bool more = rest.starts_with(separator);
+      line += rest.starts_with('\n');
+      if (!rest.empty()) rest.remove_prefix(1);
+      if (!more) return fields;
     }
   }
 };
@@ -78,18 +76,15 @@ char separator_of(std::string_view text) {
   return tab ? '\t' : ',';
 }
 
-bool is_number(const std::string& field) {
-  double value;
-  return parse(field, value);
-}
-
 bool is_header(const std::vector<std::string>& row, const std::vector<std::string>& names) {
-  const auto small = [](std::string field) {
-    for (char& c : field) c = char(std::tolower(uint8_t(c)));
-    return field;
-  };
+  const auto lower = [](char c) { return std::tolower(uint8_t(c)); };
   const auto is_name = [&](const std::string& field) {
-    return std::ranges::any_of(names, [&](const std::string& name) { return small(name) == small(field); });
+    return std::ranges::any_of(names,
+                               [&](const auto& name) { return std::ranges::equal(name, field, {}, lower, lower); });
+  };
+  const auto is_number = [](const std::string& field) {
+    double value;
+    return parse(field, value);
   };
   return std::ranges::any_of(row, is_name) || (names.size() > 1 && std::ranges::none_of(row, is_number));
 }

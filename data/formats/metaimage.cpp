@@ -1,12 +1,9 @@
 #include "data/formats/metaimage.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <filesystem>
-#include <optional>
 
-#include "data/formats/deflate.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
@@ -19,7 +16,6 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kHeaderLimit = 1 << 20;  // bytes of key lines, and of file names after LIST
 constexpr size_t kLineLimit = 10000;
-constexpr bool kNativeBigEndian = std::endian::native == std::endian::big;
 
 struct NamedType {
   const char* name;
@@ -32,81 +28,90 @@ constexpr NamedType kTypes[] = {
     {"MET_LONG_LONG", ElementType::i64}, {"MET_ULONG_LONG", ElementType::u64}, {"MET_FLOAT", ElementType::f32},
     {"MET_DOUBLE", ElementType::f64},    {"MET_LONG", ElementType::i32},       {"MET_ULONG", ElementType::u32}};
 
-// Keys whose values are stored in ImageInfo or MetaHeader, or follow from them. Synonyms form one list.
-const std::vector<std::string> kOffset{"Offset", "Origin", "Position", "ElementOrigin", "ImagePosition"};
-const std::vector<std::string> kMatrix{"TransformMatrix", "Rotation", "Orientation", "ElementDirection"};
-const std::vector<std::string> kByteOrder{"BinaryDataByteOrderMSB", "ElementByteOrderMSB"};
-const std::vector<std::string> kOthers{
-    "ObjectType", "NDims",   "BinaryData",  "CompressedData",          "CompressedDataSize", "AnatomicalOrientation",
-    "HeaderSize", "DimSize", "ElementType", "ElementNumberOfChannels", "ElementSpacing",     "ElementDataFile"};
+// Keys whose values are stored in ImageInfo or MetaHeader, or follow from them. Of synonyms the first is the one written.
+constexpr const char* kKnown[] = {"Offset Origin Position ElementOrigin ImagePosition",
+                                  "TransformMatrix Rotation Orientation ElementDirection",
+                                  "BinaryDataByteOrderMSB ElementByteOrderMSB",
+                                  "ObjectType",
+                                  "NDims",
+                                  "DimSize",
+                                  "BinaryData",
+                                  "CompressedData",
+                                  "CompressedDataSize",
+                                  "AnatomicalOrientation",
+                                  "HeaderSize",
+                                  "ElementType",
+                                  "ElementNumberOfChannels",
+                                  "ElementSpacing",
+                                  "ElementDataFile"};
 
-bool is_known(const std::string& key) {
-  for (const auto* keys : {&kOffset, &kMatrix, &kByteOrder, &kOthers})
-    if (std::find(keys->begin(), keys->end(), key) != keys->end()) return true;
-  return false;
+// The first synonym; "" for a key that is not known.
+std::string meaning_of(const std::string& key) {
+  for (const char* synonyms : kKnown)
+    if (const auto names = words(synonyms); std::ranges::count(names, key) > 0) return std::string(names[0]);
+  return "";
 }
 
 constexpr ImageKeys kImageKeys{"NDims",  "ElementNumberOfChannels", "DimSize", "ElementSpacing",
                                "Offset", "TransformMatrix"};
 
-// The centre of rotation does not move the image; LUNA16's files all have zeros there, and so do ours.
-bool is_zero_centre(const std::pair<std::string, std::string>& line) {
-  return line.first == "CenterOfRotation" &&
-         std::ranges::all_of(words(line.second), [](auto word) { return word == "0"; });
-}
-
 // ---- the header ----
+
+struct Line {
+  std::string key, value, meaning;
+
+  // The centre of rotation does not move the image; LUNA16's files all have zeros there, and so do ours.
+  bool is_zero_centre() const {
+    return key == "CenterOfRotation" && std::ranges::all_of(words(value), [](auto word) { return word == "0"; });
+  }
+};
 
 // The lines "Key = Value" up to ElementDataFile.
 struct KeyValues {
   std::string path;
-  std::vector<std::pair<std::string, std::string>> lines;
+  std::vector<Line> lines;
   int64_t end = 0;  // offset of the first byte after them
 
-  [[noreturn]] void refuse(const std::string& key, const auto&... why) const {
-    const std::string* value = find(key);
-    fail(path, ": ", key, value ? " = " + shown(*value) : "", ": ", why...);
-  }
-
-  const std::string* find(const std::string& key) const {
-    for (const auto& [k, value] : lines)
-      if (k == key) return &value;
+  // name: a known key's first synonym, or any other key
+  const Line* find(const std::string& name) const {
+    for (const Line& line : lines)
+      if (line.key == name || line.meaning == name) return &line;
     return nullptr;
   }
 
-  // The synonym that the header uses, if any. If it uses several, their values must agree.
-  std::optional<std::string> used(const std::vector<std::string>& synonyms) const {
-    std::optional<std::string> result;
-    for (const std::string& key : synonyms)
-      if (!result && find(key))
-        result = key;
-      else if (result && find(key) && words(*find(key)) != words(*find(*result)))
-        refuse(key, "does not agree with ", *result, " = ", shown(*find(*result)));
-    return result;
+  [[noreturn]] void refuse(const std::string& name, const auto&... why) const {
+    const Line* line = find(name);
+    fail(path, ": ", line ? line->key + " = " + shown(line->value) : name, ": ", why...);
   }
 
+  // Empty `otherwise`: the key must be there.
   template <class T>
-  std::vector<T> numbers(const std::string& key, size_t count) const {
-    const std::string* value = find(key);
-    if (!value) refuse(key, "is missing");
+  std::vector<T> numbers(const std::string& name, size_t count, const std::vector<T>& otherwise = {}) const {
+    const Line* line = find(name);
+    if (!line && otherwise.empty()) refuse(name, "is missing");
+    if (!line) return otherwise;
     std::vector<T> result;
-    for (std::string_view word : words(*value))
+    for (std::string_view word : words(line->value))
       if (!parse(word, result.emplace_back()))
-        refuse(key, "'", shown(word), "' is not ", std::is_integral_v<T> ? "a whole number" : "a number");
-    if (result.size() != count) refuse(key, "holds ", result.size(), " numbers instead of ", count);
+        refuse(name, "'", shown(word), "' is not ", std::is_integral_v<T> ? "a whole number" : "a number");
+    if (result.size() != count) refuse(name, "holds ", result.size(), " numbers instead of ", count);
     return result;
   }
 
-  int64_t integer(const std::string& key, int64_t otherwise) const {
-    return find(key) ? numbers<int64_t>(key, 1)[0] : otherwise;
+  int64_t integer(const std::string& name, int64_t otherwise, int64_t min, int64_t max = INT64_MAX) const {
+    const int64_t result = numbers<int64_t>(name, 1, {otherwise})[0];
+    if (result < min || result > max) refuse(name, "must be ", min, max < INT64_MAX ? text(" to ", max) : " or more");
+    return result;
   }
 
-  bool flag(const std::string& key, bool otherwise) const {
-    const std::string* value = find(key);
-    if (!value) return otherwise;
-    if (*value == "True" || *value == "true" || *value == "T" || *value == "1") return true;
-    if (*value == "False" || *value == "false" || *value == "F" || *value == "0") return false;
-    refuse(key, "is neither True nor False");
+  bool flag(const std::string& name, bool otherwise) const {
+    const Line* line = find(name);
+    if (!line) return otherwise;
+    for (const char* yes : {"True", "true", "T", "1"})
+      if (line->value == yes) return true;
+    for (const char* no : {"False", "false", "F", "0"})
+      if (line->value == no) return false;
+    refuse(name, "is neither True nor False");
   }
 };
 
@@ -130,9 +135,12 @@ KeyValues read_keys(const InputFile& file) {
     if (std::ranges::any_of(line, [](char c) { return (0 <= c && c < ' ' && c != '\t') || c == 127; }))
       fail(file.path(), ": line ", number, " is '", shown(line), "': a header must not contain control characters");
     const std::string key(trimmed(line.substr(0, equals))), value(trimmed(line.substr(equals + 1)));
-    if (const std::string* earlier = keys.find(key); earlier && *earlier != value && is_known(key))
-      keys.refuse(key, "is repeated in line ", number, " as ", shown(value));
-    keys.lines.emplace_back(key, value);
+    const std::string meaning = meaning_of(key);
+    const Line* earlier = meaning.empty() ? nullptr : keys.find(meaning);
+    if (earlier && words(earlier->value) != words(value))
+      fail(file.path(), ": ", key, " = ", shown(value), ": does not agree with ", earlier->key, " = ",
+           shown(earlier->value));
+    keys.lines.push_back({key, value, meaning});
     keys.end = int64_t(text.size() - rest.size());
     if (key == "ElementDataFile") return keys;
   }
@@ -179,10 +187,10 @@ void find_numbered(MetaHeader& header, const KeyValues& keys, const std::vector<
   const int64_t count = header.dims.back();
   int64_t first = 1, last = 0, step = 1;
   if (parts.size() > 4) refuse("a pattern takes at most first, last and step");
-  if (parts.size() > 1 && !parse(parts[1], first)) refuse("'", shown(parts[1]), "' is not a whole number");
-  if (__builtin_add_overflow(first, count - 1, &last)) refuse("the last number is too large");
-  if (parts.size() > 2 && !parse(parts[2], last)) refuse("'", shown(parts[2]), "' is not a whole number");
-  if (parts.size() > 3 && !parse(parts[3], step)) refuse("'", shown(parts[3]), "' is not a whole number");
+  int64_t* const numbers[] = {&first, &last, &step};
+  for (size_t i = 1; i < parts.size(); i++)
+    if (!parse(parts[i], *numbers[i - 1])) refuse("'", shown(parts[i]), "' is not a whole number");
+  if (parts.size() < 3 && __builtin_add_overflow(first, count - 1, &last)) refuse("the last number is too large");
   if (step < 1) refuse("the step must be at least 1");
   if (first < 0 || last < first) refuse("the numbers must run upwards from 0 or more");
   if ((last - first) / step + 1 != count)
@@ -208,7 +216,7 @@ void find_numbered(MetaHeader& header, const KeyValues& keys, const std::vector<
 }
 
 void find_files(MetaHeader& header, const KeyValues& keys, const InputFile& file) {
-  const std::string& value = *keys.find("ElementDataFile");
+  const std::string& value = keys.find("ElementDataFile")->value;
   const size_t n = header.dims.size();
   if (value.empty()) keys.refuse("ElementDataFile", "names no file");
   if (value == "LOCAL" || value == "Local" || value == "local") {
@@ -239,20 +247,66 @@ std::string anatomical_orientation(const ImageInfo& info) {
   return orientation(grid);
 }
 
-void write_all(const std::string& path, const ImageInfo& info, const MetaKeys& extra, const std::byte* data,
-               const MetaWriteOptions& options) {
-  check_image(info, path, kImageKeys);
+}  // namespace
+
+const char* metaimage_name_of(ElementType type) { return std::ranges::find(kTypes, type, &NamedType::type)->name; }
+
+MetaHeader read_metaimage_header(const std::string& path) {
+  const InputFile file(path);
+  const KeyValues keys = read_keys(file);
+  MetaHeader header;
+  header.path = path;
+
+  if (const Line* kind = keys.find("ObjectType"); kind && kind->value != "Image")
+    keys.refuse("ObjectType", "only an Image can be read");
+  const int64_t n = keys.integer("NDims", 0, 1, 10);
+  header.dims = keys.numbers<int64_t>("DimSize", n);
+  const Line* name = keys.find("ElementType");
+  if (!name) keys.refuse("ElementType", "is missing");
+  const auto type = std::ranges::find_if(kTypes, [&](const NamedType& t) {
+    return name->value == t.name || name->value == std::string(t.name) + "_ARRAY";  // the same, for several channels
+  });
+  if (type == std::end(kTypes)) keys.refuse("ElementType", "is not a number type such as MET_SHORT");
+  header.type = type->type;
+  header.channels = int(keys.integer("ElementNumberOfChannels", 1, 1, INT32_MAX));
+
+  std::vector<double> identity(n * n, 0.0);
+  for (int64_t i = 0; i < n; i++) identity[i * n + i] = 1;
+  const char* spacing = keys.find("ElementSpacing") ? "ElementSpacing" : "ElementSize";
+  header.spacing = keys.numbers(spacing, n, std::vector<double>(n, 1.0));
+  header.origin = keys.numbers("Offset", n, std::vector<double>(n, 0.0));
+  header.direction = keys.numbers("TransformMatrix", n * n, identity);
+  check_image(header, path, kImageKeys);
+
+  header.binary = keys.flag("BinaryData", true);
+  header.big_endian = keys.flag("BinaryDataByteOrderMSB", false);
+  header.compressed = keys.flag("CompressedData", false);
+  header.compressed_size = keys.integer("CompressedDataSize", 0, 0);
+  header.header_size = keys.integer("HeaderSize", 0, -1);
+  for (const Line& line : keys.lines)
+    if (line.meaning.empty() && !line.is_zero_centre()) header.extra.emplace_back(line.key, line.value);
+  find_files(header, keys, file);
+  return header;
+}
+
+MetaImage read_metaimage(const std::string& path) {
+  const MetaHeader header = read_metaimage_header(path);
+  return read_slices(header, 0, header.dims.back());
+}
+
+void write_metaimage(const std::string& path, const ImageInfo& info, Bytes data, bool compressed,
+                     const MetaKeys& extra) {
+  check_image(info, data, path, kImageKeys);
   const fs::path name(path);
   const bool local = name.extension() == ".mha";
   if (!local && name.extension() != ".mhd") fail("cannot write ", path, ": the name must end in .mha or .mhd");
-  const std::string data_name = local ? "LOCAL" : name.stem().string() + (options.compressed ? ".zraw" : ".raw");
+  const std::string data_name = local ? "LOCAL" : name.stem().string() + (compressed ? ".zraw" : ".raw");
 
   std::vector<std::byte> stream;
-  if (options.compressed)  // into memory, because the header states its size
-    deflate_parts({{data, info.bytes()}}, Wrapper::zlib, options.level,
-                  [&](const std::byte* chunk, int64_t size) { stream.insert(stream.end(), chunk, chunk + size); });
-  const std::byte* from = options.compressed ? stream.data() : data;
-  const int64_t bytes = options.compressed ? int64_t(stream.size()) : info.bytes();
+  if (compressed) {  // into memory, because the header states its size
+    deflate_parts({data}, Wrapper::zlib, [&](Bytes chunk) { stream.insert(stream.end(), chunk.begin(), chunk.end()); });
+    data = stream;
+  }
 
   std::string header;
   const auto put = [&](const std::string& key, const std::string& value) {
@@ -265,18 +319,19 @@ void write_all(const std::string& path, const ImageInfo& info, const MetaKeys& e
   put("NDims", std::to_string(info.dims.size()));
   put("BinaryData", "True");
   put("BinaryDataByteOrderMSB", kNativeBigEndian ? "True" : "False");
-  put("CompressedData", options.compressed ? "True" : "False");
-  if (options.compressed) put("CompressedDataSize", std::to_string(bytes));
+  put("CompressedData", compressed ? "True" : "False");
+  if (compressed) put("CompressedDataSize", std::to_string(data.size()));
   put("TransformMatrix", joined(info.direction));
   put("Offset", joined(info.origin));
   if (!has_centre) put("CenterOfRotation", joined(std::vector<double>(info.dims.size(), 0.0)));
   put("AnatomicalOrientation", anatomical_orientation(info));
   put("ElementSpacing", joined(info.spacing));
-  put("DimSize", joined({info.dims.begin(), info.dims.end()}));
+  put("DimSize", joined(info.dims));
   if (info.channels > 1) put("ElementNumberOfChannels", std::to_string(info.channels));
   put("ElementType", metaimage_name_of(info.type));
   for (const auto& [key, value] : extra) {
-    if (is_known(key)) fail("cannot write ", path, ": ", key, " cannot be an extra key: it follows from the image");
+    if (!meaning_of(key).empty())
+      fail("cannot write ", path, ": ", key, " cannot be an extra key: it follows from the image");
     put(key, value);
   }
   put("ElementDataFile", data_name);
@@ -284,77 +339,13 @@ void write_all(const std::string& path, const ImageInfo& info, const MetaKeys& e
   AtomicFile file(path);
   file.write(header);
   if (local) {
-    file.write(from, bytes);
+    file.write(data.data(), int64_t(data.size()));
   } else {
     AtomicFile data_file(sibling(path, data_name));
-    data_file.write(from, bytes);
+    data_file.write(data.data(), int64_t(data.size()));
     data_file.commit();
   }
   file.commit();
-}
-
-}  // namespace
-
-const char* metaimage_name_of(ElementType type) { return std::ranges::find(kTypes, type, &NamedType::type)->name; }
-
-MetaHeader read_metaimage_header(const std::string& path) {
-  const InputFile file(path);
-  const KeyValues keys = read_keys(file);
-  MetaHeader header;
-  header.path = path;
-
-  if (const std::string* kind = keys.find("ObjectType"); kind && *kind != "Image")
-    keys.refuse("ObjectType", "only an Image can be read");
-  const int64_t n = keys.numbers<int64_t>("NDims", 1)[0];
-  if (n < 1 || n > 10) keys.refuse("NDims", "must be 1 to 10");
-  header.dims = keys.numbers<int64_t>("DimSize", n);
-  const std::string* name = keys.find("ElementType");
-  if (!name) keys.refuse("ElementType", "is missing");
-  const auto type = std::ranges::find_if(kTypes, [&](const NamedType& t) {
-    return *name == t.name || *name == std::string(t.name) + "_ARRAY";  // the same, for several channels
-  });
-  if (type == std::end(kTypes)) keys.refuse("ElementType", "is not a number type such as MET_SHORT");
-  header.type = type->type;
-  const int64_t channels = keys.integer("ElementNumberOfChannels", 1);
-  if (channels < 1 || channels > INT32_MAX) keys.refuse("ElementNumberOfChannels", "must be at least 1");
-  header.channels = int(channels);
-
-  const char* spacing = keys.find("ElementSpacing") ? "ElementSpacing" : "ElementSize";
-  header.spacing.assign(n, 1.0);
-  if (keys.find(spacing)) header.spacing = keys.numbers<double>(spacing, n);
-  header.origin.assign(n, 0.0);
-  if (const auto key = keys.used(kOffset)) header.origin = keys.numbers<double>(*key, n);
-  header.direction.assign(n * n, 0.0);
-  for (int64_t i = 0; i < n; i++) header.direction[i * n + i] = 1;
-  if (const auto key = keys.used(kMatrix)) header.direction = keys.numbers<double>(*key, n * n);
-  check_image(header, path, kImageKeys);
-
-  header.binary = keys.flag("BinaryData", true);
-  if (const auto key = keys.used(kByteOrder)) header.big_endian = keys.flag(*key, false);
-  header.compressed = keys.flag("CompressedData", false);
-  header.compressed_size = keys.integer("CompressedDataSize", 0);
-  if (header.compressed_size < 0) keys.refuse("CompressedDataSize", "must not be negative");
-  header.header_size = keys.integer("HeaderSize", 0);
-  if (header.header_size < -1) keys.refuse("HeaderSize", "must be -1 or more");
-  for (const auto& line : keys.lines)
-    if (!is_known(line.first) && !is_zero_centre(line)) header.extra.push_back(line);
-  find_files(header, keys, file);
-  return header;
-}
-
-MetaImage read_metaimage(const std::string& path) {
-  const MetaHeader header = read_metaimage_header(path);
-  return read_slices(header, 0, header.dims.back());
-}
-
-void write_metaimage(const std::string& path, const MetaImage& image, const MetaWriteOptions& options) {
-  check_image(image, path, kImageKeys);
-  write_all(path, image, image.extra, image.data.data(), options);
-}
-
-void write_metaimage(const std::string& path, const ImageInfo& info, const std::byte* data,
-                     const MetaWriteOptions& options) {
-  write_all(path, info, {}, data, options);
 }
 
 }  // namespace acinus

@@ -1,7 +1,7 @@
 // MetaImage, the format of LUNA16: a short text header and the voxels, in one file (.mha) or two (.mhd and .raw/.zraw).
 //
 //   MetaImage image = read_metaimage("scan.mhd");
-//   write_metaimage("copy.mhd", image, {.compressed = true});       copy.mhd and copy.zraw
+//   write_metaimage("copy.mhd", image, image.data, /*compressed=*/true);        copy.mhd and copy.zraw
 //
 // For one type of voxels, and for any format: read_volume in data/formats/volume_io.h.
 //
@@ -14,11 +14,11 @@
 // a spacing of 0. Messages are "FILE: KEY = VALUE: what is wrong". No memory is allocated for voxels before the data
 // files are known to be long enough to hold them.
 #pragma once
-#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "data/formats/byte_source.h"
 #include "data/volume/image.h"
 
 namespace acinus {
@@ -44,29 +44,18 @@ struct MetaHeader : ImageInfo {
   std::vector<std::string> files;  // each holds an equal share of the values, in this order
 };
 
-struct MetaWriteOptions {
-  bool compressed = false;
-  // zlib's 1 to 9. CT noise hardly compresses: a scan of 66 MB took 42.8 MB and 1.1 s at 1, 41.9 MB and 4.0 s at 6.
-  int level = 1;
-};
-
 MetaHeader read_metaimage_header(const std::string& path);
 MetaImage read_metaimage(const std::string& path);
 // Slices [z0, z1) along the last axis, with the origin moved accordingly. The rest is never held in memory; compressed
 // data before z0 are inflated and discarded.
 MetaImage read_slices(const MetaHeader& header, int64_t z0, int64_t z1);
 
-// The values [first, first + count) in file order. T is std::byte; or int16_t, uint8_t or float if that is the header's
-// type.
-template <class T>
-void read_values(const MetaHeader& header, int64_t first, int64_t count, std::vector<T>& to);
+// Passes on the values [first, first + count) in file order, as header.type.
+void read_values(const MetaHeader& header, int64_t first, int64_t count, const ByteSink& sink);
 
 // path ends in .mha (one file) or .mhd (the values go to .raw or .zraw in the same folder). Each file is written under a
 // temporary name and renamed when complete, the values first.
-void write_metaimage(const std::string& path, const MetaImage& image, const MetaWriteOptions& options = {});
-
-// The same without extra keys, from info.bytes() bytes at `data`.
-void write_metaimage(const std::string& path, const ImageInfo& info, const std::byte* data,
-                     const MetaWriteOptions& options = {});
+void write_metaimage(const std::string& path, const ImageInfo& info, Bytes data, bool compressed = false,
+                     const MetaKeys& extra = {});
 
 }  // namespace acinus

@@ -1,10 +1,7 @@
 // Where the values of a MetaImage are, and how they come into memory: as stored, inflated, or parsed from text.
 #include <algorithm>
-#include <bit>
-#include <cstring>
 #include <filesystem>
 
-#include "data/formats/byte_source.h"
 #include "data/formats/metaimage.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
@@ -64,47 +61,41 @@ struct DataFile {
   }
 };
 
-// Appends `count` values, after the first `skip` of the file, stored or inflated.
-template <class T>
-void append_binary(const DataFile& from, int64_t skip, int64_t count, std::vector<T>& to) {
+// Passes on `count` values, after the first `skip` of the file, stored or inflated.
+void pass_binary(const DataFile& from, int64_t skip, int64_t count, const ByteSink& sink) {
   const MetaHeader& header = from.header;
-  const int64_t size = size_of(header.type), before = int64_t(to.size());
+  const int64_t size = size_of(header.type);
   const std::string& path = from.file.path();
   const std::string where = text(header.path, ": CompressedData = True: ", path == header.path ? "" : path + ": ");
   ByteSource bytes(from.file, from.begin, from.end, header.compressed ? ByteSource::deflated : ByteSource::stored,
                    where);
   int64_t found = bytes.skip(skip * size);
-  found += bytes.append(to, count * size);
+  found += bytes.values(count, size, header.big_endian, sink);
   if (found < (skip + count) * size) fail(where, "the zlib stream holds only ", found, " bytes of data");
   std::byte after;
   const bool to_end = skip + count == header.values() / int64_t(header.files.size());
   if (to_end) bytes.read(&after, 1);  // verifies the checksum; bytes after the values are ignored
-  if (header.big_endian != (std::endian::native == std::endian::big)) swap_bytes(to.data() + before, count, size);
 }
 
-// The same of values in text, numbers of type N.
-template <class N, class T>
-void append_text(const DataFile& from, int64_t skip, int64_t count, std::vector<T>& to) {
-  const size_t before = to.size();
-  to.resize(before + count * sizeof(N) / sizeof(T));
-  T* out = to.data() + before;
-  std::string token, chunk;
+// The same of values in text, numbers of type T.
+template <class T>
+void pass_text(const DataFile& from, int64_t skip, int64_t count, const ByteSink& sink) {
+  std::string token;
   const auto take = [&] {
-    N value;
+    T value;
     if (token.empty() || count == 0) return;
     if (token.size() > kMaxNumberLength || !parse(token, value))
       from.refuse("BinaryData = False", "'", shown(token), "' is not a ", metaimage_name_of(from.header.type));
     token.clear();
     if (skip-- > 0) return;
-    std::memcpy(out, &value, sizeof value);
-    out += sizeof value / sizeof(T), count--;
+    sink(std::as_bytes(std::span(&value, 1)));
+    count--;
   };
   ByteSource bytes(from.file, from.begin, from.end, ByteSource::stored, "");
+  std::string chunk(kChunk, '\0');
   for (int64_t n = 1; n > 0 && count > 0;) {
-    chunk.resize(kChunk);
     n = bytes.read(chunk.data(), kChunk);
-    chunk.resize(n);
-    for (char c : chunk) {
+    for (const char c : std::string_view(chunk).substr(0, n)) {
       if (!is_blank(c)) token += c;
       if (is_blank(c) || token.size() > kMaxNumberLength) take();
     }
@@ -113,7 +104,7 @@ void append_text(const DataFile& from, int64_t skip, int64_t count, std::vector<
   if (count > 0) from.refuse("DimSize", "the text ends ", count, " values early");
 }
 
-// Calls f(i, skip, n) for each data file i that holds some of the values [first, first + count) of the image: n of
+// Calls f(file, skip, n) for each data file that holds some of the values [first, first + count) of the image: n of
 // them, after its first `skip`.
 template <class F>
 void for_each_file(const MetaHeader& header, int64_t first, int64_t count, F f) {
@@ -127,22 +118,15 @@ void for_each_file(const MetaHeader& header, int64_t first, int64_t count, F f) 
 
 }  // namespace
 
-template <class T>
-void read_values(const MetaHeader& header, int64_t first, int64_t count, std::vector<T>& to) {
+void read_values(const MetaHeader& header, int64_t first, int64_t count, const ByteSink& sink) {
   for_each_file(header, first, count, [](const DataFile&, int64_t, int64_t) {});  // refuses short files first
-  reserve_memory(to, count * size_of(header.type) / int64_t(sizeof(T)), header.path);
   for_each_file(header, first, count, [&](const DataFile& file, int64_t skip, int64_t n) {
     if (header.binary)
-      append_binary(file, skip, n, to);
+      pass_binary(file, skip, n, sink);
     else
-      with_type(header.type, [&](auto t) { append_text<decltype(t)>(file, skip, n, to); });
+      with_type(header.type, [&](auto t) { pass_text<decltype(t)>(file, skip, n, sink); });
   });
 }
-
-template void read_values(const MetaHeader&, int64_t, int64_t, std::vector<std::byte>&);
-template void read_values(const MetaHeader&, int64_t, int64_t, std::vector<int16_t>&);
-template void read_values(const MetaHeader&, int64_t, int64_t, std::vector<uint8_t>&);
-template void read_values(const MetaHeader&, int64_t, int64_t, std::vector<float>&);
 
 MetaImage read_slices(const MetaHeader& header, int64_t z0, int64_t z1) {
   const size_t n = header.dims.size();
@@ -153,7 +137,10 @@ MetaImage read_slices(const MetaHeader& header, int64_t z0, int64_t z1) {
   for (size_t i = 0; i < n; i++)
     image.origin[i] += double(z0) * header.spacing[n - 1] * header.direction[(n - 1) * n + i];
   const int64_t slice = header.values() / header.dims[n - 1];
-  read_values(header, z0 * slice, (z1 - z0) * slice, image.data);
+  read_values(header, z0 * slice, (z1 - z0) * slice, [&](Bytes chunk) {
+    if (image.data.empty()) reserve_memory(image.data, image.bytes(), header.path);  // the files are long enough
+    image.data.insert(image.data.end(), chunk.begin(), chunk.end());
+  });
   return image;
 }
 

@@ -1,11 +1,9 @@
 #include "data/formats/npy.h"
 
+#include <Eigen/Core>
 #include <algorithm>
-#include <bit>
 #include <cctype>
-#include <cmath>
 #include <cstring>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "data/formats/byte_source.h"
@@ -29,7 +27,6 @@ constexpr NamedType kTypes[] = {{"i1", ElementType::i8},  {"u1", ElementType::u8
 const char* npy_name(ElementType type) { return std::ranges::find(kTypes, type, &NamedType::type)->name; }
 
 constexpr int64_t kHeaderLimit = 1 << 16;  // bytes
-constexpr bool kNativeBigEndian = std::endian::native == std::endian::big;
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string result = "(";
@@ -101,23 +98,12 @@ std::vector<std::byte> to_c_order(const std::vector<std::byte>& from, const std:
   return to;
 }
 
-// IEEE half precision: 1 sign bit, 5 of exponent (bias 15), 10 of fraction.
-float from_half(uint16_t half) {
-  const int exponent = half >> 10 & 31, fraction = half & 1023;
-  const float size = exponent == 31  ? (fraction ? NAN : INFINITY)
-                     : exponent == 0 ? std::ldexp(float(fraction), -24)
-                                     : std::ldexp(float(1024 + fraction), exponent - 25);
-  return half >> 15 ? -size : size;
-}
-
 std::vector<std::byte> widened(const std::vector<std::byte>& halves) {
-  std::vector<std::byte> floats(2 * halves.size());
-  for (size_t i = 0; i < halves.size(); i += 2) {
-    uint16_t half;
-    std::memcpy(&half, &halves[i], 2);
-    const float value = from_half(half);
-    std::memcpy(&floats[2 * i], &value, 4);
-  }
+  using Halves = Eigen::Array<Eigen::half, Eigen::Dynamic, 1>;
+  const auto n = Eigen::Index(halves.size() / 2);
+  std::vector<std::byte> floats(4 * n);
+  Eigen::Map<Eigen::ArrayXf>(reinterpret_cast<float*>(floats.data()), n) =
+      Eigen::Map<const Halves>(reinterpret_cast<const Eigen::half*>(halves.data()), n).cast<float>();
   return floats;
 }
 
@@ -158,8 +144,8 @@ NpyArray read_npy(const std::string& path) {
          source.max_size(), " follow");
   NpyArray array{header.type.type, header.shape, {}};
   reserve_memory(array.data, bytes, path);
-  source.append(array.data, bytes);
-  if (header.big_endian != kNativeBigEndian) swap_bytes(array.data.data(), bytes / size, size);
+  source.values(bytes / size, size, header.big_endian,
+                [&](Bytes chunk) { array.data.insert(array.data.end(), chunk.begin(), chunk.end()); });
   if (header.fortran_order && bytes > 0) array.data = to_c_order(array.data, array.shape, size);
   if (header.type.name == std::string_view("f2")) array.data = widened(array.data);
   return array;

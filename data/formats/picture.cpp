@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "data/formats/metaimage.h"
@@ -82,23 +83,22 @@ Volume<uint8_t> read_mask(const std::string& path, const std::vector<int64_t>& c
   Volume<uint8_t> mask(picture_grid(image, path));
   const std::set<double> values = distinct_values(image, path, mask.voxels);
 
-  std::vector<int> class_of(256, -1);
-  const bool binary = std::ranges::all_of(values, [](double v) { return v == 0 || v == 255; });
-  if (!classes.empty())
-    for (size_t c = 0; c < classes.size(); c++) class_of[classes[c]] = int(c);
-  else
-    for (int v = 0; v < kMaxClasses; v++) class_of[v] = v;
-  if (classes.empty() && binary) class_of[255] = 1;
-  for (double value : values)
-    if (value != std::floor(value) || value < 0 || value > 255 || class_of[int(value)] < 0) {
-      std::string seen;
-      for (double v : values)
-        if (seen.size() < 60) seen.append(" ").append(shortest(v));
-      fail(path, ": holds the values", seen, ", of which ", shortest(value), " is ",
+  std::vector<int64_t> list = classes;
+  if (list.empty() && std::ranges::all_of(values, [](double v) { return v == 0 || v == 255; })) list = {0, 255};
+  if (list.empty()) {
+    list.resize(kMaxClasses);
+    std::iota(list.begin(), list.end(), 0);
+  }
+  std::vector<uint8_t> class_of(256);
+  for (double value : values) {
+    const auto found = std::ranges::find(list, value);
+    if (found == list.end())
+      fail(path, ": holds the values ", shown(joined(values)), ", of which ", shortest(value), " is ",
            classes.empty() ? "no class number (0 to 31, or 0 and 255); say what they mean: --classes 0,128,255"
                            : "not among --classes");
-    }
-  for (uint8_t& voxel : mask.voxels) voxel = uint8_t(class_of[voxel]);
+    class_of[int64_t(value)] = uint8_t(found - list.begin());
+  }
+  for (uint8_t& voxel : mask.voxels) voxel = class_of[voxel];
   return mask;
 }
 

@@ -2,7 +2,6 @@
 
 #include <filesystem>
 
-#include "data/formats/byte_source.h"
 #include "data/formats/metaimage.h"
 #include "data/formats/nifti.h"
 #include "tensor/check.h"
@@ -38,23 +37,21 @@ Grid read_grid(const std::string& path) {
 template <class T>
 Volume<T> read_volume(const std::string& path) {
   Volume<T> volume;
+  ElementType type;
+  const auto append_chunk = [&](Bytes chunk) {
+    // Not before: now that the reader knows the file to be long enough.
+    if (volume.voxels.empty()) reserve_memory(volume.voxels, volume.grid.voxels(), path);
+    append(volume.voxels, type, chunk, path);
+  };
   if (is_nifti(path)) {
     const NiftiHeader header = read_nifti_header(path);
-    volume.grid = grid_of(header, path);
-    read_values(header, volume.voxels);
-    return volume;
+    volume.grid = grid_of(header, path), type = header.type;
+    read_values(header, append_chunk);
+  } else {
+    const MetaHeader header = read_metaimage_header(path);
+    volume.grid = grid_of(header, path), type = header.type;
+    read_values(header, 0, header.values(), append_chunk);
   }
-  const MetaHeader header = read_metaimage_header(path);
-  volume.grid = grid_of(header, path);
-  if (header.type == element_type<T>) {  // without a second copy
-    read_values(header, 0, header.values(), volume.voxels);
-    return volume;
-  }
-  std::vector<std::byte> data;
-  read_values(header, 0, header.values(), data);
-  reserve_memory(volume.voxels, header.values(), path);
-  volume.voxels.resize(header.values());
-  convert(path, header.type, data.data(), 0, header.values(), volume.voxels.data());
   return volume;
 }
 
@@ -62,11 +59,11 @@ template <class T>
 void write_volume(const std::string& path, const Volume<T>& volume, bool compressed) {
   check_volume("write_volume: " + path, volume);
   const ImageInfo info = info_of(volume.grid, element_type<T>);
-  const std::byte* data = reinterpret_cast<const std::byte*>(volume.voxels.data());
+  const Bytes data = std::as_bytes(std::span(volume.voxels));
   if (is_nifti(path))
     write_nifti(path, info, data);
   else
-    write_metaimage(path, info, data, {.compressed = compressed});
+    write_metaimage(path, info, data, compressed);
 }
 
 template Volume<int16_t> read_volume(const std::string&);

@@ -12,13 +12,13 @@ std::vector<Candidate> find_candidates(const Volume<float>& probability, const s
                                        const CandidateOptions& options) {
   const Grid& grid = probability.grid;
   const double voxel_mm3 = grid.spacing[0] * grid.spacing[1] * grid.spacing[2];
-  const auto volume_of = [](double diameter) { return std::numbers::pi / 6 * diameter * diameter * diameter; };
 
   Volume<uint8_t> mask(grid);
   for (size_t i = 0; i < mask.voxels.size(); i++) mask.voxels[i] = probability.voxels[i] > float(options.threshold);
   const Components components = label_components(mask, Connectivity::corners);
   // They are sorted by size: those that are too small come last.
-  const double min_voxels = volume_of(options.min_diameter_mm) / voxel_mm3 * (1 - 1e-9);
+  const double diameter = options.min_diameter_mm;
+  const double min_voxels = std::numbers::pi / 6 * diameter * diameter * diameter / voxel_mm3 * (1 - 1e-9);
   size_t count = 0;
   while (count + 1 < components.sizes.size() && double(components.sizes[count + 1]) >= min_voxels) count++;
 

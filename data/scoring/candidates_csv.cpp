@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstdio>
 #include <tuple>
 
 #include "data/formats/csv.h"
@@ -11,22 +10,11 @@
 
 namespace acinus {
 
-namespace {
-
-// To a micrometre.
-std::string mm(double value) {
-  char out[400];
-  std::snprintf(out, sizeof out, "%.3f", value);
-  return out;
-}
-
-}  // namespace
-
 void write_candidates(const std::string& path, const std::vector<Candidate>& candidates) {
   std::string content = csv_line({"seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "probability"});
   for (const Candidate& c : candidates)
-    content += csv_line(
-        {c.seriesuid, mm(c.centre[0]), mm(c.centre[1]), mm(c.centre[2]), mm(c.diameter_mm), shortest(c.probability)});
+    content += csv_line({c.seriesuid, fixed(c.centre[0], 3), fixed(c.centre[1], 3), fixed(c.centre[2], 3),
+                         fixed(c.diameter_mm, 3), shortest(c.probability)});
   write_file(path, content);
 }
 
@@ -58,7 +46,8 @@ void write_submission(const std::string& path, std::vector<Candidate> candidates
     const double above = counted_above(probabilities, max_marks);
     for (size_t i = begin; i < end && candidates[i].probability > above; i++) {
       const Candidate& c = candidates[i];
-      content += csv_line({c.seriesuid, mm(c.centre[0]), mm(c.centre[1]), mm(c.centre[2]), shortest(c.probability)});
+      content += csv_line(
+          {c.seriesuid, fixed(c.centre[0], 3), fixed(c.centre[1], 3), fixed(c.centre[2], 3), shortest(c.probability)});
     }
   }
   write_file(path, content);

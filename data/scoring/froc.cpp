@@ -1,6 +1,7 @@
 #include "data/scoring/froc.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -13,56 +14,51 @@ namespace acinus {
 namespace {
 
 constexpr size_t kRates = std::size(kFrocRates), kStepsBetween = 16, kPoints = kStepsBetween * (kRates - 1) + 1;
+using Points = std::array<double, kPoints>;  // a value for each rate of the curve
 
-double rate_of(size_t point) { return std::exp2(-3 + double(point) / kStepsBetween); }
-
-// All outcomes by falling probability. Equally probable ones are accepted together.
-struct Sorted {
-  std::vector<Outcome> outcomes;
-  std::vector<uint8_t> is_last;  // among those of its probability
-
-  explicit Sorted(std::vector<Outcome> unsorted) : outcomes(std::move(unsorted)), is_last(outcomes.size(), 1) {
-    std::ranges::stable_sort(outcomes, std::greater<>(), &Outcome::probability);
-    for (size_t i = 0; i + 1 < outcomes.size(); i++)
-      is_last[i] = outcomes[i].probability != outcomes[i + 1].probability;
-  }
+struct Curve {
+  bool defined = false;  // false if no scan that was drawn has a nodule
+  Points sensitivity, threshold;
 };
 
-// The sensitivity at each rate (and the threshold, if asked for), where scan i was drawn times[i] times. False if no
-// scan that was drawn has a nodule. Rounded as in the script, x = FP / n_fp * n_fp / n_scans: whether a point lies just
-// left or right of a rate decides which of two values is read there.
-bool sensitivities(const Matching& matching, const Sorted& sorted, const std::vector<int32_t>& times,
-                   const double* rates, double* sensitivity, double* thresholds = nullptr) {
+// The curve where scan i was drawn times[i] times, from all outcomes by falling probability. Rounded as in the script,
+// x = FP / n_fp * n_fp / n_scans: whether a point lies just left or right of a rate decides which of two values is read
+// there.
+Curve curve_of(const std::vector<ScanCount>& counts, const std::vector<Outcome>& outcomes,
+               const std::vector<int32_t>& times, const Points& rates) {
   double nodules = 0, found = 0, false_positives = 0, scans = 0;
   for (size_t s = 0; s < times.size(); s++) {
-    const ScanCount& count = matching.scans[s];
+    const ScanCount& count = counts[s];
     nodules += double(times[s] * count.nodules), found += double(times[s] * count.found);
     false_positives += double(times[s] * count.false_positives), scans += double(times[s]);
   }
-  if (nodules == 0) return false;
+  Curve curve;
+  if (nodules == 0) return curve;
+  curve.defined = true;
   size_t next = 0;
   int64_t true_count = 0, false_count = 0;
   double x = 0, y = 0, threshold = std::numeric_limits<double>::infinity();
-  for (size_t i = 0; i < sorted.outcomes.size() && next < kPoints; i++) {
-    const Outcome& outcome = sorted.outcomes[i];
-    (outcome.is_nodule ? true_count : false_count) += times[outcome.scan];
-    if (!sorted.is_last[i]) continue;
-    const double x1 = false_count == 0 ? 0 : double(false_count) / false_positives * false_positives / scans;
-    const double y1 = true_count == 0 ? 0 : double(true_count) / found * found / nodules;
+  const auto line_to = [&](double x1, double y1) {
     for (; next < kPoints && rates[next] < x1; next++) {
-      sensitivity[next] = y + (y1 - y) / (x1 - x) * (rates[next] - x);
-      if (thresholds) thresholds[next] = threshold;
+      curve.sensitivity[next] = y + (y1 - y) / (x1 - x) * (rates[next] - x);
+      curve.threshold[next] = threshold;
     }
-    x = x1, y = y1, threshold = outcome.probability;
+    x = x1, y = y1;
+  };
+  for (size_t i = 0; i < outcomes.size() && next < kPoints; i++) {
+    const Outcome& outcome = outcomes[i];
+    (outcome.is_nodule ? true_count : false_count) += times[outcome.scan];
+    // Equally probable ones are accepted together.
+    if (i + 1 < outcomes.size() && outcomes[i + 1].probability == outcome.probability) continue;
+    line_to(false_count == 0 ? 0 : double(false_count) / false_positives * false_positives / scans,
+            true_count == 0 ? 0 : double(true_count) / found * found / nodules);
+    threshold = outcome.probability;
   }
-  for (; next < kPoints; next++) {
-    sensitivity[next] = y;
-    if (thresholds) thresholds[next] = threshold;
-  }
-  return true;
+  line_to(std::numeric_limits<double>::infinity(), y);
+  return curve;
 }
 
-double mean_at_rates(const double* sensitivity) {
+double mean_at_rates(const Points& sensitivity) {
   double sum = 0;
   for (size_t r = 0; r < kRates; r++) sum += sensitivity[r * kStepsBetween];
   return sum / double(kRates);
@@ -84,41 +80,39 @@ Froc froc(const Matching& matching, const FrocOptions& options) {
   check(options.confidence > 0 && options.confidence < 1, "froc: a confidence of ", options.confidence,
         "; it must lie between 0 and 1");
   const size_t scans = matching.scans.size();
-  double rates[kPoints], value[kPoints], thresholds[kPoints];
-  for (size_t p = 0; p < kPoints; p++) rates[p] = rate_of(p);
-  const Sorted sorted(matching.outcomes);
-  if (!sensitivities(matching, sorted, std::vector<int32_t>(scans, 1), rates, value, thresholds))
+  Points rates;
+  for (size_t p = 0; p < kPoints; p++) rates[p] = std::exp2(-3 + double(p) / kStepsBetween);
+  std::vector<Outcome> sorted = matching.outcomes;
+  std::ranges::stable_sort(sorted, std::greater<>(), &Outcome::probability);
+  const Curve curve = curve_of(matching.scans, sorted, std::vector<int32_t>(scans, 1), rates);
+  if (!curve.defined)
     fail("no nodule in ", counted(scans, "scan"),
          "; without nodules no sensitivity is defined. Do annotations and scans belong together?");
 
-  // Row r is resample r. Draw i of resample r is a function of (seed, r, i): the number of threads changes nothing.
-  const int64_t n = options.resamples;
-  std::vector<double> drawn(n * kPoints);
-  std::vector<uint8_t> defined(n);
-  parallel(n, /*pays=*/true, [&](int64_t r) {
+  // Draw i of resample r is a function of (seed, r, i): the number of threads changes nothing.
+  std::vector<Curve> drawn(options.resamples);
+  parallel(options.resamples, /*pays=*/true, [&](int64_t r) {
     std::vector<int32_t> times(scans, 0);
     for (size_t i = 0; i < scans; i++) times[int64_t(random_uniform(options.seed, r * scans + i) * double(scans))]++;
-    defined[r] = sensitivities(matching, sorted, times, rates, &drawn[r * kPoints]);
+    drawn[r] = curve_of(matching.scans, sorted, times, rates);
   });
+  std::erase_if(drawn, [](const Curve& resample) { return !resample.defined; });
 
   Froc result;
-  result.resamples = std::count(defined.begin(), defined.end(), 1);
-  std::vector<double> values;
-  const auto collect = [&](auto of_row) {
-    values.clear();
-    for (int64_t r = 0; r < n; r++)
-      if (defined[r]) values.push_back(of_row(&drawn[r * kPoints]));
+  result.resamples = int64_t(drawn.size());
+  const auto of_each = [&](auto value) {
+    std::vector<double> values;
+    for (const Curve& resample : drawn) values.push_back(value(resample.sensitivity));
+    return values;
   };
   for (size_t p = 0; p < kPoints; p++) {
-    FrocPoint point{rates[p], {value[p]}, thresholds[p]};
-    collect([&](const double* row) { return row[p]; });
-    set_interval(point.sensitivity, values, options.confidence);
+    FrocPoint point{rates[p], {curve.sensitivity[p]}, curve.threshold[p]};
+    set_interval(point.sensitivity, of_each([&](const Points& row) { return row[p]; }), options.confidence);
     result.curve.push_back(point);
   }
-  result.cpm.value = mean_at_rates(value);
-  collect(mean_at_rates);
-  set_interval(result.cpm, values, options.confidence);
-  result.resampled_cpms = values;
+  result.cpm.value = mean_at_rates(curve.sensitivity);
+  result.resampled_cpms = of_each(mean_at_rates);
+  set_interval(result.cpm, result.resampled_cpms, options.confidence);
   return result;
 }
 

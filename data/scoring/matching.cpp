@@ -49,21 +49,20 @@ std::vector<ScanMarks> group_by_scan(const Truth& truth, const std::vector<Candi
   for (const std::string& uid : truth.scans)
     check(index_of.emplace(uid, index_of.size()).second, "match_marks: scan ", uid, " is listed twice");
   std::vector<ScanMarks> scans(truth.scans.size());
-  const auto scan_of = [&](const std::string& uid) {
-    const auto it = index_of.find(uid);
-    return it == index_of.end() ? nullptr : &scans[it->second];
+  const auto add = [&](const auto& items, auto list) {  // returns how many belong to other scans
+    int64_t others = 0;
+    for (const auto& item : items)
+      if (const auto it = index_of.find(item.seriesuid); it != index_of.end())
+        (scans[it->second].*list).push_back(&item);
+      else
+        others++;
+    return others;
   };
-  for (const Annotation& nodule : truth.nodules)
-    if (ScanMarks* scan = scan_of(nodule.seriesuid)) scan->nodules.push_back(&nodule);
-  for (const Annotation& finding : truth.excluded)
-    if (ScanMarks* scan = scan_of(finding.seriesuid)) scan->excluded.push_back(&finding);
-  for (const Candidate& mark : marks) {
+  add(truth.nodules, &ScanMarks::nodules);
+  add(truth.excluded, &ScanMarks::excluded);
+  for (const Candidate& mark : marks)
     check(std::isfinite(mark.probability), "match_marks: a probability is ", mark.probability);
-    if (ScanMarks* scan = scan_of(mark.seriesuid))
-      scan->marks.push_back(&mark);
-    else
-      unlisted++;
-  }
+  unlisted = add(marks, &ScanMarks::marks);
   return scans;
 }
 
@@ -78,16 +77,13 @@ int64_t keep_most_suspicious(std::vector<const Candidate*>& marks, int64_t max_m
 // Counts the hits, duplicates, ignored marks and false positives of scan number `index`.
 void match_scan(const ScanMarks& scan, size_t index, Matching& result) {
   ScanCount& count = result.scans[index];
-  std::vector<bool> used(scan.marks.size(), false);
-  // Nodules first: a mark on both a nodule and an excluded finding is not an ignored one.
   for (const Annotation* nodule : scan.nodules) {
     int64_t marks = 0;
     double highest = -std::numeric_limits<double>::infinity();
-    for (size_t m = 0; m < scan.marks.size(); m++) {
-      if (!hits(scan.marks[m]->centre, *nodule)) continue;
-      used[m] = true;
+    for (const Candidate* mark : scan.marks) {
+      if (!hits(mark->centre, *nodule)) continue;
       marks++;
-      highest = std::max(highest, scan.marks[m]->probability);
+      highest = std::max(highest, mark->probability);
     }
     count.nodules++;
     if (marks == 0) continue;
@@ -95,18 +91,18 @@ void match_scan(const ScanMarks& scan, size_t index, Matching& result) {
     result.duplicates += marks - 1;
     result.outcomes.push_back({index, highest, true});
   }
-  // "delete marks on excluded nodules so they don't count as false positives"
-  for (const Annotation* finding : scan.excluded)
-    for (size_t m = 0; m < scan.marks.size(); m++)
-      if (!used[m] && hits(scan.marks[m]->centre, *finding)) {
-        used[m] = true;
-        result.ignored++;
-      }
-  for (size_t m = 0; m < scan.marks.size(); m++)
-    if (!used[m]) {
-      count.false_positives++;
-      result.outcomes.push_back({index, scan.marks[m]->probability, false});
-    }
+  // "delete marks on excluded nodules so they don't count as false positives". Nodules first: a mark on both a nodule
+  // and an excluded finding is not an ignored one.
+  std::vector<const Candidate*> others = scan.marks;
+  const auto erase_on = [&](const std::vector<const Annotation*>& findings) {
+    return int64_t(std::erase_if(others, [&](const Candidate* mark) {
+      return std::ranges::any_of(findings, [&](const Annotation* finding) { return hits(mark->centre, *finding); });
+    }));
+  };
+  erase_on(scan.nodules);
+  result.ignored += erase_on(scan.excluded);
+  count.false_positives = int64_t(others.size());
+  for (const Candidate* mark : others) result.outcomes.push_back({index, mark->probability, false});
 }
 
 // Assigns each nodule a mark of its own, greedily: the most probable marks choose first, each the nearest nodule that

@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "data/scoring/candidates.h"
-#include "data/volume/annotation.h"
+#include "data/volume/mask.h"
 
 namespace acinus {
 

@@ -10,21 +10,6 @@
 namespace acinus {
 namespace {
 
-// The smallest box that holds both masks: a nodule is small, a scan is not.
-struct Box {
-  Index3 low, high;  // inclusive
-};
-
-Box bounding_box(const Volume<uint8_t>& a, const Volume<uint8_t>& b) {
-  Box box{a.grid.size, {-1, -1, -1}};
-  for_each_voxel(a.grid, [&](int64_t x, int64_t y, int64_t z, int64_t i) {
-    if (!a.voxels[i] && !b.voxels[i]) return;
-    box.low = {std::min(box.low[0], x), std::min(box.low[1], y), std::min(box.low[2], z)};
-    box.high = {std::max(box.high[0], x), std::max(box.high[1], y), std::max(box.high[2], z)};
-  });
-  return box;
-}
-
 Volume<uint8_t> surface_within(const Volume<uint8_t>& mask, const Box& box) {
   Grid grid = mask.grid;
   for (int k = 0; k < 3; k++) grid.size[k] = box.high[k] - box.low[k] + 1;
@@ -62,12 +47,14 @@ double hausdorff_mm(const Volume<uint8_t>& a, const Volume<uint8_t>& b, double q
   check(quantile >= 0 && quantile <= 1, "hausdorff_mm: a quantile of ", quantile, "; it must lie between 0 and 1");
   check(a.grid.size == b.grid.size && a.grid.spacing == b.grid.spacing && a.voxels.size() == b.voxels.size(),
         "hausdorff_mm: the masks lie on different grids");
-  const auto is_empty = [](const Volume<uint8_t>& mask) {
-    return std::ranges::all_of(mask.voxels, [](uint8_t v) { return v == 0; });
-  };
-  const int empty = is_empty(a) + is_empty(b);
+  const Box box_a = bounding_box(a), box_b = bounding_box(b);
+  const int empty = (box_a.high[0] < 0) + (box_b.high[0] < 0);
   if (empty > 0) return empty == 2 ? 0 : std::numeric_limits<double>::infinity();
-  const Box box = bounding_box(a, b);
+  Box box;  // holds both masks: a nodule is small, a scan is not
+  for (int k = 0; k < 3; k++) {
+    box.low[k] = std::min(box_a.low[k], box_b.low[k]);
+    box.high[k] = std::max(box_a.high[k], box_b.high[k]);
+  }
   const Volume<uint8_t> surface_a = surface_within(a, box), surface_b = surface_within(b, box);
   return std::max(distance_quantile(surface_a, surface_b, quantile), distance_quantile(surface_b, surface_a, quantile));
 }

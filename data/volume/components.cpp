@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 
 #include "tensor/check.h"
 
@@ -82,29 +81,29 @@ Components label_components(const Volume<uint8_t>& mask, Connectivity connectivi
   check(nx < std::numeric_limits<int32_t>::max(), "label_components: rows of ", nx, " voxels are too long");
   Runs all = joined_runs(mask, connectivity);
 
-  // Components in memory order, with their number of voxels; then by size.
-  std::vector<int32_t> component(all.runs.size());
-  std::vector<int64_t> voxels;
+  struct Component {
+    int32_t root;
+    int64_t voxels = 0;
+  };
+  std::vector<Component> found;                 // in memory order, then by size
+  std::vector<int32_t> label(all.runs.size());  // of a root: first its index in `found`, then the label
   for (int32_t i = 0; i < int32_t(all.runs.size()); i++) {
     const int32_t root = all.root_of(i);
-    if (root == i) component[i] = int32_t(voxels.size()), voxels.push_back(0);
-    component[i] = component[root];
-    voxels[component[i]] += all.runs[i].end - all.runs[i].begin;
+    if (root == i) label[i] = int32_t(found.size()), found.push_back({i});
+    found[label[root]].voxels += all.runs[i].end - all.runs[i].begin;
   }
-  std::vector<int32_t> order(voxels.size()), label(voxels.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, [&](int32_t a, int32_t b) { return voxels[a] > voxels[b]; });
+  std::ranges::stable_sort(found, std::greater<>(), &Component::voxels);
 
   Components result{Volume<int32_t>(mask.grid), {mask.grid.voxels()}};
-  for (size_t i = 0; i < order.size(); i++) {
-    label[order[i]] = int32_t(i) + 1;
-    result.sizes.push_back(voxels[order[i]]);
-    result.sizes[0] -= result.sizes.back();
+  for (const Component& component : found) {
+    label[component.root] = int32_t(result.sizes.size());
+    result.sizes.push_back(component.voxels);
+    result.sizes[0] -= component.voxels;
   }
   for (int64_t row = 0; row < ny * nz; row++)
     for (int32_t i = all.first[row]; i < all.first[row + 1]; i++) {
       int32_t* out = result.labels.voxels.data() + row * nx;
-      std::fill(out + all.runs[i].begin, out + all.runs[i].end, label[component[i]]);
+      std::fill(out + all.runs[i].begin, out + all.runs[i].end, label[all.root_of(i)]);
     }
   return result;
 }

@@ -34,6 +34,12 @@ Vec3 Grid::to_voxel(const Vec3& world) const {
           dot(t, cross(d[0], d[1])) / determinant / spacing[2]};
 }
 
+Index3 nearest_voxel(const Grid& grid, const Vec3& voxel) {
+  Index3 nearest;
+  for (size_t i = 0; i < 3; i++) nearest[i] = std::clamp<int64_t>(std::llround(voxel[i]), 0, grid.size[i] - 1);
+  return nearest;
+}
+
 Grid resampled(const Grid& grid, const Vec3& spacing) {
   Grid result = grid;
   result.spacing = spacing;

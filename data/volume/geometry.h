@@ -8,7 +8,9 @@
 //   Example: direction {{-1,0,0},{0,-1,0},{0,0,1}}, origin (195,195,-378), spacing (0.76,0.76,2.5):
 //   index (10,20,3) is at (187.4, 179.8, -370.5).
 #pragma once
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <string>
 
@@ -45,6 +47,30 @@ void for_each_voxel(const Grid& grid, F f) {
   for (int64_t z = 0; z < grid.size[2]; z++)
     for (int64_t y = 0; y < grid.size[1]; y++)
       for (int64_t x = 0; x < grid.size[0]; x++) f(x, y, z, offset++);
+}
+
+// Where the nearest voxel's centre is, inside the grid.
+Index3 nearest_voxel(const Grid& grid, const Vec3& voxel);
+
+// Calls f(x, y, z, mm) for the voxels up to `max_mm` from a point (in voxels), with their distance, 0 for the nearest
+// one; until f returns true, and then returns true.
+template <class F>
+bool any_voxel_near(const Grid& grid, const Vec3& point, double max_mm, F f) {
+  const Index3 nearest = nearest_voxel(grid, point);
+  Index3 low, high;
+  for (size_t i = 0; i < 3; i++) {
+    low[i] = std::clamp<int64_t>(std::ceil(point[i] - max_mm / grid.spacing[i]), 0, nearest[i]);
+    high[i] = std::clamp<int64_t>(std::floor(point[i] + max_mm / grid.spacing[i]), nearest[i], grid.size[i] - 1);
+  }
+  for (int64_t z = low[2]; z <= high[2]; z++)
+    for (int64_t y = low[1]; y <= high[1]; y++)
+      for (int64_t x = low[0]; x <= high[0]; x++) {
+        const double mm = std::hypot((double(x) - point[0]) * grid.spacing[0], (double(y) - point[1]) * grid.spacing[1],
+                                     (double(z) - point[2]) * grid.spacing[2]);
+        const bool is_nearest = Index3{x, y, z} == nearest;
+        if ((is_nearest || mm <= max_mm) && f(x, y, z, is_nearest ? 0 : mm)) return true;
+      }
+  return false;
 }
 
 // The same extent, between the outer faces of the outermost voxels, in voxels of another spacing (mm, > 0). The corner

@@ -24,9 +24,7 @@ bool invertible(const std::vector<double>& rows, int64_t n) {
 
 template <class To, class From>
 bool fits(From value) {
-  if constexpr (std::is_same_v<From, To>)
-    return true;
-  else if constexpr (std::is_floating_point_v<To> && std::is_floating_point_v<From>)
+  if constexpr (std::is_floating_point_v<To> && std::is_floating_point_v<From>)
     return !std::isfinite(value) || std::abs(value) <= double(std::numeric_limits<To>::max());
   else if constexpr (std::is_floating_point_v<To>)
     return std::cmp_less_equal(value, 1 << 24) && std::cmp_greater_equal(value, -(1 << 24));  // exact up to there
@@ -55,43 +53,34 @@ int64_t ImageInfo::values() const {
   return product;
 }
 
-std::string joined(const std::vector<double>& numbers) {
-  std::string result;
-  for (double x : numbers) result += text(result.empty() ? "" : " ", shortest(x));
-  return result;
-}
-
 void check_image(const ImageInfo& info, const std::string& path, const ImageKeys& keys) {
-  const auto refuse = [&](const char* key, const std::vector<double>& v, const auto&... why) {
-    fail(path, ": ", key, " = ", joined(v), ": ", why...);
+  const auto refuse = [&](const char* key, const auto& values, const auto&... why) {
+    fail(path, ": ", key, " = ", joined(values), ": ", why...);
   };
   const size_t n = info.dims.size();
   if (n < 1 || n > 10) fail(path, ": ", keys.count, " = ", n, ": must be 1 to 10");
   if (info.channels < 1) fail(path, ": ", keys.channels, " = ", info.channels, ": must be at least 1");
-  const std::vector<double> sizes(info.dims.begin(), info.dims.end());
   int64_t bytes = info.channels * size_of(info.type);
   for (int64_t d : info.dims) {
-    if (d < 1) refuse(keys.dims, sizes, "each size must be at least 1");
-    if (__builtin_mul_overflow(bytes, d, &bytes)) refuse(keys.dims, sizes, "more bytes than 64 bits can count");
+    if (d < 1) refuse(keys.dims, info.dims, "each size must be at least 1");
+    if (__builtin_mul_overflow(bytes, d, &bytes)) refuse(keys.dims, info.dims, "more bytes than 64 bits can count");
   }
-  const auto finite = [](const std::vector<double>& v) {
-    return std::all_of(v.begin(), v.end(), [](double x) { return std::isfinite(x); });
+  const auto check_numbers = [&](const char* key, const std::vector<double>& numbers, size_t count, bool positive) {
+    const auto is_good = [&](double x) { return std::isfinite(x) && (x > 0 || !positive); };
+    if (numbers.size() != count || !std::ranges::all_of(numbers, is_good))
+      refuse(key, numbers, "must be ", count, " finite numbers", positive ? " above 0" : "");
   };
-  if (info.spacing.size() != n || !finite(info.spacing) || *std::ranges::min_element(info.spacing) <= 0)
-    refuse(keys.spacing, info.spacing, "must be ", n, " finite numbers above 0");
-  if (info.origin.size() != n || !finite(info.origin))
-    refuse(keys.origin, info.origin, "must be ", n, " finite numbers");
-  if (info.direction.size() != n * n || !finite(info.direction))
-    refuse(keys.direction, info.direction, "must be ", n * n, " finite numbers");
+  check_numbers(keys.spacing, info.spacing, n, true);
+  check_numbers(keys.origin, info.origin, n, false);
+  check_numbers(keys.direction, info.direction, n * n, false);
   if (!invertible(info.direction, n))
     refuse(keys.direction, info.direction, "the matrix is singular: two axes run along the same line");
 }
 
-void check_image(const Image& image, const std::string& path, const ImageKeys& keys) {
-  check_image(static_cast<const ImageInfo&>(image), path, keys);
-  if (int64_t(image.data.size()) != image.bytes())
-    fail(path, ": data has ", image.data.size(), " bytes, ", keys.dims, " = ",
-         joined({image.dims.begin(), image.dims.end()}), " wants ", image.bytes());
+void check_image(const ImageInfo& info, Bytes data, const std::string& path, const ImageKeys& keys) {
+  check_image(info, path, keys);
+  if (int64_t(data.size()) != info.bytes())
+    fail(path, ": data has ", data.size(), " bytes, ", keys.dims, " = ", joined(info.dims), " wants ", info.bytes());
 }
 
 Grid grid_of(const ImageInfo& info, const std::string& path) {
@@ -118,20 +107,27 @@ ImageInfo info_of(const Grid& grid, ElementType type, int channels) {
 }
 
 template <class T>
-void convert(const std::string& path, ElementType type, const std::byte* from, int64_t first, int64_t count, T* to) {
+void append(std::vector<T>& to, ElementType type, Bytes values, const std::string& path) {
+  if (type == element_type<T>) {
+    const T* first = reinterpret_cast<const T*>(values.data());
+    to.insert(to.end(), first, first + values.size() / sizeof(T));
+    return;
+  }
   with_type(type, [&](auto value) {
-    for (int64_t i = 0; i < count; i++) {
-      std::memcpy(&value, from + i * int64_t(sizeof value), sizeof value);
+    const size_t before = to.size(), n = values.size() / sizeof value;
+    to.resize(before + n);
+    for (size_t i = 0; i < n; i++) {
+      std::memcpy(&value, &values[i * sizeof value], sizeof value);
       if (!fits<T>(value))
-        fail(path, ": type ", name_of(type), ": the value ", +value, " (number ", first + i, ") does not fit into ",
+        fail(path, ": type ", name_of(type), ": the value ", +value, " (number ", before + i, ") does not fit into ",
              name_of(element_type<T>));
-      to[i] = T(value);
+      to[before + i] = T(value);
     }
   });
 }
 
-template void convert(const std::string&, ElementType, const std::byte*, int64_t, int64_t, int16_t*);
-template void convert(const std::string&, ElementType, const std::byte*, int64_t, int64_t, uint8_t*);
-template void convert(const std::string&, ElementType, const std::byte*, int64_t, int64_t, float*);
+template void append(std::vector<int16_t>&, ElementType, Bytes, const std::string&);
+template void append(std::vector<uint8_t>&, ElementType, Bytes, const std::string&);
+template void append(std::vector<float>&, ElementType, Bytes, const std::string&);
 
 }  // namespace acinus

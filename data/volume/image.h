@@ -4,11 +4,13 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "data/volume/geometry.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
@@ -38,6 +40,9 @@ decltype(auto) with_type(ElementType type, F&& f) {
                        : f(double());
 }
 
+using Bytes = std::span<const std::byte>;
+constexpr bool kNativeBigEndian = std::endian::native == std::endian::big;
+
 // What is known of an image of n dimensions without its values.
 struct ImageInfo {
   ElementType type = ElementType::i16;
@@ -62,20 +67,24 @@ struct ImageKeys {
 };
 
 // Throws unless the image has 1 to 10 dimensions, lists of matching length, finite numbers, spacings above 0, an
-// invertible direction and a size in bytes that fits into 64 bits; the second form, unless it also has that many bytes.
+// invertible direction and a size in bytes that fits into 64 bits; the second form, unless `data` are that many bytes.
 void check_image(const ImageInfo& info, const std::string& path, const ImageKeys& keys = {});
-void check_image(const Image& image, const std::string& path, const ImageKeys& keys = {});
+void check_image(const ImageInfo& info, Bytes data, const std::string& path, const ImageKeys& keys = {});
 
 // The position of a volume's voxels. The image must have one channel and 3 dimensions, or 2: then it is one slice at
 // z = 0 with spacing 1.
 Grid grid_of(const ImageInfo& info, const std::string& path);
 ImageInfo info_of(const Grid& grid, ElementType type, int channels = 1);
 
-// Converts `count` elements to T (int16_t, uint8_t or float). Throws if a value does not fit: 12.0 fits int16_t, 12.5
-// and 40000 do not; double to float rounds. For the message, from[0] is value number `first` of the file.
+// Appends values of a file to `to`, in whose memory they fit, converted to T (int16_t, uint8_t or float). Throws if a
+// value does not fit T: 12.0 fits int16_t, 12.5 and 40000 do not; double to float rounds.
 template <class T>
-void convert(const std::string& path, ElementType type, const std::byte* from, int64_t first, int64_t count, T* to);
+void append(std::vector<T>& to, ElementType type, Bytes values, const std::string& path);
 
-std::string joined(const std::vector<double>& numbers);  // "0.7 0.7 2.5"
+std::string joined(const auto& numbers) {  // "0.7 0.7 2.5"
+  std::string result;
+  for (const auto number : numbers) result += text(result.empty() ? "" : " ", shortest(double(number)));
+  return result;
+}
 
 }  // namespace acinus

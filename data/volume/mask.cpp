@@ -27,17 +27,15 @@ Volume<uint8_t> sphere_mask(const Grid& grid, const std::vector<Annotation>& nod
           for (int i = 0; i < 3; i++) squared += (point[i] - nodule.centre[i]) * (point[i] - nodule.centre[i]);
           if (squared <= radius * radius) mask.at(x, y, z) = 1;
         }
-    Index3 nearest;
-    for (int i = 0; i < 3; i++) nearest[i] = std::clamp<int64_t>(std::llround(centre[i]), 0, grid.size[i] - 1);
-    mask.at(nearest[0], nearest[1], nearest[2]) = 1;
+    const auto [x, y, z] = nearest_voxel(grid, centre);
+    mask.at(x, y, z) = 1;
   }
   return mask;
 }
 
 Volume<uint8_t> reader_mask(const Volume<uint8_t>& readers, int min_readers) {
-  Volume<uint8_t> mask(readers.grid, 0);
-  std::transform(readers.voxels.begin(), readers.voxels.end(), mask.voxels.begin(),
-                 [min_readers](uint8_t count) { return uint8_t(count >= min_readers); });
+  Volume<uint8_t> mask(readers.grid);
+  for (size_t i = 0; i < mask.voxels.size(); i++) mask.voxels[i] = readers.voxels[i] >= min_readers;
   return mask;
 }
 

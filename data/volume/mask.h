@@ -1,11 +1,19 @@
-// Masks of nodules: from a list of centres and diameters as spheres, or from outlines that radiologists drew.
+// Nodules and their masks: from a list of centres and diameters as spheres, or from outlines that radiologists drew.
 #pragma once
+#include <string>
 #include <vector>
 
-#include "data/volume/annotation.h"
 #include "data/volume/volume.h"
 
 namespace acinus {
+
+// A nodule that someone has marked in a scan, as in LUNA16's annotations.csv.
+struct Annotation {
+  std::string seriesuid;
+  Vec3 centre{};           // mm, LPS
+  double diameter_mm = 0;  // -1 in annotations_excluded.csv: unknown
+  bool operator==(const Annotation&) const = default;
+};
 
 constexpr int64_t kMaxClasses = 32;  // of a mask, the background included
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <utility>
 
 #include "tensor/check.h"
 #include "tensor/parallel.h"
@@ -76,9 +75,8 @@ Volume<float> squared_distance_to(const Volume<uint8_t>& mask, bool inside) {
   const auto spacing = mask.grid.spacing;
   const int64_t nx = size[0], ny = size[1], nz = size[2];
   Volume<float> result(mask.grid);
-  const int64_t scratch = [](int64_t n) {
-    return n + (kGroup * n * 4 + 23) / int64_t(sizeof(Parabola));
-  }(std::max(ny, nz));
+  const int64_t longest = std::max(ny, nz);
+  const int64_t scratch = longest + (kGroup * longest * 4 + 23) / int64_t(sizeof(Parabola));
   parallel<Parabola>(nz, /*pays=*/nx * ny > 1000, scratch, [&](int64_t z, Parabola* memory) {
     for (int64_t y = 0; y < ny; y++) {  // along x: steps since the last voxel of the set, from both sides
       const uint8_t* in = mask.slice(z) + y * nx;
@@ -106,7 +104,8 @@ Volume<float> squared_distance_to(const Volume<uint8_t>& mask, bool inside) {
 }
 
 // Dilates, or erodes. A voxel at exactly the radius, up to rounding, is within it.
-Volume<uint8_t> within(const Volume<uint8_t>& mask, double radius_mm, bool dilate) {
+Volume<uint8_t> within(const char* who, const Volume<uint8_t>& mask, double radius_mm, bool dilate) {
+  check_mask(who, mask, radius_mm);
   const Volume<float> squared = squared_distance_to(mask, dilate);
   const float limit = float(radius_mm * radius_mm * (1 + 1e-6));
   Volume<uint8_t> result(mask.grid);
@@ -114,24 +113,17 @@ Volume<uint8_t> within(const Volume<uint8_t>& mask, double radius_mm, bool dilat
   return result;
 }
 
-// The first and the last index of the mask along each axis; a last of -1 if it is empty.
-std::pair<Index3, Index3> bounding_box(const Volume<uint8_t>& mask) {
-  const Index3 size = mask.grid.size;
-  Index3 low = size, high{-1, -1, -1};
-  for (int64_t z = 0; z < size[2]; z++)
-    for (int64_t y = 0; y < size[1]; y++) {
-      const uint8_t* row = mask.slice(z) + y * size[0];
-      const int64_t x = std::find_if(row, row + size[0], [](uint8_t v) { return v != 0; }) - row;
-      if (x == size[0]) continue;
-      int64_t end = size[0];
-      while (!row[end - 1]) end--;
-      low = {std::min(low[0], x), std::min(low[1], y), std::min(low[2], z)};
-      high = {std::max(high[0], end - 1), std::max(high[1], y), z};
-    }
-  return {low, high};
-}
-
 }  // namespace
+
+Box bounding_box(const Volume<uint8_t>& mask) {
+  Box box{mask.grid.size, {-1, -1, -1}};
+  for_each_voxel(mask.grid, [&](int64_t x, int64_t y, int64_t z, int64_t i) {
+    if (!mask.voxels[i]) return;
+    box.low = {std::min(box.low[0], x), std::min(box.low[1], y), std::min(box.low[2], z)};
+    box.high = {std::max(box.high[0], x), std::max(box.high[1], y), z};
+  });
+  return box;
+}
 
 Volume<float> squared_distance(const Volume<uint8_t>& mask) {
   check_mask("squared_distance", mask);
@@ -139,13 +131,11 @@ Volume<float> squared_distance(const Volume<uint8_t>& mask) {
 }
 
 Volume<uint8_t> dilated(const Volume<uint8_t>& mask, double radius_mm) {
-  check_mask("dilated", mask, radius_mm);
-  return within(mask, radius_mm, true);
+  return within("dilated", mask, radius_mm, true);
 }
 
 Volume<uint8_t> eroded(const Volume<uint8_t>& mask, double radius_mm) {
-  check_mask("eroded", mask, radius_mm);
-  return within(mask, radius_mm, false);
+  return within("eroded", mask, radius_mm, false);
 }
 
 Volume<uint8_t> opened(const Volume<uint8_t>& mask, double radius_mm) {

@@ -10,6 +10,12 @@
 
 namespace acinus {
 
+// The smallest box that holds a mask, both ends included. `high` is -1 if the mask is empty.
+struct Box {
+  Index3 low, high;
+};
+Box bounding_box(const Volume<uint8_t>& mask);
+
 // The squared distance in mm^2 from each voxel's centre to that of the nearest nonzero voxel; infinity everywhere if
 // there is none. P. Felzenszwalb, D. Huttenlocher, Distance Transforms of Sampled Functions, 2012.
 Volume<float> squared_distance(const Volume<uint8_t>& mask);

@@ -14,11 +14,6 @@ namespace {
 // be there. So a volume resampled onto its own grid keeps every bit, with no trace of neighbours, not even of NaN.
 constexpr double kTolerance = 1e-9;
 
-void check_grid(const char* who, const Grid& grid) {
-  const auto [nx, ny, nz] = grid.size;
-  check(nx > 0 && ny > 0 && nz > 0, who, ": a grid of ", nx, "x", ny, "x", nz, " voxels is empty");
-}
-
 // A position along an axis of `size` voxels: from voxel `low` on, by `fraction` of the step to voxel `high`.
 struct AxisPosition {
   int64_t low = 0, high = 0, nearest = 0;
@@ -62,9 +57,9 @@ T linear(const Volume<T>& from, const AxisPosition& x, const AxisPosition& y, co
 
 template <class T>
 Volume<T> resample(const Volume<T>& from, const Grid& onto, Interpolation how, std::type_identity_t<T> outside) {
-  check_grid("resample", from.grid);
   check_volume("resample", from);
-  check_grid("resample", onto);
+  for (const auto& [nx, ny, nz] : {from.grid.size, onto.size})
+    check(nx > 0 && ny > 0 && nz > 0, "resample: a grid of ", nx, "x", ny, "x", nz, " voxels is empty");
   from.grid.to_voxel(onto.origin);  // refuses a singular matrix now: an Error must not leave the threads below
   Volume<T> to(onto, outside);
   const double last = double(std::max<int64_t>(onto.size[0] - 1, 1));
@@ -90,8 +85,6 @@ Volume<T> resample(const Volume<T>& from, const Grid& onto, Interpolation how, s
 
 template <class T>
 Volume<T> reoriented(const Volume<T>& volume, const std::string& code) {
-  check_grid("reoriented", volume.grid);
-  check_volume("reoriented", volume);
   const Grid& grid = volume.grid;
   const auto names_a_side = [&](const char* two) { return code.find_first_of(two) != code.npos; };
   check(code.size() == 3 && names_a_side("RL") && names_a_side("AP") && names_a_side("IS"), "reoriented: \"", code,
@@ -99,35 +92,20 @@ Volume<T> reoriented(const Volume<T>& volume, const std::string& code) {
 
   const std::string now = orientation(grid);
   const auto world_axis = [](char letter) { return std::string("RLAPIS").find(letter) / 2; };
-  const int64_t old_step[3] = {1, grid.size[0], grid.size[0] * grid.size[1]};
-  Volume<T> result;
-  Grid& turned = result.grid;
-  Vec3 corner{};      // the old index of the result's voxel (0,0,0)
-  int64_t start = 0;  // where that is in memory
-  int64_t step[3];    // from voxel to voxel along the result's axes, in the old memory
+  Grid turned;
+  Vec3 corner{};  // the old index of the new voxel (0,0,0)
   for (size_t i = 0; i < 3; i++) {
     size_t axis = 0;  // the old one that becomes axis i
     while (world_axis(now[axis]) != world_axis(code[i])) axis++;
     turned.size[i] = grid.size[axis];
     turned.spacing[i] = grid.spacing[axis];
     turned.direction[i] = grid.direction[axis];
-    step[i] = old_step[axis];
     if (now[axis] == code[i]) continue;
     for (double& d : turned.direction[i]) d = 0 - d;  // -d would make -0 of 0
     corner[axis] = double(grid.size[axis] - 1);
-    start += (grid.size[axis] - 1) * old_step[axis];
-    step[i] = -old_step[axis];
   }
   turned.origin = grid.to_world(corner);
-  result.voxels.resize(volume.voxels.size());
-#pragma omp parallel for schedule(static)
-  for (int64_t z = 0; z < turned.size[2]; z++)
-    for (int64_t y = 0; y < turned.size[1]; y++) {
-      const T* from = volume.voxels.data() + start + z * step[2] + y * step[1];
-      T* row = &result.at(0, y, z);
-      for (int64_t x = 0; x < turned.size[0]; x++) row[x] = from[x * step[0]];
-    }
-  return result;
+  return resample(volume, turned, Interpolation::nearest, 0);
 }
 
 template Volume<int16_t> resample(const Volume<int16_t>&, const Grid&, Interpolation, int16_t);

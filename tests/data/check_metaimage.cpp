@@ -130,7 +130,7 @@ std::string check_valid(const fs::path& path, const fs::path& scratch) {
   compare_slices(image, path);
   for (const char* name : {"again.mha", "again.mhd"})
     for (bool compressed : {false, true}) {
-      write_metaimage(scratch / name, image, {.compressed = compressed});
+      write_metaimage(scratch / name, image, image.data, compressed, image.extra);
       compare(image, read_metaimage(scratch / name), text("written as ", name, compressed ? ", compressed" : ""));
       compare_slices(image, scratch / name);
     }

@@ -300,7 +300,7 @@ TEST_CASE("cache: masks of another size or place than their image, and what cann
   MetaImage colour;
   colour.type = ElementType::u8, colour.channels = 3, colour.dims = {12, 10, 4}, colour.spacing = {0.8, 0.8, 2};
   colour.origin = {-4, 10, 100}, colour.direction = {-1, 0, 0, 0, -1, 0, 0, 0, 1}, colour.data.resize(1440);
-  write_metaimage(folder / "colour.mhd", colour);
+  write_metaimage(folder / "colour.mhd", colour, colour.data);
   mask.grid = scan_grid;
   write_volume(folder / "mask.mhd", mask);
   c.source.path = folder / "colour.mhd", c.source.mask = folder / "mask.mhd";

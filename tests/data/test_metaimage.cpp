@@ -121,7 +121,7 @@ TEST_CASE("metaimage: every type, byte order, compression and form comes back th
             REQUIRE(equal(read_metaimage(folder / "made.mhd"), image));
 
             const std::string written = folder / (local ? "written.mha" : "written.mhd");
-            write_metaimage(written, image, {.compressed = compressed});
+            write_metaimage(written, image, image.data, compressed);
             REQUIRE(equal(read_metaimage(written), image));
           }
 }
@@ -201,7 +201,7 @@ TEST_CASE("metaimage: two and four dimensions") {
   put(folder / "deep.mha", header(deep) + kRaw);
   const MetaImage image = read_metaimage(folder / "deep.mha");
   REQUIRE(shorts_of(image) == kShorts);
-  write_metaimage(folder / "again.mhd", image);
+  write_metaimage(folder / "again.mhd", image, image.data, false, image.extra);
   REQUIRE(equal(read_metaimage(folder / "again.mhd"), image));
   REQUIRE(read_slices(read_metaimage_header(folder / "deep.mha"), 1, 2).origin == std::vector<double>{0, 0, 0, 5});
   REQUIRE_THAT(error_of([&] { read_volume<int16_t>(folder / "deep.mha"); }),
@@ -237,7 +237,7 @@ TEST_CASE("metaimage: the least a header needs, aliases, CRLF, keys we do not kn
   put(folder / "x.mha", header(extra) + kRaw);
   const MetaImage image = read_metaimage(folder / "x.mha");
   REQUIRE(image.extra == extra);
-  write_metaimage(folder / "y.mhd", image);
+  write_metaimage(folder / "y.mhd", image, image.data, false, image.extra);
   REQUIRE(equal(read_metaimage(folder / "y.mhd"), image));
 
   put(folder / "x.mha", header({{"Origin", "0 0 0"}}) + kRaw);
@@ -545,7 +545,7 @@ TEST_CASE("metaimage: a range of slices") {
   std::mt19937 random(2);
   for (std::byte& b : image.data) b = std::byte(random() % 7);
   for (bool compressed : {false, true}) {
-    write_metaimage(folder / "x.mha", image, {.compressed = compressed});
+    write_metaimage(folder / "x.mha", image, image.data, compressed);
     const MetaHeader header = read_metaimage_header(folder / "x.mha");
     for (const auto& [z0, z1] : {std::pair(0, 80), {0, 1}, {33, 35}, {79, 80}}) {
       const MetaImage part = read_slices(header, z0, z1);
@@ -584,7 +584,7 @@ TEST_CASE("metaimage: what cannot be written is said, and leaves what was there"
   const auto refused = [&](auto change) {
     MetaImage wrong = image;
     change(wrong);
-    return error_of([&] { write_metaimage(folder / "y.mha", wrong); });
+    return error_of([&] { write_metaimage(folder / "y.mha", wrong, wrong.data, false, wrong.extra); });
   };
   REQUIRE(refused([](MetaImage&) {}) == "no error");
   fs::remove(folder / "y.mha");

@@ -5,7 +5,7 @@
 #include <limits>
 #include <random>
 
-#include "data/formats/deflate.h"
+#include "data/formats/byte_source.h"
 #include "data/formats/nifti.h"
 #include "data/formats/volume_io.h"
 #include "tensor/io/file.h"
@@ -28,9 +28,8 @@ Volume<int16_t> small_ct(const Mat3& direction = oblique) {
 
 std::string gzipped(const std::string& bytes) {
   std::string result;
-  deflate_parts({{bytes.data(), int64_t(bytes.size())}}, Wrapper::gzip, 9, [&](const std::byte* chunk, int64_t size) {
-    result.append(reinterpret_cast<const char*>(chunk), size_t(size));
-  });
+  deflate_parts({std::as_bytes(std::span(bytes))}, Wrapper::gzip,
+                [&](Bytes chunk) { result.append(reinterpret_cast<const char*>(chunk.data()), chunk.size()); });
   return result;
 }
 
@@ -128,9 +127,9 @@ TEST_CASE("nifti: every type, byte order and compression comes back the same", "
         CHECK((read.type == type && read.dims == image.dims && read.data == image.data));
         CHECK((read.spacing == image.spacing && read.origin == image.origin && read.direction == image.direction));
       };
-      write_nifti(folder / name, image);
+      write_nifti(folder / name, image, image.data);
       check_same(read_nifti(folder / name));
-      write_nifti(folder / "y.nii", image);
+      write_nifti(folder / "y.nii", image, image.data);
       const std::string turned = other_order(read_file(folder / "y.nii", 1000), size_t(size_of(type)));
       put(folder / "z.nii", fs::path(name).extension() == ".gz" ? gzipped(turned) : turned);
       check_same(read_nifti(folder / "z.nii"));
@@ -185,13 +184,13 @@ TEST_CASE("nifti: volumes keep their place to a float's precision, and then exac
   Image image;
   image.type = ElementType::u8, image.dims = {2, 2}, image.spacing = {0.5, 2}, image.origin = {3, 4};
   image.direction = {0, 1, -1, 0}, image.data.resize(4);
-  write_nifti(folder / "flat.nii", image);
+  write_nifti(folder / "flat.nii", image, image.data);
   CHECK(read_grid(folder / "flat.nii") ==
         Grid{{2, 2, 1}, {0.5, 2, 1}, {3, 4, 0}, {{{0, 1, 0}, {-1, 0, 0}, {0, 0, 1}}}});
   image.dims = {2, 1, 1, 2, 3}, image.spacing = {1, 1, 1, 5, 1}, image.origin.assign(5, 0), image.data.resize(12);
   image.direction.assign(25, 0);
   for (size_t i = 0; i < 5; i++) image.direction[i * 6] = 1;
-  write_nifti(folder / "deep.nii", image);
+  write_nifti(folder / "deep.nii", image, image.data);
   const Image deep = read_nifti(folder / "deep.nii");
   CHECK((deep.dims == image.dims && deep.spacing == image.spacing && deep.direction == image.direction));
 }
@@ -410,7 +409,7 @@ TEST_CASE("nifti: what cannot be written is said, and leaves what was there", "[
   const auto refused = [&](auto change) {
     Image wrong = image;
     change(wrong);
-    return error_of([&] { write_nifti(folder / "x.nii", wrong); });
+    return error_of([&] { write_nifti(folder / "x.nii", wrong, wrong.data); });
   };
   REQUIRE(refused([](Image&) {}) == "no error");
   put(folder / "x.nii", "old");
@@ -427,7 +426,8 @@ TEST_CASE("nifti: what cannot be written is said, and leaves what was there", "[
   CHECK_THAT(refused([](Image& i) { i.channels = 2, i.data.resize(8); }), Catch::Contains("2 values per voxel"));
   CHECK_THAT(refused([](Image& i) { i.dims[3] = 40000, i.data.resize(80000); }), Catch::Contains("dims = 2 1 1 40000"));
   CHECK(read_file(folder / "x.nii", 10) == "old");
-  CHECK_THAT(error_of([&] { write_nifti(folder / "x.mha", image); }), Catch::Contains("must end in .nii or .nii.gz"));
+  CHECK_THAT(error_of([&] { write_nifti(folder / "x.mha", image, image.data); }),
+             Catch::Contains("must end in .nii or .nii.gz"));
   for (const char* name : {"full.nii", "full.nii.gz"}) {
     fs::create_symlink("/dev/full", folder / name);
     CHECK_THAT(error_of([&] { write_volume(folder / name, small_ct()); }), Catch::Contains("No space left on device"));

@@ -46,12 +46,12 @@ TEST_CASE("picture: images of all formats have three dimensions and their place"
   MetaImage colour;
   colour.type = ElementType::u8, colour.channels = 3, colour.dims = {2, 2}, colour.spacing = {0.5, 0.25};
   colour.origin = {1, 2}, colour.direction = {1, 0, 0, 1}, colour.data.resize(12);
-  write_metaimage(folder / "colour.mha", colour);
+  write_metaimage(folder / "colour.mha", colour, colour.data);
   image = read_picture(folder / "colour.mha");
   CHECK((image.channels == 3 && image.dims == std::vector<int64_t>{2, 2, 1} && image.data.size() == 12));
   CHECK((image.spacing[0] == 0.5 && image.spacing[1] == 0.25 && image.origin[1] == 2));
   colour.channels = 5, colour.data.resize(20);
-  write_metaimage(folder / "five.mha", colour);
+  write_metaimage(folder / "five.mha", colour, colour.data);
   CHECK_THAT(error_of([&] { read_picture(folder / "five.mha"); }), Contains("5 channels"));
 }
 

@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
               "a slice read alone is that of the whole");
     const std::string copy = fuzz_folder() + "/copy.mha";
     const MetaImage again = must_work("written and read again", [&] {
-      write_metaimage(copy, image, {.compressed = true});
+      write_metaimage(copy, image, image.data, /*compressed=*/true, image.extra);
       return read_metaimage(copy);
     });
     must_hold(again.data == image.data && again.dims == image.dims && again.type == image.type, "the same values");

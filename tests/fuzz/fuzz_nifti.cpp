@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     const std::string copy = fuzz_folder() + "/copy.nii.gz";
     Image again;
     try {
-      write_nifti(copy, image);
+      write_nifti(copy, image, image.data);
     } catch (const Error&) {
       return;  // geometry that a file may have but that floats cannot hold in our form
     }

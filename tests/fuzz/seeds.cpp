@@ -81,7 +81,7 @@ void nifti_seeds() {
     image.type = type;
     image.data.assign(size_t(image.bytes()), std::byte(1));
     for (const char* name : {"/new.nii", "/new.nii.gz"}) {
-      write_nifti(folder + name, image);
+      write_nifti(folder + name, image, image.data);
       std::string file = read_file(folder + name, 1 << 20);
       seed(file);
       std::filesystem::remove(folder + name);
