@@ -14,8 +14,7 @@ std::vector<Tensor> DeeplySupervisedUNet::all_scales(const Tensor& image) {
   std::vector<Tensor> skips, logits(1 + options_.deep_supervision);
   Tensor x = encode(image, skips);
   for (int64_t level = options_.depth - 1; level >= 0; level--) {
-    x = decode(level, x, skips.back());
-    skips.pop_back();
+    x = decode(level, x, skips);
     if (level > 0 && level <= options_.deep_supervision)
       logits[level] = crop_like((*aux_[level - 1])(x), image.shape(), level);
   }

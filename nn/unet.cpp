@@ -1,5 +1,7 @@
 #include "nn/unet.h"
 
+#include <utility>
+
 namespace acinus {
 
 // ---- the network ----------------------------------------------------------------------------------------------------
@@ -16,16 +18,10 @@ Tensor crop_like(const Tensor& x, const Shape& image, int64_t level) {
   return bottom || right ? pad2d(x, 0, -bottom, 0, -right) : x;
 }
 
-static Tensor pop(std::vector<Tensor>& skips) {
-  Tensor last = std::move(skips.back());
-  skips.pop_back();
-  return last;
-}
-
 Tensor UNet::operator()(const Tensor& image) {
   std::vector<Tensor> skips;
   Tensor x = encode(image, skips);
-  for (int64_t level = options_.depth - 1; level >= 0; level--) x = decode(level, x, pop(skips));
+  for (int64_t level = options_.depth - 1; level >= 0; level--) x = decode(level, x, skips);
   return crop_like((*head_)(x), image.shape());
 }
 
@@ -41,7 +37,8 @@ Tensor UNet::encode(const Tensor& image, std::vector<Tensor>& skips) {
   return (*encoder_[options_.depth])(x);
 }
 
-Tensor UNet::decode(int64_t level, const Tensor& deep, const Tensor& skip) {
+Tensor UNet::decode(int64_t level, const Tensor& deep, std::vector<Tensor>& skips) {
+  const Tensor skip = std::exchange(skips[level], {});  // its memory is free afterwards
   return decoder_[options_.depth - 1 - level]->run(deep, skip, /*pool=*/false).y;
 }
 

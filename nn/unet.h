@@ -51,7 +51,7 @@ class UNet : public Module {
 
  protected:
   Tensor encode(const Tensor& image, std::vector<Tensor>& skips);  // returns the deepest activations
-  Tensor decode(int64_t level, const Tensor& deep, const Tensor& skip);
+  Tensor decode(int64_t level, const Tensor& deep, std::vector<Tensor>& skips);
   std::unique_ptr<Conv2d> make_head(int64_t level);  // a convolution 1x1: the channels of that level -> logits
 
   UNetOptions options_;
