@@ -5,7 +5,6 @@
 
 #include "apps/common/config.h"
 #include "data/dataset/overlay.h"
-#include "data/volume/voxels_near.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
 

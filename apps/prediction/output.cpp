@@ -11,7 +11,6 @@
 #include "data/formats/csv.h"
 #include "data/formats/volume_io.h"
 #include "data/scoring/rle.h"
-#include "data/volume/voxels_near.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
 
