@@ -39,7 +39,7 @@ Volume<T> read_volume(const std::string& path) {
   Volume<T> volume;
   ElementType type;
   const auto append_chunk = [&](Bytes chunk) {
-    // Not before: now that the reader knows the file to be long enough.
+    // Reserved at the first chunk: by then the reader knows the file to be long enough.
     if (volume.voxels.empty()) reserve_memory(volume.voxels, volume.grid.voxels(), path);
     append(volume.voxels, type, chunk, path);
   };
