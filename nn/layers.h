@@ -1,7 +1,7 @@
 // Layers: ops with parameters of their own. Names and options are PyTorch's.
 #pragma once
 #include "nn/module.h"
-#include "tensor/names.h"
+#include "tensor/text.h"
 #include "tensor/ops.h"
 #include "tensor/random.h"
 

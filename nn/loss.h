@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor/names.h"
+#include "tensor/text.h"
 #include "tensor/tensor.h"
 
 namespace acinus {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tensor/names.h"
+#include "tensor/text.h"
 
 namespace acinus {
 

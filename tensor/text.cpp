@@ -5,28 +5,25 @@
 
 namespace acinus {
 
-std::string shortest(double value) {
-  char digits[32];
-  return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
+template <class... Format>
+static std::string to_text(double value, Format... format) {
+  char text[40];
+  return {text, std::to_chars(text, text + sizeof text, value, format...).ptr};
 }
+
+std::string shortest(double value) { return to_text(value); }
 
 // 1e-05 is what to_chars writes; 1e-5 is what people read, and 81559 rather than 8.1559e4.
 std::string number(double value, int digits) {
   const double size = std::abs(value);
   if (size >= 1 && size < 1e9) digits = std::max(digits, int(std::log10(size)) + 1);
-  char out[40];
-  std::string plain(out, std::to_chars(out, out + sizeof out, value, std::chars_format::general, digits).ptr);
+  const std::string plain = to_text(value, std::chars_format::general, digits);
   const size_t e = plain.find('e');
-  if (e == plain.npos) return plain;
-  size_t zeros = e + 2;
-  while (zeros + 1 < plain.size() && plain[zeros] == '0') zeros++;
-  return plain.substr(0, e + 1) + (plain[e + 1] == '-' ? "-" : "") + plain.substr(zeros);
+  return e == plain.npos ? plain : plain.substr(0, e + 1) + std::to_string(std::stoi(plain.substr(e + 1)));
 }
 
 std::string fixed(double value, int decimals) {
-  if (!(std::abs(value) < 1e9)) return number(value);
-  char out[40];
-  return {out, std::to_chars(out, out + sizeof out, value, std::chars_format::fixed, decimals).ptr};
+  return std::abs(value) < 1e9 ? to_text(value, std::chars_format::fixed, decimals) : number(value);
 }
 
 std::string percent(double fraction, int digits) { return number(100 * fraction, digits) + " %"; }
@@ -54,8 +51,8 @@ std::string_view next_line(std::string_view& rest) {
 
 std::string shown(std::string_view text) {
   std::string result(text.substr(0, 60));
-  for (char& c : result)
-    if (c < ' ' || c > '~') c = '?';
+  std::ranges::replace_if(
+      result, [](char c) { return c < ' ' || c > '~'; }, '?');
   return text.size() > 60 ? result + "..." : result;
 }
 

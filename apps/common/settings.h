@@ -5,7 +5,7 @@
 //   UNetOptions net;
 //   Settings settings("train", "Trains a U-Net.");
 //   settings.add("net.depth", net.depth, "how often the encoder halves the image").between(0, 8);
-//   settings.add("net.up", net.up, "how the decoder doubles the image");         an enum with names (tensor/names.h)
+//   settings.add("net.up", net.up, "how the decoder doubles the image");         an enum with names (tensor/text.h)
 //   if (!settings.parse(argc, argv)) return 0;                                   --help was given
 #pragma once
 #include <cmath>
@@ -15,7 +15,6 @@
 #include <variant>
 #include <vector>
 
-#include "tensor/names.h"
 #include "tensor/text.h"
 
 namespace acinus {

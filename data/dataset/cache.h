@@ -18,7 +18,7 @@
 
 #include "data/dataset/scan.h"
 #include "data/dataset/source.h"
-#include "tensor/names.h"
+#include "tensor/text.h"
 
 namespace acinus {
 
