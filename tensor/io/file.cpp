@@ -11,17 +11,20 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "tensor/text.h"
 
 namespace acinus {
-
 namespace {
 
 // One system call moves at most 2 GiB on Linux and macOS.
 constexpr int64_t kMaxBytes = int64_t(1) << 30;
 
-const char* reason() { return std::strerror(errno); }
+// Error, with the system's reason, unless a system call has succeeded. verb: read, write
+void check_system(bool succeeded, const char* verb, const std::string& path) {
+  if (!succeeded) fail("cannot ", verb, " ", path, ": ", std::strerror(errno));
+}
 
 const char* kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
@@ -33,10 +36,11 @@ const char* kind_of(mode_t mode) {
 
 InputFile::InputFile(const std::string& path) : path_(path) {
   struct stat status;
-  if (stat(path.c_str(), &status) != 0) fail("cannot read ", path, ": ", reason());
+  check_system(stat(path.c_str(), &status) == 0, "read", path);
   if (!S_ISREG(status.st_mode)) fail("cannot read ", path, ": it is ", kind_of(status.st_mode), ", not a file");
   descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor_ < 0) fail("cannot read ", path, ": ", reason());
+  // The size is that of what was opened: another program may just have replaced the file.
+  check_system(descriptor_ >= 0 && fstat(descriptor_, &status) == 0, "read", path);
   size_ = status.st_size;
 }
 
@@ -49,22 +53,17 @@ void InputFile::read(int64_t offset, void* to, int64_t bytes) const {
   while (bytes > 0) {
     const ssize_t got = pread(descriptor_, next, std::min(bytes, kMaxBytes), offset);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail("cannot read ", path_, ": ", reason());
+    check_system(got >= 0, "read", path_);
     if (got == 0) fail("cannot read ", path_, ": it became shorter while being read");
     next += got, offset += got, bytes -= got;
   }
 }
 
 MappedFile::MappedFile(const std::string& path) {
-  const InputFile file(path);  // refuses what is not a file
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat status;
-  if (descriptor < 0 || fstat(descriptor, &status) != 0) fail("cannot read ", path, ": ", reason());
-  size_ = status.st_size;  // of what was opened: another program may just have replaced the file
-  void* const mapped = size_ > 0 ? mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor, 0) : nullptr;
-  const int error = errno;
-  close(descriptor);  // the mapping stays
-  if (mapped == MAP_FAILED) fail("cannot read ", path, ": ", std::strerror(error));
+  const InputFile file(path);  // when it is closed, the mapping stays
+  size_ = file.size();
+  void* const mapped = size_ > 0 ? mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.descriptor_, 0) : nullptr;
+  check_system(mapped != MAP_FAILED, "read", path);
   data_ = static_cast<const char*>(mapped);
 }
 
@@ -93,7 +92,7 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {
     temporary_ = text(target_, ".tmp-", getpid());
     descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   }
-  if (descriptor_ < 0) fail("cannot write ", path, ": ", reason());
+  check_system(descriptor_ >= 0, "write", path);
 }
 
 AtomicFile::~AtomicFile() {
@@ -101,14 +100,12 @@ AtomicFile::~AtomicFile() {
   if (!temporary_.empty()) unlink(temporary_.c_str());
 }
 
-void AtomicFile::fail_to_write() { fail("cannot write ", path_, ": ", reason()); }
-
 void AtomicFile::write(const void* from, int64_t bytes) {
   const char* next = static_cast<const char*>(from);
   while (bytes > 0) {
     const ssize_t put = ::write(descriptor_, next, std::min(bytes, kMaxBytes));
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) fail_to_write();
+    check_system(put >= 0, "write", path_);
     next += put, bytes -= put;
   }
 }
@@ -116,12 +113,10 @@ void AtomicFile::write(const void* from, int64_t bytes) {
 // A file system may notice only at fsync or close that it is full; and without fsync a power cut after the rename
 // can leave an empty file under the final name.
 void AtomicFile::commit() {
-  if (!temporary_.empty() && fsync(descriptor_) != 0) fail_to_write();
-  const int closed = close(descriptor_);
-  descriptor_ = -1;
-  if (closed != 0) fail_to_write();
+  check_system(temporary_.empty() || fsync(descriptor_) == 0, "write", path_);
+  check_system(close(std::exchange(descriptor_, -1)) == 0, "write", path_);
   if (temporary_.empty()) return;
-  if (std::rename(temporary_.c_str(), target_.c_str()) != 0) fail_to_write();
+  check_system(std::rename(temporary_.c_str(), target_.c_str()) == 0, "write", path_);
   temporary_.clear();
 }
 

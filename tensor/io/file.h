@@ -16,14 +16,14 @@ class InputFile {
  public:
   explicit InputFile(const std::string& path);
   ~InputFile();
-  InputFile(const InputFile&) = delete;
-  InputFile& operator=(const InputFile&) = delete;
+  InputFile& operator=(InputFile&&) = delete;  // neither copied nor moved
   const std::string& path() const { return path_; }
   int64_t size() const { return size_; }  // bytes, when it was opened
   // Exactly `bytes` bytes, starting at `offset`; Error if the file ends before.
   void read(int64_t offset, void* to, int64_t bytes) const;
 
  private:
+  friend class MappedFile;
   std::string path_;
   int descriptor_ = -1;
   int64_t size_ = 0;
@@ -35,8 +35,7 @@ class MappedFile {
  public:
   explicit MappedFile(const std::string& path);
   ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
+  MappedFile& operator=(MappedFile&&) = delete;
   const char* data() const { return data_; }
   int64_t size() const { return size_; }
 
@@ -55,17 +54,13 @@ class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);
   ~AtomicFile();
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
+  AtomicFile& operator=(AtomicFile&&) = delete;
   void write(const void* from, int64_t bytes);
   void write(std::string_view text) { write(text.data(), int64_t(text.size())); }
   void commit();
 
  private:
-  [[noreturn]] void fail_to_write();
-
-  std::string path_, target_,
-      temporary_;  // as given; the file to replace; the file written until then ("" for a device)
+  std::string path_, target_, temporary_;  // as given; the file to replace; the one written until then, "" for a device
   int descriptor_ = -1;
 };
 
