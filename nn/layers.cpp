@@ -59,7 +59,7 @@ Tensor Linear::operator()(const Tensor& x) {
 Tensor Dropout::operator()(const Tensor& x) {
   const bool drops = training() && p_ > 0;
   check(!drops || !recomputing(), "Dropout: within gradient_checkpoint() the second pass would drop other elements");
-  check(!drops || !cuda::recording_graph(), "Dropout: in a cuda::Graph the same elements would fall every time");
+  check(!drops || !cuda::recording_graph, "Dropout: in a cuda::Graph the same elements would fall every time");
   Scope scope(name());
   return drops ? dropout(x, p_, random_bits(seed_, calls_++)) : x;
 }

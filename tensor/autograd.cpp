@@ -1,5 +1,6 @@
 #include "tensor/autograd.h"
 
+#include <algorithm>
 #include <atomic>
 #include <limits>
 #include <unordered_set>
@@ -41,9 +42,7 @@ int64_t tick() {
 
 // Access to the private members of the handles.
 struct Autograd {
-  static std::shared_ptr<GradSlot>& slot(Tensor& t) { return t.slot_; }
-  static const std::shared_ptr<GradSlot>& slot(const Tensor& t) { return t.slot_; }
-  static std::shared_ptr<GradSlot>& slot(Input& in) { return in.slot_; }
+  static auto& slot(auto& t) { return t.slot_; }  // of a Tensor or an Input
   static Storage& storage(const Tensor& t) { return *t.storage_; }
 };
 
@@ -68,9 +67,7 @@ GradSlot::~GradSlot() {
 
 Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward) {
   notify({When::forward, op, Scope::current(), &y});
-  bool wanted = false;
-  for (const Tensor& x : inputs) wanted |= x.needs_grad();
-  if (!recording || !wanted) return y;
+  if (!recording || std::ranges::none_of(inputs, &Tensor::needs_grad)) return y;
   auto node = std::make_unique<Node>(Node{op, Scope::current(), tick(), {}, std::move(backward)});
   for (const Tensor& x : inputs) node->inputs.emplace_back(Autograd::slot(x));
   y = y.detach();
@@ -79,9 +76,9 @@ Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backw
   return y;
 }
 
-NoGrad::NoGrad() : recording_(recording, false) {}
+NoGrad::NoGrad() : ScopedValue(recording, false) {}
 bool NoGrad::is_on() { return !recording; }
-EnableGrad::EnableGrad() : recording_(recording, true) {}
+EnableGrad::EnableGrad() : ScopedValue(recording, true) {}
 
 // ---- what was overwritten -------------------------------------------------------------------------------------
 // Storage knows when it was created and when it was last overwritten in place. A backward that reads elements which existed
@@ -94,10 +91,8 @@ void Tensor::mark_overwritten() const { storage_->overwritten = tick(); }
 void Tensor::check_not_overwritten() const {
   if (!running || storage_->created > running->recorded || storage_->overwritten < running->recorded) return;
   fail("backward of ", running->op, running->scope.empty() ? "" : " in ", running->scope, ": it needs a tensor ",
-       shape_,
-       " that was overwritten after the forward pass; overwrite it (copy_from, an optimiser's step) after backward(), "
-       "or "
-       "give the op a clone()");
+       shape_, " that was overwritten after the forward pass; overwrite it (copy_from, an optimiser's step) after ",
+       "backward(), or give the op a clone()");
 }
 
 // Gradients are added to in place, and scaled by clipping: that overwrites nothing a backward would need.
@@ -136,15 +131,12 @@ void Input::add_grad(Tensor gradient) {
   if (!grad) {
     // The first contribution is stored as it is. A leaf gets elements of its own, since its gradient may be scaled in place.
     grad = slot_->leaf && !gradient.is_unique() ? gradient.clone() : std::move(gradient);
-    may_be_overwritten(grad);
-    return;
+  } else {
+    check_same_kind("add_grad", {&grad, &gradient});
+    if (!grad.is_unique()) grad = grad.clone();  // two inputs were given the same gradient: leave the other's alone
+    grad.accumulate(gradient);
   }
-  check_same_kind("add_grad", {&grad, &gradient});
-  if (!grad.is_unique()) {  // two inputs were given the same gradient: leave the other's alone
-    grad = grad.clone();
-    may_be_overwritten(grad);
-  }
-  grad.accumulate(gradient);
+  may_be_overwritten(grad);
 }
 
 Tensor Input::grad_buffer() const { return slot_ && slot_->grad.is_unique() ? slot_->grad : Tensor(); }
@@ -158,39 +150,28 @@ void Tensor::backward(Tensor gradient) const {
   check(needs_grad(), "backward: nothing that led to this tensor collects a gradient");
   check_same_kind("backward", {this, &gradient});
   check(gradient.shape() == shape_, "backward: gradient ", gradient.shape(), " for a tensor ", shape_);
-  const auto check_not_freed = [](const GradSlot& slot) {  // its gradient would go no further, and be lost
-    check(!slot.freed, "backward: the graph was freed by an earlier backward(); compute the loss again, or detach() ",
-          "what is to be used again");
-  };
-  check_not_freed(*slot_);
 
-  // Depth-first search with a stack of our own; a slot enters `order` after everything below it.
-  std::vector<std::shared_ptr<GradSlot>> order;
+  // All that led to this tensor.
+  std::vector<std::shared_ptr<GradSlot>> order{slot_};
   std::unordered_set<GradSlot*> seen{slot_.get()};
-  struct Visit {
-    std::shared_ptr<GradSlot> slot;
-    size_t next_input;
-  };
-  std::vector<Visit> stack{{slot_, 0}};
-  while (!stack.empty()) {
-    Visit& visit = stack.back();
-    if (visit.slot->node && visit.next_input < visit.slot->node->inputs.size()) {
-      const auto& below = Autograd::slot(visit.slot->node->inputs[visit.next_input++]);
-      if (!below || !seen.insert(below.get()).second) continue;
-      check_not_freed(*below);
-      stack.push_back({below, 0});
-    } else {
-      order.push_back(visit.slot);
-      stack.pop_back();
-    }
+  for (size_t i = 0; i < order.size(); i++) {
+    check(!order[i]->freed,  // its gradient would go no further, and be lost
+          "backward: the graph was freed by an earlier backward(); compute the loss again, or detach() what is to be ",
+          "used again");
+    if (!order[i]->node) continue;
+    for (Input& in : order[i]->node->inputs)
+      if (in.needs_grad() && seen.insert(Autograd::slot(in).get()).second) order.push_back(Autograd::slot(in));
   }
+  // The latest op last: those that use an op's output were recorded after it, so their gradients are there when its turn
+  // comes.
+  std::erase_if(order, [](const auto& slot) { return !slot->node; });
+  std::ranges::sort(order, {}, [](const auto& slot) { return slot->node->recorded; });
 
   NoGrad no_grad;
   Input(slot_).add_grad(std::move(gradient));
   while (!order.empty()) {
     const std::shared_ptr<GradSlot> slot = std::move(order.back());
     order.pop_back();
-    if (!slot->node) continue;
     const std::unique_ptr<Node> node = std::move(slot->node);  // freed at the end of this turn, with what it captured
     slot->freed = true;
     Tensor dy = std::move(slot->grad);

@@ -52,22 +52,14 @@ using Backward = std::function<void(Tensor dy, Inputs& in)>;  // dy may be overw
 Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward);
 
 // No ops are recorded during the life of a NoGrad object: for validation, prediction, optimiser steps.
-class NoGrad {
- public:
+struct NoGrad : ScopedValue<bool> {
   NoGrad();
   static bool is_on();
-
- private:
-  ScopedValue<bool> recording_;
 };
 
 // Ops are recorded again, within a NoGrad.
-class EnableGrad {
- public:
+struct EnableGrad : ScopedValue<bool> {
   EnableGrad();
-
- private:
-  ScopedValue<bool> recording_;
 };
 
 }  // namespace acinus

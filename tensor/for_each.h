@@ -87,17 +87,24 @@ void for_each_row(Device device, int64_t rows, int64_t columns, F f) {
 
 // ---- map ------------------------------------------------------------------------------------------------------
 
-// The body that map gives to for_each: f of element i of each input. (An array of pointers can be copied to a GPU.)
+// f of element i of each of N inputs. (An array of pointers can be copied to a GPU.)
+template <class F, class T, int N>
+struct AtElement {
+  F f;
+  const T* x[N];
+  HD auto operator()(int64_t i) const { return apply(i, std::make_integer_sequence<int, N>()); }
+  template <int... K>
+  HD auto apply(int64_t i, std::integer_sequence<int, K...>) const {
+    return f(Compute<T>(x[K][i])...);
+  }
+};
+
+// The body that map gives to for_each.
 template <class F, class T, int N>
 struct MapBody {
-  F f;
+  AtElement<F, T, N> f;
   T* y;
-  const T* x[N];
-  HD void operator()(int64_t i) const { apply(i, std::make_integer_sequence<int, N>()); }
-  template <int... K>
-  HD void apply(int64_t i, std::integer_sequence<int, K...>) const {
-    y[i] = T(f(Compute<T>(x[K][i])...));
-  }
+  HD void operator()(int64_t i) const { y[i] = T(f(i)); }
 };
 
 // y[i] = f(x[i], more[i]...), written into an existing tensor, which may be one of the inputs.
@@ -110,7 +117,7 @@ void map_into(Tensor& y, F f, const Tensor& x, const More&... more) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     for_each(x.device(), x.elements(),
-             MapBody<F, T, 1 + sizeof...(More)>{f, y.ptr<T>(), {x.ptr<T>(), more.template ptr<T>()...}});
+             MapBody<F, T, 1 + sizeof...(More)>{{f, {x.ptr<T>(), more.template ptr<T>()...}}, y.ptr<T>()});
   });
 }
 

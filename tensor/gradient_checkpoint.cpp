@@ -4,18 +4,7 @@
 #include "tensor/trace.h"
 
 namespace acinus {
-namespace {
-
-thread_local bool in_second_pass = false;
-
-struct SecondPass {  // in the part of the network where the first one was
-  const EnableGrad enable_grad;
-  const ScopedValue<bool> second_pass{in_second_pass, true};
-  const Scope scope;
-  explicit SecondPass(const std::string& scope) : scope(scope, /*parent=*/"") {}
-};
-
-}  // namespace
+static thread_local bool in_second_pass = false;
 
 bool recomputing() { return in_second_pass; }
 
@@ -40,7 +29,9 @@ Tensor gradient_checkpoint(const std::vector<Tensor>& inputs, const std::vector<
                     if (in[i].needs_grad()) saved[i].requires_grad();
                   Tensor again;
                   {
-                    const SecondPass second_pass(scope);
+                    const EnableGrad enable_grad;
+                    const ScopedValue<bool> second_pass(in_second_pass, true);
+                    const Scope same_part(scope, /*parent=*/"");
                     again = f(saved);
                   }
                   if (!again.needs_grad()) return;

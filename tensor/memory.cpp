@@ -15,24 +15,20 @@
 
 namespace acinus::memory {
 
-// What the caches of one device share. Never destroyed: tensors in static storage may outlive any order of destruction
-// we could choose.
+// What the caches of one device share.
 struct Shared {
   const Device device;
-  std::mutex mutex;
+  std::mutex mutex{};
   Stats stats{0, 0, 0};
   int64_t max_in_use = 0;
-  explicit Shared(Device device) : device(device) {}
 };
 
 struct Cache {
   Shared& shared;
-  std::multimap<int64_t, void*> free;              // by size
-  std::set<std::pair<int64_t, char*>> free_large;  // size and address
-  std::map<char*, int64_t> regions;                // which large blocks are parts of: address and size
-
   // A pool keeps all its blocks until it is destroyed: a graph uses them whenever it runs, even those without an owner.
   const bool is_pool;
+  std::map<char*, int64_t> regions;          // what the system has given: address and size
+  std::set<std::pair<int64_t, char*>> free;  // the unused parts of it: size and address
 
   Cache(Shared& shared, bool is_pool) : shared(shared), is_pool(is_pool) {}
   ~Cache();  // of a pool, when its last block has returned
@@ -43,30 +39,26 @@ namespace {
 std::atomic<bool> poisoning = false;
 thread_local Pool current_pool;
 
-Shared& shared_by(Device device) {
-  static Shared* cpu = new Shared(Device::cpu);
-  static Shared* cuda = new Shared(Device::cuda);
-  return device == Device::cpu ? *cpu : *cuda;
-}
-
+// Never destroyed: tensors in static storage may outlive any order of destruction we could choose.
 const Pool& common_cache(Device device) {
-  static Pool* cpu = new Pool(new Cache(shared_by(Device::cpu), false));
-  static Pool* cuda = new Pool(new Cache(shared_by(Device::cuda), false));
+  static const Pool* const cpu = new Pool(new Cache(*new Shared{Device::cpu}, false));
+  static const Pool* const cuda = new Pool(new Cache(*new Shared{Device::cuda}, false));
   return device == Device::cpu ? *cpu : *cuda;
 }
+Shared& shared_by(Device device) { return common_cache(device)->shared; }
 
 void* system_allocate(Device device, int64_t size) {
   if (device == Device::cuda) return cuda::allocate(size);
   void* block = nullptr;
   return posix_memalign(&block, 64, size) == 0 ? block : nullptr;
 }
-void system_free(Device device, void* block) { device == Device::cpu ? std::free(block) : cuda::release(block); }
 
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
-// 1025 -> 1152, ... Large ones are rounded to whole powers of two (see take_large). The bytes that were not requested cost
+// 1025 -> 1152, ... Large ones are rounded to whole powers of two (see take). The bytes that were not requested cost
 // address space, and memory only once a later owner writes them: the system provides a page when it is first written.
 // Blocks over 1 GB are not: a machine with 24 GB would refuse the address space for 17 GB rounded up to 32.
-bool is_large(int64_t bytes) { return bytes > int64_t(1) << 20 && bytes <= int64_t(1) << 30; }
+constexpr int64_t max_large = int64_t(1) << 30;
+bool is_large(int64_t bytes) { return bytes > int64_t(1) << 20 && bytes <= max_large; }
 int64_t round_up(int64_t bytes) {
   int64_t power = 512;
   while (power * 2 <= bytes) power *= 2;
@@ -81,29 +73,24 @@ void count_in_use(Cache& c, int64_t bytes) {
   stats.peak = std::max(stats.peak, stats.in_use);
 }
 
-bool may_release(const Cache& c) { return !(c.shared.device == Device::cuda && cuda::recording_graph()); }
+bool may_release(const Cache& c) { return !(c.shared.device == Device::cuda && cuda::recording_graph); }
 
-void release_unused(Cache& c) {
-  for (auto& [size, block] : c.free) {
-    system_free(c.shared.device, block);
-    c.shared.stats.reserved -= size;
-    if (c.is_pool) count_in_use(c, -size);
-  }
-  c.free.clear();
-  for (auto region = c.regions.begin(); region != c.regions.end();) {
-    const auto [block, size] = *region;
-    if (c.free_large.erase({size, block}) == 0) {  // part of it is in use
-      ++region;
-      continue;
-    }
-    system_free(c.shared.device, block);
-    c.shared.stats.reserved -= size;
-    if (c.is_pool) count_in_use(c, -size);
-    region = c.regions.erase(region);
-  }
+void to_system(Cache& c, void* block, int64_t size) {
+  c.shared.device == Device::cpu ? std::free(block) : cuda::release(block);
+  c.shared.stats.reserved -= size;
+  if (c.is_pool) count_in_use(c, -size);
 }
 
-void* from_system(Cache& c, int64_t size) {
+void release_unused(Cache& c) {
+  std::erase_if(c.regions, [&](const auto& region) {
+    const auto& [block, size] = region;
+    if (c.free.erase({size, block}) == 0) return false;  // it, or a part of it, is in use
+    to_system(c, block, size);
+    return true;
+  });
+}
+
+char* from_system(Cache& c, int64_t size) {
   const Device device = c.shared.device;
   Stats& stats = c.shared.stats;
   // Where sizes change, as from scan to scan, old blocks that fit no request accumulate. They are released once they
@@ -122,47 +109,8 @@ void* from_system(Cache& c, int64_t size) {
   stats.reserved += size;
   c.shared.max_in_use = std::max(c.shared.max_in_use, stats.in_use + size);
   if (c.is_pool) count_in_use(c, size);
-  return block;
-}
-
-// A free block that is large enough and at most an eighth too large, or a new one; `size` becomes the block's.
-void* take_whole(Cache& c, int64_t& size) {
-  const auto it = c.free.lower_bound(size);
-  if (it == c.free.end() || it->first > size + size / 8) return from_system(c, size);
-  size = it->first;
-  void* block = it->second;
-  c.free.erase(it);
-  return block;
-}
-
-// Large blocks are a buddy system (Knowlton 1965): a block may be split in halves, its halves again, and two free halves
-// merge again. A network's activations halve from level to level, and different levels need memory at different times: so
-// they share it, and a training step reserves little more than its peak use.
-void* take_large(Cache& c, int64_t size) {
-  const auto it = c.free_large.lower_bound({size, nullptr});  // the smallest that is large enough
-  if (it == c.free_large.end()) {
-    void* region = from_system(c, size);
-    c.regions[static_cast<char*>(region)] = size;
-    return region;
-  }
-  auto [its_size, block] = *it;
-  c.free_large.erase(it);
-  while (its_size > size) {
-    its_size /= 2;
-    c.free_large.insert({its_size, block + its_size});
-  }
-  return block;
-}
-
-void keep_large(Cache& c, char* block, int64_t size) {
-  const auto [region, whole] = *std::prev(c.regions.upper_bound(block));
-  while (size < whole) {
-    char* buddy = region + ((block - region) ^ size);  // halves of one block differ in this bit of their offset
-    if (c.free_large.erase({size, buddy}) == 0) break;
-    block = std::min(block, buddy);
-    size *= 2;
-  }
-  c.free_large.insert({size, block});
+  c.regions[static_cast<char*>(block)] = size;
+  return static_cast<char*>(block);
 }
 
 // A tool that looks for accesses beyond a block's end, or after its release, sees them only if blocks are exactly as large
@@ -174,23 +122,48 @@ bool is_exact(const Cache& c) {
   return wanted && !c.is_pool;
 }
 
-void* take(Cache& c, int64_t& size) {
+// Large blocks are a buddy system (Knowlton 1965): a block may be split in halves, its halves again, and two free halves
+// merge again. A network's activations halve from level to level, and different levels need memory at different times: so
+// they share it, and a training step reserves little more than its peak use. Other blocks stay whole, and are used again
+// for requests that are at most an eighth smaller; `size` becomes the block's.
+char* take(Cache& c, int64_t& size) {
   std::lock_guard lock(c.shared.mutex);
-  void* block = is_exact(c) ? from_system(c, size) : is_large(size) ? take_large(c, size) : take_whole(c, size);
+  const auto it = c.free.lower_bound({size, nullptr});  // the smallest that is large enough
+  const int64_t max_size = is_large(size) ? max_large : size + size / 8;
+  char* block = nullptr;
+  if (is_exact(c) || it == c.free.end() || it->first > max_size) {
+    block = from_system(c, size);
+  } else {
+    int64_t its_size = it->first;
+    block = it->second;
+    c.free.erase(it);
+    if (!is_large(size)) size = its_size;
+    while (its_size > size) {
+      its_size /= 2;
+      c.free.insert({its_size, block + its_size});
+    }
+  }
   if (!c.is_pool) count_in_use(c, size);
   return block;
 }
 
-void keep(Cache& c, void* block, int64_t size) {
+void keep(Cache& c, char* block, int64_t size) {
   std::lock_guard lock(c.shared.mutex);
   if (!c.is_pool) count_in_use(c, -size);
   if (is_exact(c) && may_release(c)) {
-    system_free(c.shared.device, block);
-    c.shared.stats.reserved -= size;
-  } else if (is_large(size))
-    keep_large(c, static_cast<char*>(block), size);
-  else
-    c.free.emplace(size, block);
+    c.regions.erase(block);
+    return to_system(c, block, size);
+  }
+  if (is_large(size)) {
+    const auto [region, whole] = *std::prev(c.regions.upper_bound(block));
+    while (size < whole) {
+      char* buddy = region + ((block - region) ^ size);  // halves of one block differ in this bit of their offset
+      if (c.free.erase({size, buddy}) == 0) break;
+      block = std::min(block, buddy);
+      size *= 2;
+    }
+  }
+  c.free.insert({size, block});
 }
 
 }  // namespace
@@ -204,8 +177,8 @@ std::shared_ptr<void> allocate(int64_t bytes, Device device) {
   check(bytes >= 0 && bytes < (int64_t(1) << 46), "allocate: ", bytes, " bytes is not a sensible size for a tensor");
   const Pool cache = current_pool && current_pool->shared.device == device ? current_pool : common_cache(device);
   int64_t size = is_exact(*cache) ? std::max<int64_t>(bytes, 1) : round_up(bytes);
-  void* block = take(*cache, size);
-  std::shared_ptr<void> owner(block, [size, cache](void* block) { keep(*cache, block, size); });
+  char* block = take(*cache, size);
+  std::shared_ptr<void> owner(block, [size, cache](char* block) { keep(*cache, block, size); });
   // All bits set is a NaN in every type of float.
   if (poisoning) device == Device::cpu ? void(std::memset(block, 0xFF, size)) : cuda::fill_bytes(block, 0xFF, size);
   return owner;
@@ -228,12 +201,12 @@ void release_cache(Device device) {
 }
 
 Pool make_pool(Device device) { return std::make_shared<Cache>(shared_by(device), /*is_pool=*/true); }
-PoolScope::PoolScope(Pool pool) : pool_(current_pool, std::move(pool)) {}
+PoolScope::PoolScope(Pool pool) : ScopedValue(current_pool, std::move(pool)) {}
 
 void expect_large_pages([[maybe_unused]] void* block, [[maybe_unused]] int64_t bytes) {
 #ifdef MADV_HUGEPAGE
-  const uintptr_t page = 4096, begin = (uintptr_t(block) + page - 1) / page * page,
-                  end = uintptr_t(block) + uintptr_t(bytes);
+  const uintptr_t page = 4096, end = uintptr_t(block) + uintptr_t(bytes);
+  const uintptr_t begin = (uintptr_t(block) + page - 1) / page * page;
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // only a hint
 #endif
 }

@@ -43,12 +43,8 @@ void release_cache(Device device = Device::cpu);  // returns the unused blocks t
 struct Cache;
 using Pool = std::shared_ptr<Cache>;
 Pool make_pool(Device device);
-class PoolScope {
- public:
+struct PoolScope : ScopedValue<Pool> {
   explicit PoolScope(Pool pool);
-
- private:
-  ScopedValue<Pool> pool_;
 };
 
 // A hint that these bytes will soon be written from end to end. Fresh memory costs a fault per page when it is first

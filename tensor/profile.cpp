@@ -1,7 +1,6 @@
 #include "tensor/profile.h"
 
 #include <algorithm>
-#include <chrono>
 #include <iomanip>
 #include <sstream>
 #include <utility>
@@ -11,10 +10,6 @@
 
 namespace acinus {
 namespace {
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 constexpr const char* outside = "outside the ops";
 
@@ -38,8 +33,7 @@ std::string name(const ProfileRow& r) {
 
 }  // namespace
 
-Profile::Profile()
-    : outside_{outside, "", "", ""}, last_(seconds_now()), observer_([this](const Event& e) { see(e); }) {}
+Profile::Profile() : outside_{outside, "", "", ""}, observer_([this](const Event& e) { see(e); }) {}
 
 ProfileRow& Profile::row(const Event& e, const char* pass) {
   const std::string shape = e.result ? text(e.result->shape()) : "";
@@ -49,8 +43,8 @@ ProfileRow& Profile::row(const Event& e, const char* pass) {
 }
 
 void Profile::charge(ProfileRow& row) {
-  const double time = seconds_now();
-  row.seconds += time - std::exchange(last_, time);
+  const auto now = std::chrono::steady_clock::now();
+  row.seconds += std::chrono::duration<double>(now - std::exchange(last_, now)).count();
 }
 
 void Profile::see(const Event& e) {

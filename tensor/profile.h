@@ -10,6 +10,7 @@
 // before it is charged to it, unless that is a ProfileScope, or a Scope begins in between, as in every layer. An op's time
 // includes waiting for other threads that work on it; networks that run in other threads are not seen.
 #pragma once
+#include <chrono>
 #include <map>
 #include <string>
 #include <tuple>
@@ -38,7 +39,7 @@ class Profile {
   std::map<std::tuple<std::string, std::string, std::string, std::string>, ProfileRow> rows_;
   ProfileRow outside_;
   std::vector<ProfileRow*> running_{&outside_};  // backward passes are nested where one runs a network of its own
-  double last_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
   ObserverScope observer_;  // destroyed first, since it calls the rest
 };
 

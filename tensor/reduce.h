@@ -7,23 +7,12 @@
 // order. The blocks do not depend on the number of threads, so neither do the results, to the last bit. (On the GPU the
 // blocks differ, and are added in another order; both depend on the sizes alone.)
 #pragma once
+#include <numeric>
 #include <vector>
 
 #include "tensor/for_each.h"
 
 namespace acinus {
-
-// What is summed: f of element i of each input.
-template <class F, class T, int N>
-struct ReduceBody {
-  F f;
-  const T* x[N];
-  HD double operator()(int64_t i) const { return apply(i, std::make_integer_sequence<int, N>()); }
-  template <int... K>
-  HD double apply(int64_t i, std::integer_sequence<int, K...>) const {
-    return double(f(Compute<T>(x[K][i])...));
-  }
-};
 
 #ifdef ACINUS_KERNELS
 // sums[block] = a part of the sum over i of f(i). Each thread sums a strided subset (every gridDim*blockDim-th term); then
@@ -33,7 +22,8 @@ __global__ void sum_kernel(int64_t n, F f, double* sums) {
   auto& sum = shared_memory<double[threads_per_block]>();
   const int t = int(threadIdx.x);
   double own = 0;
-  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + t; i < n; i += gridDim.x * int64_t(blockDim.x)) own += f(i);
+  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + t; i < n; i += gridDim.x * int64_t(blockDim.x))
+    own += double(f(i));
   sum[t] = own;
   for (int half = threads_per_block / 2; half > 0; half /= 2) {
     __syncthreads();
@@ -66,10 +56,10 @@ Tensor reduce_precisely(F f, const Tensor& x, const More&... more) {
   const int64_t n = x.elements();
   return dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const ReduceBody<F, T, 1 + sizeof...(More)> body{f, {x.ptr<T>(), more.template ptr<T>()...}};
+    const AtElement<F, T, 1 + sizeof...(More)> term{f, {x.ptr<T>(), more.template ptr<T>()...}};
 #ifdef ACINUS_KERNELS
     if (x.device() == Device::cuda) {
-      const Tensor sums = sum_on_gpu(n, body);
+      const Tensor sums = sum_on_gpu(n, term);
       return (sums.elements() == 1 ? sums : sum_on_gpu(sums.elements(), BlockSum{sums.ptr<double>()})).viewed_as({});
     }
 #endif
@@ -80,12 +70,10 @@ Tensor reduce_precisely(F f, const Tensor& x, const More&... more) {
       const int64_t begin = b * block, end = std::min(begin + block, n);
       double sum = 0;
 #pragma omp simd reduction(+ : sum)
-      for (int64_t i = begin; i < end; i++) sum += body(i);
+      for (int64_t i = begin; i < end; i++) sum += double(term(i));
       sums[b] = sum;
     }
-    double total = 0;
-    for (double sum : sums) total += sum;
-    return Tensor::full(Shape{}, total, DType::f64);
+    return Tensor::full(Shape{}, std::accumulate(sums.begin(), sums.end(), 0.0), DType::f64);
   });
 }
 
@@ -132,7 +120,7 @@ struct SumBlocks {
 };
 
 template <class T, class F>
-void sum_columns_on_gpu(int64_t groups, int64_t rows, int64_t columns, const F& f, Tensor& y) {
+Tensor sum_columns_on_gpu(int64_t groups, int64_t rows, int64_t columns, const F& f) {
   int width = 1;
   while (width < 32 && width < columns) width *= 2;
   const int64_t min_block = 16 * (threads_per_block / width), block = std::max(min_block, (rows + 255) / 256);
@@ -140,7 +128,9 @@ void sum_columns_on_gpu(int64_t groups, int64_t rows, int64_t columns, const F& 
   Tensor sums({groups, blocks, columns}, DType::f64, Device::cuda);
   launch(typeid(F).name(), sum_columns_kernel<T, F>, groups * blocks * tiles, threads_per_block,
          sizeof(double[threads_per_block]), rows, columns, block, blocks, width, f, sums.ptr<double>());
+  Tensor y(Shape{groups, columns}, dtype_of<T>(), Device::cuda);
   for_each_on_gpu(groups * columns, SumBlocks<T>{blocks, columns, sums.ptr<double>(), y.ptr<T>()});
+  return y;
 }
 #endif
 
@@ -150,12 +140,8 @@ void sum_columns_on_gpu(int64_t groups, int64_t rows, int64_t columns, const F& 
 //   Example: the channel sums of x (N,H,W,C): groups 1, rows N*H*W, columns C, f(i, s) = x[i].
 template <class T, class F>
 Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t columns, F f) {
-  Tensor y(Shape{groups, columns}, dtype_of<T>(), device);
 #ifdef ACINUS_KERNELS
-  if (device == Device::cuda) {
-    sum_columns_on_gpu<T>(groups, rows, columns, f, y);
-    return y;
-  }
+  if (device == Device::cuda) return sum_columns_on_gpu<T>(groups, rows, columns, f);
 #endif
   const int64_t block = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(columns, 1));
   const int64_t blocks = (rows + block - 1) / block;
@@ -184,6 +170,7 @@ Tensor reduce_columns(Device device, int64_t groups, int64_t rows, int64_t colum
       for (int64_t c = c0; c < std::min(c0 + 16, columns); c++) sum[c] = partial[c - c0];
     }
   }
+  Tensor y(Shape{groups, columns}, dtype_of<T>(), device);
   for (int64_t g = 0; g < groups; g++)
     for (int64_t c = 0; c < columns; c++) {
       double total = 0;

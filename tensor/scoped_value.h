@@ -1,10 +1,7 @@
 // Sets a variable for the life of a scope; the old value returns at its end. NoGrad, Scope and their like are made of it.
 //
-//   class NoGrad {
-//    public:
-//     NoGrad() : recording_(recording, false) {}     // recording is a thread_local variable
-//    private:
-//     ScopedValue<bool> recording_;
+//   struct NoGrad : ScopedValue<bool> {
+//     NoGrad() : ScopedValue(recording, false) {}     // recording is a thread_local variable
 //   };
 #pragma once
 #include <utility>
@@ -17,7 +14,6 @@ class ScopedValue {
   ScopedValue(T& variable, T value) : variable_(variable), before_(std::exchange(variable, std::move(value))) {}
   ~ScopedValue() { variable_ = std::move(before_); }
   ScopedValue(const ScopedValue&) = delete;
-  ScopedValue& operator=(const ScopedValue&) = delete;
   const T& before() const { return before_; }
 
  private:

@@ -1,8 +1,9 @@
 #include "tensor/tensor.h"
 
 #include <algorithm>
-#include <cstring>
+#include <functional>
 #include <iomanip>
+#include <numeric>
 #include <ostream>
 
 #include "tensor/memory.h"
@@ -22,13 +23,14 @@ Shape::Shape(const int64_t* dims, int rank) : rank_(rank) {
   }
 }
 
-int64_t Shape::elements() const {
-  int64_t n = 1;
-  for (int64_t dim : *this) n *= dim;
-  return n;
-}
+int64_t Shape::elements() const { return std::accumulate(begin(), end(), int64_t(1), std::multiplies<>()); }
 
 bool Shape::operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
+
+// How many elements apart two neighbours along an axis are in memory.
+static int64_t stride_of(const Shape& shape, int axis) {
+  return std::accumulate(shape.begin() + axis + 1, shape.end(), int64_t(1), std::multiplies<>());
+}
 
 std::ostream& operator<<(std::ostream& out, const Shape& shape) {
   out << '(';
@@ -81,25 +83,14 @@ std::vector<T> Tensor::to_vector() const {
 template std::vector<float> Tensor::to_vector() const;
 template std::vector<double> Tensor::to_vector() const;
 
-Tensor Tensor::to(DType dtype) const {
-  if (dtype == dtype_) return *this;
-  Tensor t(shape_, dtype, device_);
-  t.copy_from(*this);
-  return t;
+static Tensor copy_of(const Tensor& t, DType dtype, Device device) {
+  Tensor copy(t.shape(), dtype, device);
+  copy.copy_from(t);
+  return copy;
 }
-
-Tensor Tensor::to(Device device) const {
-  if (device == device_) return *this;
-  Tensor t(shape_, dtype_, device);
-  t.copy_from(*this);
-  return t;
-}
-
-Tensor Tensor::clone() const {
-  Tensor t(shape_, dtype_, device_);
-  t.copy_from(*this);
-  return t;
-}
+Tensor Tensor::to(DType dtype) const { return dtype == dtype_ ? *this : copy_of(*this, dtype, device_); }
+Tensor Tensor::to(Device device) const { return device == device_ ? *this : copy_of(*this, dtype_, device); }
+Tensor Tensor::clone() const { return copy_of(*this, dtype_, device_); }
 
 Tensor Tensor::detach() const {
   Tensor t = *this;
@@ -119,18 +110,13 @@ Tensor Tensor::permuted(const std::vector<int>& axes) const {
   if (device_ != Device::cpu) return to(Device::cpu).permuted(axes).to(device_);  // at the border to files only
   const int rank = shape_.rank();
   check(int(axes.size()) == rank, "permuted: ", axes.size(), " axes given for shape ", shape_);
-  int64_t stride[Shape::max_rank], dims[Shape::max_rank], step[Shape::max_rank], index[Shape::max_rank] = {};
-  int64_t product = 1;
-  for (int i = rank - 1; i >= 0; i--) {
-    stride[i] = product;
-    product *= shape_[i];
-  }
+  int64_t dims[Shape::max_rank], step[Shape::max_rank], index[Shape::max_rank] = {};
   for (int i = 0; i < rank; i++) {
     const int axis = axes[i];
-    check(axis >= 0 && axis < rank && std::count(axes.begin(), axes.end(), axis) == 1, "permuted: each axis of shape ",
-          shape_, " must be named once");
+    check(axis >= 0 && axis < rank && std::ranges::count(axes, axis) == 1, "permuted: each axis of shape ", shape_,
+          " must be named once");
     dims[i] = shape_[axis];
-    step[i] = stride[axis];
+    step[i] = stride_of(shape_, axis);
   }
   Tensor t(Shape(dims, rank), dtype_, device_);
   dispatch(dtype_, [&](auto zero) {
@@ -190,8 +176,6 @@ void print_axis(std::ostream& out, const std::vector<double>& values, const Shap
     out << values[start];
     return;
   }
-  int64_t stride = 1;
-  for (int i = axis + 1; i < shape.rank(); i++) stride *= shape[i];
   const bool last = axis == shape.rank() - 1;
   const int64_t edge = 3;  // elements shown at each end of a long axis
   out << '[';
@@ -201,7 +185,7 @@ void print_axis(std::ostream& out, const std::vector<double>& values, const Shap
       out << "...";
       i = shape[axis] - edge - 1;
     } else {
-      print_axis(out, values, shape, axis + 1, start + i * stride);
+      print_axis(out, values, shape, axis + 1, start + i * stride_of(shape, axis));
     }
   }
   out << ']';

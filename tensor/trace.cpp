@@ -10,16 +10,16 @@ thread_local ObserverScope* newest_observer = nullptr;
 }  // namespace
 
 Scope::Scope(const std::string& name, const std::string& parent)
-    : name_(scope_name, parent.empty() ? name : parent + '.' + name) {
+    : ScopedValue(scope_name, parent.empty() ? name : parent + '.' + name) {
   notify({When::begins, "", scope_name});
 }
 const std::string& Scope::current() { return scope_name; }
 
 void notify(const Event& event) {
-  for (ObserverScope* o = newest_observer; o; o = o->newest_.before()) o->observer_(event);
+  for (const ObserverScope* o = newest_observer; o; o = o->before()) o->observer(event);
 }
 
-ObserverScope::ObserverScope(Observer observer) : observer_(std::move(observer)), newest_(newest_observer, this) {}
+ObserverScope::ObserverScope(Observer observer) : ScopedValue(newest_observer, this), observer(std::move(observer)) {}
 bool ObserverScope::any() { return newest_observer != nullptr; }
 
 ProfileScope::ProfileScope(const char* name) : name_(name) { notify({When::begins, name, scope_name}); }

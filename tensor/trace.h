@@ -11,13 +11,9 @@ namespace acinus {
 class Tensor;
 
 // Names the part of the network that runs, for messages and tables: encoder.2.conv1
-class Scope {
- public:
+struct Scope : ScopedValue<std::string> {
   explicit Scope(const std::string& name, const std::string& parent = current());
   static const std::string& current();
-
- private:
-  ScopedValue<std::string> name_;
 };
 
 enum class When {
@@ -39,15 +35,10 @@ using Observer = std::function<void(const Event&)>;  // must not throw: it is ca
 
 // During the life of this object the observer gets all events of its thread, in addition to the observers that exist
 // already. A local variable, or a member of one: the newest must be destroyed first.
-class ObserverScope {
- public:
+struct ObserverScope : ScopedValue<ObserverScope*> {
   explicit ObserverScope(Observer observer);
   static bool any();  // does this thread have an observer?
-
- private:
-  friend void notify(const Event& event);
-  Observer observer_;
-  ScopedValue<ObserverScope*> newest_;
+  const Observer observer;
 };
 
 // Names work that is not an op, such as an optimiser's step, for the profile.

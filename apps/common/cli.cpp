@@ -53,7 +53,7 @@ int run_program(char** argv, const std::function<int()>& body) {
   const char* set = std::getenv("ACINUS_PROFILE");
   const std::string wanted = set ? set : "";
   if (wanted.empty() || wanted == "0") return call(argv, body);
-  cuda::synchronize_each(true);  // or the GPU would still be busy with an op when the next ones are timed
+  cuda::synchronize_each = true;  // or the GPU would still be busy with an op when the next ones are timed
   Profile profile;
   const int code = call(argv, body);
   std::fflush(stdout);  // the program's last lines first, where both go to one file

@@ -1,24 +1,21 @@
-// What is the same in every build.
+// What is the same in every build, and the device of a build without CUDA: there is none.
 #include "tensor/cuda/device.h"
 
 #include <cxxabi.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 
-#include "tensor/cuda/queue.h"
+#include "tensor/cuda/graph.h"
 
 namespace acinus::cuda {
 
-bool sync_each = [] {
+bool recording_graph = false;
+bool synchronize_each = [] {
   const char* value = std::getenv("ACINUS_SYNC");
   return value && std::string_view(value) == "1";
 }();
-
-bool in_recording = false;
-
-bool recording_graph() { return in_recording; }
-void synchronize_each(bool on) { sync_each = on; }
 
 std::string readable(const char* kernel) {
   int status = 0;
@@ -27,5 +24,27 @@ std::string readable(const char* kernel) {
   std::free(text);
   return name;
 }
+
+#ifndef ACINUS_CUDA
+[[noreturn]] static void no_gpu() {
+  fail(
+      "there is no GPU to use: this program was built without CUDA. Install NVIDIA's CUDA Toolkit (nvcc) and run make "
+      "again, or use --device cpu");
+}
+
+bool available() { return false; }
+bool emulated() { return false; }
+bool has_tensor_cores() { return false; }
+std::string description() { return "built without CUDA"; }
+void use(int) { no_gpu(); }
+void synchronize() {}
+void* allocate(int64_t) { no_gpu(); }
+void release(void*) {}
+void fill_bytes(void*, int, int64_t) { no_gpu(); }
+void copy(void* to, Device, const void* from, Device, int64_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, size_t(bytes));
+}
+std::function<void()> record(const std::function<void()>&) { no_gpu(); }
+#endif
 
 }  // namespace acinus::cuda

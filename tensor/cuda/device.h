@@ -7,7 +7,7 @@
 // There are three builds. Where make finds CUDA's compiler, kernels are compiled for the GPU (device_cuda.cu). With
 // EMULATE=1 they are compiled for the CPU, and "cuda" is an emulated device (device_emulated.cpp, emulate.h): slow, for
 // tests and for stepping through a kernel in a debugger. Otherwise there is no GPU, and using one is an Error that says so
-// (device_none.cpp).
+// (device.cpp).
 #pragma once
 #include <string>
 
@@ -24,13 +24,13 @@ bool has_tensor_cores();    // for bfloat16 and TF32: compute capability 8.0 (20
 void synchronize();  // waits until all is done. Error if a kernel has failed
 // Wait after every kernel, so that a failure is reported where it happened, and a kernel's time is its own. Slow. Also by
 // ACINUS_SYNC=1 in the environment.
-void synchronize_each(bool on);
+extern bool synchronize_each;
 
 // ---- for tensors, memory and messages
 
 // The name of a kernel, or of a C++ type as typeid gives it: MapBody<AddForward, ...>
 std::string readable(const char* kernel);
-bool recording_graph();  // is a Graph (graph.h) being recorded?
+extern bool recording_graph;  // is a Graph (graph.h) being recorded?
 
 void* allocate(int64_t bytes);  // null if there is no more
 void release(void* block);

@@ -5,8 +5,8 @@
 #include <thread>
 
 #include "tensor/cuda/device.h"
-#include "tensor/cuda/queue.h"
-#include "tensor/scoped_value.h"
+#include "tensor/cuda/graph.h"
+#include "tensor/cuda/kernel.h"
 #include "tensor/trace.h"
 
 namespace acinus::cuda {
@@ -23,6 +23,27 @@ void check_result(cudaError_t result, const char* what) {
   fail("GPU: ", what, ": ", cudaGetErrorString(result));
 }
 
+static std::string version(int v) { return text(v / 1000, ".", v % 1000 / 10); }
+
+// Why there is no GPU at all, "" if there is one; determined once.
+static const std::string& no_gpu() {
+  static const std::string reason = [] {
+    int count = 0;
+    const cudaError_t result = cudaGetDeviceCount(&count);
+    if (result == cudaSuccess && count > 0) return std::string();
+    cudaGetLastError();
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    if (result == cudaErrorInsufficientDriver && driver > 0)
+      return text("the NVIDIA driver is too old: it knows CUDA ", version(driver), ", this program was built with ",
+                  version(CUDART_VERSION), "; update the driver, or build with an older CUDA");
+    if (result == cudaErrorInsufficientDriver || driver == 0) return std::string("there is no NVIDIA driver");
+    if (result == cudaErrorNoDevice || result == cudaSuccess) return std::string("the NVIDIA driver finds no GPU");
+    return std::string(cudaGetErrorString(result));
+  }();
+  return reason;
+}
+
 // The code in this program that GPU `index` would run; an error if there is none.
 static cudaError_t code_for(int index, cudaFuncAttributes& code) {
   cudaError_t result = cudaSetDevice(index);
@@ -31,8 +52,9 @@ static cudaError_t code_for(int index, cudaFuncAttributes& code) {
   return result;
 }
 
-// Why GPU `index` cannot be used, "" if it can.
+// Why GPU `index` cannot be used, "" if it can. (Not cached: use() may choose another where the first cannot.)
 static std::string problem_of(int index) {
+  if (!no_gpu().empty()) return no_gpu();
   cudaFuncAttributes code;
   const cudaError_t result = code_for(index, code);
   if (result == cudaSuccess) return "";
@@ -43,49 +65,23 @@ static std::string problem_of(int index) {
               "); build it on this machine, or with CUDA_ARCH=sm_", properties.major, properties.minor);
 }
 
-// Why there is no GPU at all, "" if there is one; determined once.
-static const std::string& no_gpu() {
-  static const std::string reason = [] {
-    int count = 0;
-    const cudaError_t result = cudaGetDeviceCount(&count);
-    if (result == cudaSuccess && count > 0) return std::string();
-    cudaGetLastError();
-    int driver = 0, runtime = 0;
-    cudaDriverGetVersion(&driver);
-    cudaRuntimeGetVersion(&runtime);
-    const auto version = [](int v) { return text(v / 1000, ".", v % 1000 / 10); };
-    if (result == cudaErrorInsufficientDriver && driver > 0)
-      return text("the NVIDIA driver is too old: it knows CUDA ", version(driver), ", this program was built with ",
-                  version(runtime), "; update the driver, or build with an older CUDA");
-    if (result == cudaErrorInsufficientDriver || driver == 0) return std::string("there is no NVIDIA driver");
-    if (result == cudaErrorNoDevice || result == cudaSuccess) return std::string("the NVIDIA driver finds no GPU");
-    return std::string(cudaGetErrorString(result));
-  }();
-  return reason;
+static void need_gpu(const std::string& problem) {
+  if (!problem.empty()) fail("there is no GPU to use: ", problem, ". Use --device cpu");
 }
 
-// Why the chosen one cannot be used, "" if it can. (Not cached: use() may choose another where the first cannot.)
-static std::string why_not() { return no_gpu().empty() ? problem_of(chosen) : no_gpu(); }
-
-bool available() { return why_not().empty(); }
+bool available() { return problem_of(chosen).empty(); }
 bool emulated() { return false; }
 
-static void need_gpu() {
-  if (!available()) fail("there is no GPU to use: ", why_not(), ". Use --device cpu");
-}
-
 std::string description() {
-  if (!available()) return why_not();
+  if (!available()) return problem_of(chosen);
   cudaDeviceProp properties;
   check_result(cudaGetDeviceProperties(&properties, chosen), "cudaGetDeviceProperties");
-  int runtime = 0;
-  cudaRuntimeGetVersion(&runtime);
-  return text(properties.name, " (cuda:", chosen, "), ", properties.totalGlobalMem >> 30, " GB, CUDA ", runtime / 1000,
-              ".", runtime % 1000 / 10);
+  return text(properties.name, " (cuda:", chosen, "), ", properties.totalGlobalMem >> 30, " GB, CUDA ",
+              version(CUDART_VERSION));
 }
 
 void use(int index) {
-  if (!no_gpu().empty()) need_gpu();
+  need_gpu(no_gpu());
   int count = 0;
   check_result(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
   if (index < 0 || index >= count)
@@ -103,7 +99,7 @@ cudaStream_t stream() {
           "a second thread of the CPU uses the GPU; only one may, see device.h");
     return the_stream;
   }
-  need_gpu();
+  need_gpu(problem_of(chosen));
   the_thread = std::this_thread::get_id();
   check_result(cudaSetDevice(chosen), "cudaSetDevice");
   check_result(cudaStreamCreateWithFlags(&the_stream, cudaStreamNonBlocking), "cudaStreamCreate");
@@ -125,16 +121,16 @@ bool has_tensor_cores() {
 }
 
 static void not_while_recording(const char* what) {
-  check(!in_recording, what, " while a Graph is recorded: a result is only there when the graph runs");
+  check(!recording_graph, what, " while a Graph is recorded: a result is only there when the graph runs");
 }
 
 void check_launch(const char* kernel) {
   cudaError_t result = cudaGetLastError();
-  if (result == cudaSuccess && sync_each && !in_recording) result = cudaStreamSynchronize(the_stream);
+  if (result == cudaSuccess && synchronize_each && !recording_graph) result = cudaStreamSynchronize(the_stream);
   if (result == cudaSuccess) return;
   const std::string& scope = Scope::current();
   fail("GPU: kernel ", readable(kernel), scope.empty() ? "" : " in ", scope, ": ", cudaGetErrorString(result),
-       sync_each ? "" : ". (It may have been an earlier kernel: ACINUS_SYNC=1 in the environment tells which)");
+       synchronize_each ? "" : ". (It may have been an earlier kernel: ACINUS_SYNC=1 in the environment tells which)");
 }
 
 void synchronize() {
@@ -143,7 +139,7 @@ void synchronize() {
   const cudaError_t result = cudaStreamSynchronize(the_stream);
   if (result != cudaSuccess)
     fail("GPU: a kernel failed: ", cudaGetErrorString(result),
-         sync_each ? "" : ". ACINUS_SYNC=1 in the environment tells which");
+         synchronize_each ? "" : ". ACINUS_SYNC=1 in the environment tells which");
 }
 
 void* allocate(int64_t bytes) {
@@ -208,31 +204,17 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
       check_result(cudaEventRecord(staging.read[staging.turn], stream()), "cudaEventRecord");
     } else {
       check_result(cudaMemcpyAsync(buffer, source, part, cudaMemcpyDeviceToHost, stream()), "a copy from the GPU");
-      check_result(cudaEventRecord(staging.read[staging.turn], stream()), "cudaEventRecord");
       synchronize();
       std::memcpy(target, buffer, part);
     }
   }
 }
 
-namespace {
-struct CapturedGraph : Recording {
-  cudaGraphExec_t graph = nullptr;
-  ~CapturedGraph() override {
-    if (!graph) return;
-    cudaStreamSynchronize(the_stream);
-    cudaGraphExecDestroy(graph);
-  }
-  void replay() override { check_result(cudaGraphLaunch(graph, stream()), "cudaGraphLaunch"); }
-};
-}  // namespace
-
-std::unique_ptr<Recording> record(const std::function<void()>& work) {
-  auto recording = std::make_unique<CapturedGraph>();
+std::function<void()> record(const std::function<void()>& work) {
   cudaGraph_t graph = nullptr;
   // "relaxed", since the pool may still have to grow meanwhile.
   check_result(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
-  const ScopedValue<bool> flag(in_recording, true);
+  const ScopedValue<bool> flag(recording_graph, true);
   try {
     work();
   } catch (...) {
@@ -242,10 +224,15 @@ std::unique_ptr<Recording> record(const std::function<void()>& work) {
     throw;
   }
   check_result(cudaStreamEndCapture(the_stream, &graph), "cudaStreamEndCapture");
-  const cudaError_t result = cudaGraphInstantiateWithFlags(&recording->graph, graph, 0);
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t result = cudaGraphInstantiateWithFlags(&executable, graph, 0);
   cudaGraphDestroy(graph);
   check_result(result, "cudaGraphInstantiate");
-  return recording;
+  const std::shared_ptr<std::remove_pointer_t<cudaGraphExec_t>> owner(executable, [](cudaGraphExec_t unused) {
+    cudaStreamSynchronize(the_stream);
+    cudaGraphExecDestroy(unused);
+  });
+  return [owner] { check_result(cudaGraphLaunch(owner.get(), stream()), "cudaGraphLaunch"); };
 }
 
 }  // namespace acinus::cuda

@@ -2,11 +2,10 @@
 #ifdef ACINUS_EMULATE
 #include <cstdlib>
 #include <cstring>
-#include <vector>
 
 #include "tensor/cuda/device.h"
-#include "tensor/cuda/queue.h"
-#include "tensor/scoped_value.h"
+#include "tensor/cuda/graph.h"
+#include "tensor/cuda/kernel.h"
 
 namespace acinus::cuda {
 
@@ -21,12 +20,7 @@ void synchronize() {}
 
 static std::vector<std::function<void()>>* recorded = nullptr;
 
-void enqueue(std::function<void()> work) {
-  if (recorded)
-    recorded->push_back(std::move(work));
-  else
-    work();
-}
+void enqueue(std::function<void()> work) { recorded ? recorded->push_back(std::move(work)) : work(); }
 
 void* allocate(int64_t bytes) {
   void* block = nullptr;
@@ -41,24 +35,17 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
   check(to_device == from_device || !recorded,
         "a copy between CPU and GPU while a Graph is recorded: a result is only there when the graph runs");
   const auto work = [=] { std::memcpy(to, from, size_t(bytes)); };
-  if (to_device == Device::cuda)
-    enqueue(work);
-  else
-    work();
+  to_device == Device::cuda ? enqueue(work) : work();
 }
 
-std::unique_ptr<Recording> record(const std::function<void()>& work) {
-  struct Emulated : Recording {
-    std::vector<std::function<void()>> steps;
-    void replay() override {
-      for (const auto& step : steps) step();
-    }
-  };
-  auto recording = std::make_unique<Emulated>();
-  const ScopedValue<bool> flag(in_recording, true);
-  const ScopedValue<std::vector<std::function<void()>>*> now(recorded, &recording->steps);
+std::function<void()> record(const std::function<void()>& work) {
+  std::vector<std::function<void()>> steps;
+  const ScopedValue<bool> flag(recording_graph, true);
+  const ScopedValue<std::vector<std::function<void()>>*> now(recorded, &steps);
   work();
-  return recording;
+  return [steps = std::move(steps)] {
+    for (const auto& step : steps) step();
+  };
 }
 
 }  // namespace acinus::cuda

@@ -4,6 +4,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <deque>
 #include <exception>
 #include <memory>
 #include <numeric>
@@ -37,8 +38,8 @@ struct Thread {  // of the block
 
 constexpr size_t stack_bytes = 128 << 10;
 
-// A stack and its state. A thread that ends without having waited leaves its fiber to the next one: a kernel without
-// barriers runs on a single fiber, as a plain loop.
+// A stack and its state. A thread that ends leaves its fiber to the next one that has not begun: a kernel without barriers
+// runs on a single fiber, as a plain loop.
 struct Fiber {
   std::unique_ptr<char[]> stack{new char[stack_bytes]};
   ucontext_t context;
@@ -52,7 +53,7 @@ struct BlockRunner {  // runs one block at a time, on one thread of the CPU
   std::vector<int> order;
   size_t next = 0;  // index in `order` of the first that has not begun
   int running = 0;
-  std::vector<std::unique_ptr<Fiber>> fibers, spare;
+  std::deque<Fiber> fibers;
   Fiber* fiber = nullptr;  // the running one
   ucontext_t scheduler;
   void* scheduler_fake_stack = nullptr;
@@ -125,22 +126,19 @@ void BlockRunner::leave(bool for_good) {
 
 // All threads wait or have ended. Releases those whose barrier is complete; returns what is wrong if there are none.
 std::string BlockRunner::check_barriers() {
-  const auto count = [&](size_t begin, size_t end, Where where) {
-    return std::count_if(threads.begin() + int64_t(begin), threads.begin() + int64_t(end),
-                         [&](const Thread& t) { return t.where == where; });
-  };
   const auto release = [&](size_t begin, size_t end, Where where, const char* group) -> std::string {
-    const auto waiting = count(begin, end, where);
-    if (waiting == 0) return "";
-    const auto first = std::find_if(threads.begin() + int64_t(begin), threads.end(),
-                                    [&](const Thread& t) { return t.where == where; });
-    if (waiting != int64_t(end - begin))
-      return text(waiting, " of ", end - begin, " threads of a ", group, " wait at the barrier in line ", first->line,
-                  "; the others do not reach it");
+    std::vector<int> waiting;
     for (size_t t = begin; t < end; t++)
-      if (threads[t].line != first->line)
-        return text("threads of one ", group, " wait at barriers in lines ", first->line, " and ", threads[t].line);
-    for (size_t t = begin; t < end; t++) order.push_back(int(t));
+      if (threads[t].where == where) waiting.push_back(int(t));
+    if (waiting.empty()) return "";
+    const int line = threads[waiting[0]].line;
+    if (waiting.size() != end - begin)
+      return text(waiting.size(), " of ", end - begin, " threads of a ", group, " wait at the barrier in line ", line,
+                  "; the others do not reach it");
+    for (int t : waiting)
+      if (threads[t].line != line)
+        return text("threads of one ", group, " wait at barriers in lines ", line, " and ", threads[t].line);
+    order.insert(order.end(), waiting.begin(), waiting.end());
     return "";
   };
   order.clear();
@@ -168,15 +166,9 @@ void BlockRunner::run_block(const Launch& l, int64_t block) {
   shuffle();
   next = 0;
   error = nullptr;
-  while (next < order.size() && !error) {
-    if (spare.empty()) spare.push_back(std::make_unique<Fiber>());
-    fibers.push_back(std::move(spare.back()));
-    spare.pop_back();
-    enter(fibers.back().get());
-    if (!fibers.back()->begun) {
-      spare.push_back(std::move(fibers.back()));
-      fibers.pop_back();
-    }
+  for (size_t waiting = 0; next < order.size() && !error; waiting++) {
+    if (waiting == fibers.size()) fibers.emplace_back();
+    enter(&fibers[waiting]);
   }
   while (!error) {
     const std::string problem = check_barriers();
@@ -192,11 +184,7 @@ void BlockRunner::run_block(const Launch& l, int64_t block) {
     }
   }
   // After an error the stacks of the other threads are dropped: kernels own nothing.
-  for (auto& f : fibers) {
-    f->begun = false;
-    spare.push_back(std::move(f));
-  }
-  fibers.clear();
+  for (Fiber& f : fibers) f.begun = false;
   if (error) std::rethrow_exception(error);
   for (size_t t = 0; t < threads.size(); t++)
     if (threads[t].collectives != threads[t / 32 * 32].collectives)

@@ -19,7 +19,7 @@
 #include <functional>
 #include <type_traits>
 
-#include "tensor/bf16.h"
+#include "tensor/dtype.h"
 
 #define __global__
 #define __device__
@@ -76,9 +76,7 @@ T __shfl_down_sync(unsigned, T value, int offset, int line = __builtin_LINE()) {
 
 // ---- tensor cores ---------------------------------------------------------------------------------------------
 
-struct __nv_bfloat16 {
-  bf16 value;
-};
+using __nv_bfloat16 = bf16;
 
 // A fragment is a tile of a matrix that the 32 threads of a warp hold together; which thread holds which element is not
 // specified. Here lane 0 holds and computes everything. (Other lanes see what it stored after a __syncwarp, as on a GPU.)
@@ -94,20 +92,11 @@ namespace precision {
 struct tf32;
 }
 
-template <class T>
-struct Held {
-  using type = T;
-};
-template <>
-struct Held<precision::tf32> {
-  using type = float;
-};
-
 template <class Use, int M, int N, int K, class T, class Layout = void>
 struct fragment {
   static constexpr int rows = std::is_same_v<Use, matrix_b> ? K : M, cols = std::is_same_v<Use, matrix_a> ? K : N;
   static constexpr int num_elements = rows * cols;
-  typename Held<T>::type x[num_elements];
+  std::conditional_t<std::is_same_v<T, precision::tf32>, float, T> x[num_elements];
 };
 
 // 10 fraction bits instead of 23: rounded to nearest, ties away from zero (PTX's cvt.rna).
@@ -141,9 +130,6 @@ void load_matrix_sync(fragment<Use, M, N, K, T, Layout>& f, const P* from, unsig
       f.x[i * F::cols + j] = std::is_same_v<Layout, col_major> ? from[j * stride + i] : from[i * stride + j];
 }
 
-inline float value_of(float x) { return x; }
-inline float value_of(__nv_bfloat16 x) { return x.value; }
-
 template <int M, int N, int K, class T, class LA, class LB>
 void mma_sync(fragment<accumulator, M, N, K, float>& d, const fragment<matrix_a, M, N, K, T, LA>& a,
               const fragment<matrix_b, M, N, K, T, LB>& b, const fragment<accumulator, M, N, K, float>& c) {
@@ -151,7 +137,7 @@ void mma_sync(fragment<accumulator, M, N, K, float>& d, const fragment<matrix_a,
   for (int i = 0; i < M; i++)
     for (int j = 0; j < N; j++) {
       float sum = c.x[i * N + j];
-      for (int k = 0; k < K; k++) sum += value_of(a.x[i * K + k]) * value_of(b.x[k * N + j]);
+      for (int k = 0; k < K; k++) sum += float(a.x[i * K + k]) * float(b.x[k * N + j]);
       d.x[i * N + j] = sum;
     }
 }

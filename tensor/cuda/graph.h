@@ -18,20 +18,25 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <vector>
 
-#include "tensor/dtype.h"
+#include "tensor/memory.h"
 
 namespace acinus::cuda {
 
 class Graph {
  public:
   explicit Graph(Device device = Device::cuda);
-  ~Graph();
   void run(const std::function<void()>& work);
   void reset();  // forgets the recording and frees its memory
 
  private:
-  struct State;
+  struct State {
+    memory::Pool pool = memory::make_pool(Device::cuda);
+    bool has_run = false;
+    std::vector<std::function<void()>> preparations;
+    std::function<void()> replay;
+  };
   std::unique_ptr<State> state_;  // none on the CPU
 };
 
@@ -41,5 +46,9 @@ class Graph {
 //
 //   before_each_run([this] { rates_.copy_from(next_rates()); });
 void before_each_run(std::function<void()> prepare);
+
+// What each of the builds of the device (device.h) does for graph.cpp: calls `work`, but only records its kernels and
+// copies. Returns what requests them from the GPU.
+std::function<void()> record(const std::function<void()>& work);
 
 }  // namespace acinus::cuda

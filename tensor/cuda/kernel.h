@@ -18,7 +18,6 @@
 // Without CUDA's compiler, emulate.h defines the same words.
 #pragma once
 #include "tensor/check.h"
-#include "tensor/cuda/queue.h"
 #include "tensor/hd.h"
 
 namespace acinus {
@@ -88,6 +87,16 @@ __device__ T& shared_memory() {
   return *reinterpret_cast<T*>(acinus_shared_memory);
 }
 #endif
+
+namespace cuda {
+#ifdef __CUDACC__
+cudaStream_t stream();                                    // created on the first call
+void check_result(cudaError_t result, const char* what);  // Error unless it is a success
+void check_launch(const char* kernel);                    // the same after the launch of a kernel
+#else
+void enqueue(std::function<void()> work);  // runs it, or keeps it for the Graph that is being recorded
+#endif
+}  // namespace cuda
 
 // Launches a kernel; `name` is for messages.
 template <class... P, class... A>

@@ -2,8 +2,8 @@
 // threads of a warp hold together: 16 x 16 times 16 x 16 of bfloat16 at once, the sum in float32; or float32 rounded to
 // TF32, 16 x 8 times 8 x 16. (CUDA Programming Guide, "Warp matrix functions")
 #pragma once
-#include "tensor/bf16.h"
 #include "tensor/conv/cuda/tile_loader.h"
+#include "tensor/dtype.h"
 
 #ifdef ACINUS_KERNELS
 namespace acinus {
