@@ -30,9 +30,9 @@ Tensor Conv2d::operator()(const Tensor& x) {
   return conv2d(x, weight, bias, {options_.stride, options_.padding, options_.dilation});
 }
 
-FusedConv2d Conv2d::fused(const Tensor& below, const Tensor& x, bool relu, bool pool) {
+FusedConv2d Conv2d::fused(const Tensor& deep, const Tensor& x, bool relu, bool pool) {
   Scope scope(name());
-  return conv2d_fused(below, x, weight, bias, {{options_.stride, options_.padding, options_.dilation}, relu, pool});
+  return conv2d_fused(deep, x, weight, bias, {{options_.stride, options_.padding, options_.dilation}, relu, pool});
 }
 
 ConvTranspose2d::ConvTranspose2d(int64_t in, int64_t out, Init init, Random& random) {

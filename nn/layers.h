@@ -26,8 +26,8 @@ class Conv2d : public Module {  // x (N,H,W,in) -> (N,OH,OW,out); weight (K,K,in
  public:
   Conv2d(int64_t in, int64_t out, Conv2dLayerOptions options, Random& random);
   Tensor operator()(const Tensor& x);
-  // relu and pooling on the way, and an image that is concat(upsample2x(below), x): see conv2d_fused.
-  FusedConv2d fused(const Tensor& below, const Tensor& x, bool relu, bool pool = false);
+  // relu and pooling on the way, and an image that is concat(upsample2x(deep), x): see conv2d_fused.
+  FusedConv2d fused(const Tensor& deep, const Tensor& x, bool relu, bool pool = false);
   Tensor weight, bias;
 
  private:
