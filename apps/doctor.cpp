@@ -34,7 +34,7 @@ Findings check_data_set(const Config& c, const std::string& json) {
   if (data.scans.empty()) return findings;
   const DatasetStatistics statistics = dataset_statistics(data);
   std::printf("%s\n%s\n", c.data.c_str(), to_text(statistics).c_str());
-  if (!json.empty()) write_file(json, to_json(statistics));
+  if (!json.empty()) write_file(json, statistics.json);
   findings.append(check_data(data));
   return findings;
 }

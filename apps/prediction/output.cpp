@@ -31,8 +31,8 @@ Picture picture_of(const Prediction& p, const Candidate& candidate, double thres
   const int zoom = picture_zoom(grid), close = std::max(int(grid.size[0]) * zoom / int(2 * half), 1);
   const Rectangle square{middle[0] - half, middle[1] - half, 2 * half, 2 * half};
   return montage({overlay(p.scan.image, z, nullptr, inside.data(), zoom),
-                  close_up(p.scan.image, z, nullptr, nullptr, close, {}, square),
-                  close_up(p.scan.image, z, nullptr, inside.data(), close, {}, square)},
+                  overlay(p.scan.image, z, nullptr, nullptr, close, {}, square),
+                  overlay(p.scan.image, z, nullptr, inside.data(), close, {}, square)},
                  3);
 }
 

@@ -131,7 +131,7 @@ Run::Run(Config& c, const Settings& settings, const std::string& command, const 
       program_(command.substr(0, command.find(' '))),
       data_(data),
       task_(task),
-      statistics_(rows(dataset_statistics(data.scans))),
+      statistics_(dataset_statistics(data.scans).rows),
       last_lap_(data.start) {
   schedule.steps = all_steps();
   if (saved) {

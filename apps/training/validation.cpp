@@ -109,9 +109,9 @@ std::vector<Picture> pictures_of(const ShownSlice& shown, const HuWindow& window
   const int zoom = picture_zoom(image.grid), close_zoom = std::max(int(size[0]) * zoom / int(2 * half), 1);
   std::vector<Picture> pictures{overlay(image, shown.z, truth.slice(0), shown.predicted.data(), zoom, window)};
   for (const bool outlines : {false, true})
-    pictures.push_back(close_up(image, shown.z, outlines ? truth.slice(0) : nullptr,
-                                outlines ? shown.predicted.data() : nullptr, close_zoom, window,
-                                {middle[0] - half, middle[1] - half, 2 * half, 2 * half}));
+    pictures.push_back(overlay(image, shown.z, outlines ? truth.slice(0) : nullptr,
+                               outlines ? shown.predicted.data() : nullptr, close_zoom, window,
+                               Rectangle{middle[0] - half, middle[1] - half, 2 * half, 2 * half}));
   return pictures;
 }
 

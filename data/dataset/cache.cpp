@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "data/formats/picture.h"
 #include "data/formats/volume_io.h"
 #include "data/volume/mask.h"
+#include "data/volume/voxels_near.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
@@ -27,8 +29,8 @@ using json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
 constexpr int64_t kPage = 4096;
-constexpr int64_t kSliceBytes = 3 * 8;           // of a row of `slices`
-constexpr int64_t kMaxBytes = int64_t(1) << 50;  // a header may claim any size
+constexpr int64_t kSliceBytes = sizeof(SliceCount);  // of a row of `slices`: three int64_t
+constexpr int64_t kMaxBytes = int64_t(1) << 50;      // a header may claim any size
 
 // ---- what a file depends on -----------------------------------------------------------------------------------------
 
@@ -99,31 +101,23 @@ void check_nodules(const Source& source, const Volume<uint8_t>& labels, std::vec
   for (const Annotation& a : source.nodules) {
     const auto nodule = text("the nodule at (", a.centre[0], ", ", a.centre[1], ", ", a.centre[2], ") mm ");
     const Vec3 centre = grid.to_voxel(a.centre);
-    if (!grid.contains(centre)) {
+    const auto [x, y, z] = nearest_voxel(grid, centre);
+    if (!grid.contains(centre))
       warnings.push_back(nodule + "lies outside the scan; passed over");
-      continue;
-    }
-    Index3 voxel;
-    for (int i = 0; i < 3; i++) voxel[i] = std::clamp<int64_t>(std::llround(centre[i]), 0, grid.size[i] - 1);
-    if (!(labels.at(voxel[0], voxel[1], voxel[2]) & kLungs))
+    else if (!(labels.at(x, y, z) & kLungs))
       warnings.push_back(nodule + "lies outside the lungs found");
   }
 }
 
 CachedScan prepare_ct(const Source& source, const CacheOptions& options) {
-  CachedScan prepared;
   Volume<int16_t> ct = read_volume<int16_t>(source.path);
   Volume<uint8_t> labels = nodule_mask(source, ct.grid, options);
-  if (options.lungs) {
-    const Lungs lungs = find_lungs(ct);
-    prepared.warnings = lungs.warnings;
-    for (size_t i = 0; i < labels.voxels.size(); i++)
-      if (lungs.mask.voxels[i]) labels.voxels[i] |= kLungs;
-  } else {
-    for (uint8_t& label : labels.voxels) label |= kLungs;
-  }
-  check_nodules(source, labels, prepared.warnings);
-  Scan& scan = prepared.scan;
+  Lungs lungs;
+  if (options.lungs) lungs = find_lungs(ct);
+  for (size_t i = 0; i < labels.voxels.size(); i++)
+    if (!options.lungs || lungs.mask.voxels[i]) labels.voxels[i] |= kLungs;
+  check_nodules(source, labels, lungs.warnings);
+  Scan scan;
   scan.image.grid = ct.grid;
   if (options.bytes) {
     scan.image.shift = options.window.low;
@@ -136,7 +130,7 @@ CachedScan prepare_ct(const Source& source, const CacheOptions& options) {
     scan.image.point_to(scan.keep(std::move(ct.voxels)));
   }
   scan.labels = scan.keep(std::move(labels.voxels));
-  return prepared;
+  return {std::move(scan), std::move(lungs.warnings)};
 }
 
 // Stores values of any type as int16 with a scale: integers that span less than 65536 exactly, others in 65535 steps.
@@ -172,10 +166,10 @@ void store_values(const Image& image, const std::string& path, Scan& scan) {
 CachedScan prepare_picture(const Source& source, const CacheOptions& options) {
   Scan scan = picture_scan(source.path);
   Volume<uint8_t> labels = read_mask(source.mask, options.classes);
-  // Pictures have no position in the world.
+  // Pictures have no position in the world: only their sizes must match.
   const bool placed = !volume_ending(source.path).empty() && !volume_ending(source.mask).empty();
-  if (!placed) labels.grid = Grid{labels.grid.size, {1, 1, 1}, {0, 0, 0}, Grid().direction};
-  check_same_grid(labels.grid, source.mask, placed ? scan.image.grid : Grid{scan.image.grid.size}, source.path);
+  const auto place = [&](const Grid& grid) { return placed ? grid : Grid{grid.size}; };
+  check_same_grid(place(labels.grid), source.mask, place(scan.image.grid), source.path);
   for (uint8_t& label : labels.voxels) label |= kLungs;
   scan.labels = scan.keep(std::move(labels.voxels));
   return {std::move(scan), {}};
@@ -183,8 +177,20 @@ CachedScan prepare_picture(const Source& source, const CacheOptions& options) {
 
 // ---- the file -------------------------------------------------------------------------------------------------------
 
-json to_json(const Grid& grid) {
-  return {{"size", grid.size}, {"spacing", grid.spacing}, {"origin", grid.origin}, {"direction", grid.direction}};
+// Calls visit(JSON pointer, value) for what a file's description holds of a scan, to write or to read it.
+template <class Cached, class Visit>
+void visit_description(Cached& cached, Visit visit) {
+  auto& image = cached.scan.image;
+  visit("/grid/size", image.grid.size);
+  visit("/grid/spacing", image.grid.spacing);
+  visit("/grid/origin", image.grid.origin);
+  visit("/grid/direction", image.grid.direction);
+  visit("/channels", image.channels);
+  visit("/scale", image.scale);
+  visit("/shift", image.shift);
+  visit("/warnings", cached.warnings);
+  visit("/classes", cached.scan.classes);
+  visit("/labels", cached.scan.labels_hash);
 }
 
 int64_t data_bytes(const ScanView& image) {
@@ -196,16 +202,8 @@ void write_cache(const std::string& path, const std::string& key, const CachedSc
   const Scan& scan = prepared.scan;
   const ScanView& image = scan.image;
   const bool bytes = image.type == ElementType::u8;
-  json about{{"version", kVersion},
-             {"key", key},
-             {"grid", to_json(image.grid)},
-             {"channels", image.channels},
-             {"bytes", bytes},
-             {"scale", image.scale},
-             {"shift", image.shift},
-             {"warnings", prepared.warnings},
-             {"classes", scan.classes},
-             {"labels", scan.labels_hash}};
+  json about{{"version", kVersion}, {"key", key}, {"bytes", bytes}};
+  visit_description(prepared, [&](const char* path, const auto& value) { about[json::json_pointer(path)] = value; });
   if (std::isfinite(image.outside)) about["outside"] = image.outside;
   const std::string description = about.dump();
   const auto [x, y, z] = image.grid.size;
@@ -224,10 +222,7 @@ void write_cache(const std::string& path, const std::string& key, const CachedSc
   AtomicFile file(path);
   file.write(&length, 8);
   file.write(front);
-  for (const SliceCount& slice : scan.slices) {
-    const int64_t row[] = {slice.foreground, slice.lungs, slice.hard};
-    file.write(row, sizeof row);
-  }
+  file.write(scan.slices.data(), z * kSliceBytes);
   file.write(image.values, values);
   file.write(scan.labels, voxels);
   file.commit();
@@ -239,7 +234,7 @@ bool map_cache(const std::string& path, const std::string& key, CachedScan& cach
   const auto file = std::make_shared<MappedFile>(path);
   uint64_t length = 0;
   if (file->size() < 8) return false;
-  std::copy_n(file->data(), 8, reinterpret_cast<char*>(&length));
+  std::memcpy(&length, file->data(), 8);
   if (length > 64 << 20 || int64_t(length) > file->size() - 8) return false;
   const json header = json::parse(file->data() + 8, file->data() + 8 + length);
   const json& metadata = header.at("__metadata__");
@@ -250,35 +245,22 @@ bool map_cache(const std::string& path, const std::string& key, CachedScan& cach
 
   Scan& scan = cached.scan;
   ScanView& image = scan.image;
-  const json& grid = about.at("grid");
-  grid.at("size").get_to(image.grid.size);
-  grid.at("spacing").get_to(image.grid.spacing);
-  grid.at("origin").get_to(image.grid.origin);
-  grid.at("direction").get_to(image.grid.direction);
-  about.at("channels").get_to(image.channels);
-  about.at("scale").get_to(image.scale);
-  about.at("shift").get_to(image.shift);
-  image.outside = about.contains("outside") ? about["outside"].get<double>() : -std::numeric_limits<double>::infinity();
-  about.at("warnings").get_to(cached.warnings);
-  about.at("classes").get_to(scan.classes);
-  about.at("labels").get_to(scan.labels_hash);
+  visit_description(cached, [&](const char* path, auto& value) { about.at(json::json_pointer(path)).get_to(value); });
+  image.outside = about.value("outside", -std::numeric_limits<double>::infinity());
   image.type = about.at("bytes").get<bool>() ? ElementType::u8 : ElementType::i16;
   const char* data = file->data() + 8 + length;
   if (file->size() != 8 + int64_t(length) + data_bytes(image)) return false;
 
   scan.slices.resize(image.grid.size[2]);
-  for (SliceCount& slice : scan.slices) {
-    int64_t row[3];
-    std::copy_n(data, sizeof row, reinterpret_cast<char*>(row));
-    data += sizeof row;
-    slice = {row[0], row[1], row[2]};
-    for (int64_t count : row)
+  std::memcpy(scan.slices.data(), data, scan.slices.size() * kSliceBytes);
+  for (const SliceCount& slice : scan.slices) {
+    for (int64_t count : {slice.foreground, slice.lungs, slice.hard})
       if (count < 0 || count > image.grid.size[0] * image.grid.size[1]) return false;
     scan.foreground += slice.foreground;
   }
-  image.values = data;
-  scan.labels = reinterpret_cast<const uint8_t*>(data) + image.bytes(image.grid.voxels());
-  scan.memory = file;
+  image.values = data + scan.slices.size() * kSliceBytes;
+  scan.labels = static_cast<const uint8_t*>(image.values) + image.bytes(image.grid.voxels());
+  scan.memory = {file};
   return true;
 } catch (const json::exception&) {
   return false;

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <mutex>
 #include <set>
+#include <sstream>
 
 #include "tensor/check.h"
 #include "tensor/io/file.h"
@@ -78,28 +80,19 @@ Dataset load_dataset(const std::string& folder, const CacheOptions& options, int
   std::vector<CachedScan> cached(n);
   std::vector<std::string> problems(n);
   int64_t done = 0;
-  const auto load = [&](int64_t i) {
+  std::mutex mutex;
+  // If memory holds only one scan at a time, all threads work on that one.
+  parallel_few(n, std::min(n, memory / largest), [&](int64_t i) {
     try {
       cached[i] = cached_scan(sources.list[i], sources.kind, options);
     } catch (const Error& problem) {
       if (!failed) throw;
       problems[i] = problem.what();
     }
-    std::exception_ptr error;  // which must not leave the critical section
-#pragma omp critical(acinus_load)
-    try {
-      done++;
-      if (progress) progress(done, n);
-    } catch (...) {
-      error = std::current_exception();
-    }
-    if (error) std::rethrow_exception(error);
-  };
-  // If memory holds only one scan at a time, all threads work on that one.
-  if (n > 1 && memory / largest >= 2)
-    parallel_few(n, memory / largest, load);
-  else
-    for (int64_t i = 0; i < n; i++) load(i);
+    const std::lock_guard lock(mutex);
+    done++;
+    if (progress) progress(done, n);
+  });
 
   for (size_t i = 0; i < cached.size(); i++) {
     CachedScan& c = cached[i];
@@ -121,39 +114,38 @@ Dataset load_dataset(const std::string& folder, const CacheOptions& options, int
 
 namespace {
 
-// True for each scan of the patients that --held_out names.
-std::vector<bool> held_out_by_name(const std::vector<Scan>& scans, const std::string& held_out) {
-  std::vector<bool> held(scans.size(), false);
-  for (std::string_view rest = held_out; !rest.empty();) {
-    const std::string_view id = trimmed(rest.substr(0, rest.find(',')));
-    rest.remove_prefix(std::min(rest.find(',') + (rest.find(',') != rest.npos), rest.size()));
+// The patients that --held_out names.
+std::set<std::string> held_out_by_name(const std::vector<Scan>& scans, const std::string& held_out) {
+  std::set<std::string> held;
+  std::istringstream ids(held_out);
+  for (std::string part; std::getline(ids, part, ',');) {
+    const std::string_view id = trimmed(part);
     if (id.empty()) continue;
-    std::map<std::string, int> found;  // patients
+    std::set<std::string> found;
     for (const Scan& scan : scans)
-      if (scan.id.ends_with(id) || scan.patient.ends_with(id)) found[scan.patient]++;
+      if (scan.id.ends_with(id) || scan.patient.ends_with(id)) found.insert(scan.patient);
     for (const Scan& scan : scans)  // "1" is picture 1, though 11 ends so too
-      if (scan.id == id || scan.patient == id) found = {{scan.patient, 1}};
+      if (scan.id == id || scan.patient == id) found = {scan.patient};
     if (found.empty()) fail("held out \"", id, "\": no seriesuid ends so; one that is there is ", scans.front().id);
     if (found.size() > 1) fail("held out \"", id, "\": ", found.size(), " seriesuids end so; give more characters");
-    for (size_t i = 0; i < scans.size(); i++) held[i] = held[i] || found.contains(scans[i].patient);
+    held.insert(found.begin(), found.end());
   }
   return held;
 }
 
-// The fold of each scan by the data's own subset<number>; empty if there are none, if their number is another one, or if
-// a patient is in two.
-std::vector<int64_t> own_folds(const std::vector<Scan>& scans, int64_t folds) {
-  std::vector<int64_t> fold;
-  std::map<std::string, int64_t> of_patient;
+// The fold of each patient by the data's own subset<number>; empty if a scan lies in none of the folds 0 .. folds-1, if
+// one of these has no scan, or if a patient is in two.
+std::map<std::string, int64_t> own_folds(const std::vector<Scan>& scans, int64_t folds) {
+  std::map<std::string, int64_t> fold_of;
+  std::set<int64_t> present;
   for (const Scan& scan : scans) {
     int64_t number = -1;
     if (!scan.fold.starts_with("subset") || !parse(scan.fold.substr(6), number) || number < 0 || number >= folds)
       return {};
-    if (of_patient.emplace(scan.patient, number).first->second != number) return {};
-    fold.push_back(number);
+    if (fold_of.emplace(scan.patient, number).first->second != number) return {};
+    present.insert(number);
   }
-  const std::set<int64_t> present(fold.begin(), fold.end());
-  return int64_t(present.size()) == folds ? fold : std::vector<int64_t>{};
+  return int64_t(present.size()) == folds ? fold_of : std::map<std::string, int64_t>();
 }
 
 }  // namespace
@@ -161,17 +153,14 @@ std::vector<int64_t> own_folds(const std::vector<Scan>& scans, int64_t folds) {
 Split split_patients(const Dataset& dataset, const SplitOptions& options) {
   const std::vector<Scan>& scans = dataset.scans;
   std::map<std::string, bool> with_nodules;  // by patient
-  for (const Scan& scan : scans) with_nodules[scan.patient] = with_nodules[scan.patient] || scan.foreground > 0;
+  for (const Scan& scan : scans) with_nodules[scan.patient] |= scan.foreground > 0;
   std::vector<std::string> order;  // the patients, sorted by name, then shuffled
   for (const auto& entry : with_nodules) order.push_back(entry.first);
   Random random(options.seed);
   for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random.below(int64_t(i))]);
   const auto has_nodules = [&](const std::string& patient) { return with_nodules.at(patient); };
 
-  std::vector<bool> held(scans.size(), false);
-  const auto hold_out = [&](const std::string& patient) {
-    for (size_t i = 0; i < scans.size(); i++) held[i] = held[i] || scans[i].patient == patient;
-  };
+  std::set<std::string> held;
   if (!options.held_out.empty()) {
     held = held_out_by_name(scans, options.held_out);
   } else if (options.folds > 0) {
@@ -179,11 +168,12 @@ Split split_patients(const Dataset& dataset, const SplitOptions& options) {
           "; they count from 0");
     if (options.folds > int64_t(order.size()))
       fail(options.folds, " folds of ", counted(order.size(), "patient"), "; --folds ", order.size(), " at most");
-    const std::vector<int64_t> own = own_folds(scans, options.folds);
-    for (size_t i = 0; i < own.size(); i++) held[i] = own[i] == options.fold;
+    std::map<std::string, int64_t> fold_of = own_folds(scans, options.folds);
     std::stable_partition(order.begin(), order.end(), has_nodules);
-    for (size_t i = 0; own.empty() && i < order.size(); i++)
-      if (int64_t(i) % options.folds == options.fold) hold_out(order[i]);
+    if (fold_of.empty())
+      for (size_t i = 0; i < order.size(); i++) fold_of[order[i]] = int64_t(i) % options.folds;
+    for (const auto& [patient, fold] : fold_of)
+      if (fold == options.fold) held.insert(patient);
   } else {
     // Of the patients with nodules, one goes to the front, to validate on, and one to the end, to train on. If there is
     // only one, it is for training.
@@ -194,10 +184,11 @@ Split split_patients(const Dataset& dataset, const SplitOptions& options) {
     if (next != order.end()) std::rotate(next, next + 1, order.end());
     const auto wanted = int64_t(std::llround(options.fraction * double(order.size())));
     const int64_t n = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(int64_t(order.size()) - 1, 1));
-    for (int64_t i = 0; i < n; i++) hold_out(order[i]);
+    held.insert(order.begin(), order.begin() + n);
   }
   Split split;
-  for (size_t i = 0; i < scans.size(); i++) (held[i] ? split.validation : split.train).push_back(i);
+  for (size_t i = 0; i < scans.size(); i++)
+    (held.contains(scans[i].patient) ? split.validation : split.train).push_back(i);
   if (split.train.empty() || split.validation.empty())
     fail("of ", counted(order.size(), "patient"), ", ", split.validation.empty() ? "none" : "all",
          " are held out; at least one is needed to train on and one to validate on");

@@ -2,6 +2,7 @@
 // and of both in yellow.
 #pragma once
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "data/dataset/scan.h"
@@ -12,9 +13,10 @@ namespace acinus {
 
 // Slice z, each voxel `zoom` x `zoom` pixels. `truth` and `predicted` are that slice of a mask, or null; any value but 0
 // is in the mask. Values from window.low to window.high become black to white. However the scan is stored, the patient's
-// right is drawn on the left and the front on top, as radiologists see them.
+// right is drawn on the left and the front on top, as radiologists see them. `part`, in voxels as drawn, is a part of
+// that picture; black outside the slice.
 Picture overlay(const ScanView& image, int64_t z, const uint8_t* truth, const uint8_t* predicted, int zoom = 2,
-                const HuWindow& window = {});
+                const HuWindow& window = {}, const std::optional<Rectangle>& part = {});
 inline Picture overlay(const ScanView& image, const Volume<uint8_t>* truth, const Volume<uint8_t>* predicted, int64_t z,
                        int zoom = 2) {
   return overlay(image, z, truth ? truth->slice(z) : nullptr, predicted ? predicted->slice(z) : nullptr, zoom);
@@ -27,10 +29,6 @@ Index3 as_drawn(const Grid& grid, Index3 voxel);
 inline int picture_zoom(const Grid& grid) {
   return int(std::max<int64_t>(1, 512 / std::max(grid.size[0], grid.size[1])));
 }
-
-// A part of the same picture, in voxels as drawn; black outside the slice.
-Picture close_up(const ScanView& image, int64_t z, const uint8_t* truth, const uint8_t* predicted, int zoom,
-                 const HuWindow& window, const Rectangle& part);
 
 // A point inside the mask, in the slice that holds most of it: (x, y, z). The centre of the grid if the mask is empty.
 Index3 densest_point(const Volume<uint8_t>& mask);

@@ -50,23 +50,22 @@ void copy_planes(const ScanView& image, int64_t z, int64_t planes, const HuWindo
 }
 
 void Scan::count_labels() {
-  const Index3 size = image.grid.size;
-  const int64_t pixels = size[0] * size[1];
-  slices.assign(size[2], {});
-  parallel(size[2], /*pays=*/image.grid.voxels() > 100000, [&](int64_t z) {
+  const Grid& grid = image.grid;
+  slices.assign(grid.size[2], {});
+  parallel(grid.size[2], /*pays=*/grid.voxels() > 100000, [&](int64_t z) {
     SliceCount& count = slices[z];
-    for (int64_t i = 0; i < pixels; i++) {
-      const uint8_t label = labels[z * pixels + i];
-      count.foreground += (label & kClass) != 0;
-      count.lungs += (label & kLungs) != 0;
-      count.hard += label == kLungs && image.at(i % size[0], i / size[0], z) > kHardHu;
+    const int64_t end = grid.offset(0, 0, z + 1);
+    for (int64_t i = grid.offset(0, 0, z); i < end; i++) {
+      count.foreground += is_foreground(i);
+      count.lungs += is_in_lungs(i);
+      count.hard += is_hard(i);
     }
   });
   foreground = 0;
   for (const SliceCount& slice : slices) foreground += slice.foreground;
   classes = 1;
-  for (int64_t i = 0; i < image.grid.voxels(); i++) classes = std::max<int64_t>(classes, labels[i] & kClass);
-  labels_hash = fnv1a(labels, image.grid.voxels());
+  for (int64_t i = 0; i < grid.voxels(); i++) classes = std::max<int64_t>(classes, labels[i] & kClass);
+  labels_hash = fnv1a(labels, grid.voxels());
 }
 
 uint64_t fnv1a(const void* data, int64_t bytes) {
@@ -76,18 +75,10 @@ uint64_t fnv1a(const void* data, int64_t bytes) {
   return hash;
 }
 
-static Volume<uint8_t> bits_of(const Scan& scan, uint8_t bits) {
-  Volume<uint8_t> volume(scan.image.grid);
-  std::transform(scan.labels, scan.labels + volume.grid.voxels(), volume.voxels.begin(),
-                 [bits](uint8_t label) { return uint8_t(label & bits); });
-  return volume;
-}
-
-Volume<uint8_t> Scan::mask() const { return bits_of(*this, kClass); }
-
-Volume<uint8_t> Scan::lungs() const {
-  Volume<uint8_t> volume = bits_of(*this, kLungs);
-  for (uint8_t& voxel : volume.voxels) voxel = voxel != 0;
+Volume<uint8_t> Scan::mask() const {
+  Volume<uint8_t> volume(image.grid);
+  std::transform(labels, labels + image.grid.voxels(), volume.voxels.begin(),
+                 [](uint8_t label) { return uint8_t(label & kClass); });
   return volume;
 }
 

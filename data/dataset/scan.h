@@ -5,7 +5,6 @@
 #pragma once
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "data/volume/mask.h"
@@ -39,8 +38,9 @@ struct ScanView {
     type = element_type<T>, values = stored;
   }
   int64_t bytes(int64_t voxels) const { return voxels * channels * size_of(type); }
-  double at(int64_t x, int64_t y, int64_t z, int64_t channel = 0) const {
-    const int64_t i = grid.offset(x, y, z) * channels + channel;
+  double at(int64_t x, int64_t y, int64_t z, int64_t channel = 0) const { return value(grid.offset(x, y, z), channel); }
+  double value(int64_t offset, int64_t channel = 0) const {  // of the voxel grid.offset(x, y, z)
+    const int64_t i = offset * channels + channel;
     const int stored =
         type == ElementType::u8 ? static_cast<const uint8_t*>(values)[i] : static_cast<const int16_t*>(values)[i];
     return shift + scale * double(stored);
@@ -59,7 +59,7 @@ constexpr uint8_t kClass = 0x7f, kLungs = 0x80;
 struct SliceCount {
   int64_t foreground = 0;  // voxels of any class but the background
   int64_t lungs = 0;       // voxels in the lungs
-  int64_t hard = 0;        // of these, background as dense as a nodule: vessels, walls (kHardHu)
+  int64_t hard = 0;        // of these, background as dense as a nodule, above kHardHu: vessels, walls
 };
 constexpr double kHardHu = -400;
 
@@ -71,21 +71,22 @@ struct Scan {
   std::vector<Annotation> nodules;  // inside the scan
   std::vector<Annotation> outside;  // annotated, but outside the scan
   std::vector<SliceCount> slices;
-  int64_t foreground = 0;              // voxels, of all slices
-  int64_t classes = 1;                 // the highest class present, at least 1
-  uint64_t labels_hash = 0;            // fnv1a
-  std::shared_ptr<const void> memory;  // owns what image and labels point to
+  int64_t foreground = 0;                           // voxels, of all slices
+  int64_t classes = 1;                              // the highest class present, at least 1
+  uint64_t labels_hash = 0;                         // fnv1a
+  std::vector<std::shared_ptr<const void>> memory;  // owns what image and labels point to
 
   const uint8_t* labels_of(int64_t z) const { return labels + image.grid.offset(0, 0, z); }
-  Volume<uint8_t> mask() const;   // the classes
-  Volume<uint8_t> lungs() const;  // 1 where kLungs is set
+  bool is_foreground(int64_t offset) const { return (labels[offset] & kClass) != 0; }
+  bool is_in_lungs(int64_t offset) const { return (labels[offset] & kLungs) != 0; }
+  bool is_hard(int64_t offset) const { return labels[offset] == kLungs && image.value(offset) > kHardHu; }
+  Volume<uint8_t> mask() const;  // the classes
   // Takes ownership of the values, which stay at their address.
   template <class T>
   const T* keep(std::vector<T> owned) {
-    const auto kept =
-        std::make_shared<std::pair<std::vector<T>, std::shared_ptr<const void>>>(std::move(owned), memory);
-    memory = kept;
-    return kept->first.data();
+    const auto kept = std::make_shared<const std::vector<T>>(std::move(owned));
+    memory.push_back(kept);
+    return kept->data();
   }
   // Fills in what follows from image and labels: slices, foreground, classes, labels_hash.
   void count_labels();

@@ -66,41 +66,34 @@ std::string list_of(const std::string& folder) {
 // LUNA16's lung masks and the readers' outlines have the names of their scans.
 const std::set<std::string> kNoScans{"seg-lungs-LUNA16", "readers"};
 
-void find_luna(const std::string& folder, Sources& sources) {
+Sources find_luna(const std::string& folder) {
   std::map<std::string, Source> scans;
   for_each_file(folder, kNoScans, [&](const std::string& path, const std::string&) {
     const std::string uid = volume_name(path);
     if (volume_ending(path).empty()) return;
     if (uid.ends_with("_readers") || uid.ends_with("_mask") || uid.ends_with("_prob")) return;
-    Source source;
-    source.id = source.patient = uid;
-    source.path = path;
-    source.fold = fold_of(path);
-    const auto [it, is_new] = scans.emplace(uid, source);
+    const auto [it, is_new] = scans.emplace(uid, Source{uid, uid, fold_of(path), path, "", {}});
     if (!is_new) fail("the scan ", uid, " is there twice: ", it->second.path, " and ", path, "; remove one");
   });
   if (scans.empty()) fail(folder, ": holds no scan (", kVolumeEndingsText, "), in it or in the folders below");
 
+  Sources sources;
   std::set<std::string> without_scan;
-  size_t matched = 0, doubled = 0;
+  size_t doubled = 0;
   const std::vector<Annotation> annotations = read_annotations(list_of(folder));
   for (const Annotation& a : annotations) {
     const auto scan = scans.find(a.seriesuid);
-    if (scan == scans.end()) {
+    if (scan == scans.end())
       without_scan.insert(a.seriesuid);
-      continue;
-    }
-    matched++;
-    std::vector<Annotation>& nodules = scan->second.nodules;
-    if (std::count(nodules.begin(), nodules.end(), a) > 0)
+    else if (std::ranges::count(scan->second.nodules, a) > 0)
       doubled++;
     else
-      nodules.push_back(a);
+      scan->second.nodules.push_back(a);
   }
-  if (matched == 0)
+  if (std::ranges::all_of(scans, [](const auto& scan) { return scan.second.nodules.empty(); }))
     fail(folder, ": no row of annotations.csv names one of the ", counted(scans.size(), "scan"),
-         " here; the first scan is ", scans.begin()->first, annotations.empty() ? "" : ", the first annotation names ",
-         annotations.empty() ? "" : annotations.front().seriesuid);
+         " here; the first scan is ", scans.begin()->first,
+         annotations.empty() ? "" : ", the first annotation names " + annotations.front().seriesuid);
   if (!without_scan.empty())
     sources.warnings.push_back(text("annotations.csv names ", counted(without_scan.size(), "scan"),
                                     " that are not here, ", *without_scan.begin(), " for one"));
@@ -112,6 +105,7 @@ void find_luna(const std::string& folder, Sources& sources) {
         source.mask = fs::exists(path) ? path : "";
     sources.list.push_back(std::move(source));
   }
+  return sources;
 }
 
 // ---- pictures
@@ -134,10 +128,11 @@ std::map<std::string, std::string> pictures_below(const std::string& folder) {
   return pictures;
 }
 
-void find_pictures(const std::string& folder, Sources& sources) {
+Sources find_pictures(const std::string& folder) {
   const auto images = pictures_below(folder + "/images"), masks = pictures_below(folder + "/masks");
   if (images.empty()) fail(folder, "/images: holds no picture (.png, .npy, ", kVolumeEndingsText, ")");
-  std::set<std::string> used;
+  Sources sources{DataKind::pictures, {}, {}};
+  auto unused = masks;
   std::string lonely;
   size_t without_mask = 0;
   for (const auto& [name, path] : images) {
@@ -149,27 +144,20 @@ void find_pictures(const std::string& folder, Sources& sources) {
       if (without_mask++ == 0) lonely = path;
       continue;
     }
-    used.insert(mask);
-    Source source;
-    source.id = name;
-    source.patient = fs::path(name).has_parent_path() ? fs::path(name).parent_path().generic_string() : name;
-    source.path = path;
-    source.mask = masks.at(mask);
-    source.fold = fold_of(path);
-    sources.list.push_back(source);
+    unused.erase(mask);
+    const std::string below = fs::path(name).parent_path().generic_string();
+    sources.list.push_back({name, below.empty() ? name : below, fold_of(path), path, masks.at(mask), {}});
   }
   if (sources.list.empty())
     fail(folder, ": no mask in masks/ has the name of an image in images/; the first image is ", images.begin()->second,
-         masks.empty() ? ", and there is no mask" : ", the first mask ", masks.empty() ? "" : masks.begin()->second);
+         masks.empty() ? ", and there is no mask" : ", the first mask " + masks.begin()->second);
   if (without_mask > 0)
     sources.warnings.push_back(text(counted(without_mask, "image"), without_mask == 1 ? " has" : " have",
                                     " no mask and is left out: ", lonely, without_mask > 1 ? ", ..." : ""));
-  for (const auto& [name, path] : masks)
-    if (!used.contains(name)) {
-      sources.warnings.push_back(text(counted(masks.size() - used.size(), "mask"), " without an image: ", path,
-                                      masks.size() - used.size() > 1 ? ", ..." : ""));
-      break;
-    }
+  if (!unused.empty())
+    sources.warnings.push_back(text(counted(unused.size(), "mask"), " without an image: ", unused.begin()->second,
+                                    unused.size() > 1 ? ", ..." : ""));
+  return sources;
 }
 
 }  // namespace
@@ -196,16 +184,9 @@ Sources find_sources(const std::string& folder) try {
   if (!fs::is_directory(folder))
     fail(folder,
          ": no such folder; data are a folder in LUNA16 form, or one that holds images/ and masks/ (see README)");
-  Sources sources;
-  if (holds_pictures(folder)) {
-    sources.kind = DataKind::pictures;
-    find_pictures(folder, sources);
-  } else if (!list_of(folder).empty()) {
-    find_luna(folder, sources);
-  } else {
-    fail(folder, ": holds no annotations.csv (seriesuid,coordX,coordY,coordZ,diameter_mm), nor images/ and masks/");
-  }
-  return sources;
+  if (holds_pictures(folder)) return find_pictures(folder);
+  if (!list_of(folder).empty()) return find_luna(folder);
+  fail(folder, ": holds no annotations.csv (seriesuid,coordX,coordY,coordZ,diameter_mm), nor images/ and masks/");
 } catch (const fs::filesystem_error& error) {
   fail("cannot look into ", error.path1().string(), ": ", error.code().message());
 }

@@ -1,20 +1,39 @@
 #include "data/dataset/statistics.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 
 #include "tensor/check.h"
-#include "tensor/parallel.h"
 #include "tensor/text.h"
 
 namespace acinus {
 
 namespace {
 
-constexpr int64_t kPixelsPerSlice = 4000;  // whose density is measured
+using json = nlohmann::ordered_json;
+
+constexpr int64_t kSampledSlices = 256, kPixelsPerSlice = 4000;  // whose density is measured
+constexpr double kDiameterEdges[] = {4, 6, 8, 10, 15, 20, 30};   // mm, between the bins of the histogram
+
+// The values at these ranks, 0 (the smallest) to 1 (the largest); empty if there are no values.
+std::vector<double> percentiles(std::vector<double> values, const std::vector<double>& ranks) {
+  std::vector<double> result;
+  if (values.empty()) return result;
+  for (double rank : ranks) {
+    const auto nth = values.begin() + std::llround(rank * double(values.size() - 1));
+    std::nth_element(values.begin(), nth, values.end());
+    result.push_back(*nth);
+  }
+  return result;
+}
+
+// ---- densities ------------------------------------------------------------------------------------------------------
 
 struct SliceOf {
   const Scan* scan;
@@ -27,87 +46,204 @@ struct Densities {
   std::vector<int64_t> class_pixels;
 };
 
-// At most n of the slices, evenly spread.
-std::vector<SliceOf> evenly_chosen(const std::vector<SliceOf>& all, int64_t n) {
+// At most kSampledSlices of the slices, evenly spread.
+std::vector<SliceOf> evenly_chosen(const std::vector<SliceOf>& all) {
   std::vector<SliceOf> chosen;
-  const auto count = int64_t(all.size());
-  n = std::min(n, count);
+  const auto count = int64_t(all.size()), n = std::min(kSampledSlices, count);
   for (int64_t i = 0; i < n; i++) chosen.push_back(all[(2 * i + 1) * count / (2 * n)]);
   return chosen;
 }
 
-void sample_everywhere(const SliceOf& slice, Densities& out) {
-  const ScanView& image = slice.scan->image;
-  const int64_t width = image.grid.size[0], pixels = width * image.grid.size[1];
-  const uint8_t* labels = slice.scan->labels_of(slice.z);
-  // An odd step does not keep to the same columns of an image whose width is a power of two.
-  const int64_t step = std::max<int64_t>(1, pixels / kPixelsPerSlice) | 1;
-  for (int64_t i = 0; i < pixels; i += step) {
-    out.everywhere.push_back(image.at(i % width, i / width, slice.z));
-    if (labels[i] & kLungs) out.in_lungs.push_back(out.everywhere.back());
-  }
-}
-
-void sample_foreground(const SliceOf& slice, int64_t classes, Densities& out) {
-  const ScanView& image = slice.scan->image;
-  const int64_t width = image.grid.size[0], pixels = width * image.grid.size[1];
-  const uint8_t* labels = slice.scan->labels_of(slice.z);
-  const int64_t step = std::max<int64_t>(1, slice.scan->slices[slice.z].foreground / kPixelsPerSlice);
-  int64_t seen = 0;
-  out.class_pixels.assign(classes, 0);
-  for (int64_t i = 0; i < pixels; i++) {
-    const int64_t c = labels[i] & kClass;
-    if (c == 0 || c > classes) continue;
-    out.class_pixels[c - 1]++;
-    if (seen++ % step == 0) out.in_foreground.push_back(image.at(i % width, i / width, slice.z));
-  }
-}
-
-void append(std::vector<double>& to, const std::vector<double>& from) { to.insert(to.end(), from.begin(), from.end()); }
-
-// Of some of all slices, and of as many with foreground.
 Densities sample_densities(const std::vector<SliceOf>& slices, const std::vector<SliceOf>& with_foreground,
                            int64_t classes) {
-  const std::vector<SliceOf> anywhere = evenly_chosen(slices, kSampledSlices),
-                             foreground = evenly_chosen(with_foreground, kSampledSlices);
-  const auto n = int64_t(anywhere.size());
-  std::vector<Densities> parts(anywhere.size() + foreground.size());
-  parallel(int64_t(parts.size()), /*pays=*/true, [&](int64_t i) {
-    if (i < n)
-      sample_everywhere(anywhere[i], parts[i]);
-    else
-      sample_foreground(foreground[i - n], classes, parts[i]);
-  });
-  Densities sum;
-  sum.class_pixels.assign(classes, 0);
-  for (const Densities& part : parts) {
-    append(sum.everywhere, part.everywhere), append(sum.in_lungs, part.in_lungs);
-    append(sum.in_foreground, part.in_foreground);
-    for (size_t c = 0; c < part.class_pixels.size(); c++) sum.class_pixels[c] += part.class_pixels[c];
+  Densities out;
+  out.class_pixels.resize(classes);
+  for (const auto& [scan, z] : evenly_chosen(slices)) {
+    const int64_t first = scan->image.grid.offset(0, 0, z), end = scan->image.grid.offset(0, 0, z + 1);
+    // An odd step does not keep to the same columns of an image whose width is a power of two.
+    const int64_t step = std::max<int64_t>(1, (end - first) / kPixelsPerSlice) | 1;
+    for (int64_t i = first; i < end; i += step) {
+      out.everywhere.push_back(scan->image.value(i));
+      if (scan->is_in_lungs(i)) out.in_lungs.push_back(out.everywhere.back());
+    }
   }
-  return sum;
+  for (const auto& [scan, z] : evenly_chosen(with_foreground)) {
+    const int64_t first = scan->image.grid.offset(0, 0, z), end = scan->image.grid.offset(0, 0, z + 1);
+    const int64_t step = std::max<int64_t>(1, scan->slices[z].foreground / kPixelsPerSlice);
+    int64_t seen = 0;
+    for (int64_t i = first; i < end; i++) {
+      const int64_t c = scan->labels[i] & kClass;
+      if (c == 0 || c > classes) continue;
+      out.class_pixels[c - 1]++;
+      if (seen++ % step == 0) out.in_foreground.push_back(scan->image.value(i));
+    }
+  }
+  return out;
 }
 
-std::string in_words(const Summary& s) {
-  if (s.min == s.max) return number(s.median, 4);
-  return text(number(s.min, 4), " to ", number(s.max, 4), " (median ", number(s.median, 4), ")");
+// ---- for programs ---------------------------------------------------------------------------------------------------
+
+json summary(const std::vector<double>& values) {
+  const Summary s = summary_of(values);
+  return {{"min", s.min}, {"median", s.median}, {"max", s.max}};
 }
 
-std::string in_words(const std::array<Summary, 3>& axes, const char* unit) {
-  return text("x ", in_words(axes[0]), ", y ", in_words(axes[1]), ", z ", in_words(axes[2]), " ", unit);
+json axes(const std::array<std::vector<double>, 3>& values) {
+  return {{"x", summary(values[0])}, {"y", summary(values[1])}, {"z", summary(values[2])}};
 }
 
-std::string in_words(const std::vector<double>& values, const double* ranks, const char* unit) {
-  std::string out;
-  for (size_t i = 0; i < values.size(); i++)
-    out += text(i ? ", " : "", number(100 * ranks[i], 4), " % ", number(values[i], 4));
-  return text(out, *unit ? " " : "", unit);
+json by_rank(std::vector<double> values, const std::vector<double>& ranks) {
+  json out = json::object();
+  const std::vector<double> found = percentiles(std::move(values), ranks);
+  for (size_t i = 0; i < found.size(); i++) out[number(100 * ranks[i], 4)] = found[i];
+  return out;
 }
 
-std::string bin_name(size_t i) {
+json histogram(const std::vector<double>& diameters) {
   constexpr size_t n = std::size(kDiameterEdges);
-  if (i == 0) return text("<", kDiameterEdges[0]);
-  return i == n ? text(">", kDiameterEdges[n - 1]) : text(kDiameterEdges[i - 1], "-", kDiameterEdges[i]);
+  int64_t counts[n + 1] = {};
+  for (double d : diameters) counts[std::ranges::upper_bound(kDiameterEdges, d) - kDiameterEdges]++;
+  json out{{text("<", kDiameterEdges[0]), counts[0]}};
+  for (size_t i = 1; i < n; i++) out[text(kDiameterEdges[i - 1], "-", kDiameterEdges[i])] = counts[i];
+  out[text(">", kDiameterEdges[n - 1])] = counts[n];
+  return out;
+}
+
+void add_grids(const Dataset& dataset, json& out) {
+  std::set<std::string> patients;
+  std::map<std::string, int64_t> orientations;
+  std::array<std::vector<double>, 3> size, spacing;
+  int64_t slices = 0, voxels = 0;
+  for (const Scan& scan : dataset.scans) {
+    const Grid& grid = scan.image.grid;
+    patients.insert(scan.patient);
+    orientations[orientation(grid)]++;
+    slices += grid.size[2];
+    voxels += grid.voxels();
+    for (int i = 0; i < 3; i++) size[i].push_back(double(grid.size[i])), spacing[i].push_back(grid.spacing[i]);
+  }
+  out["patients"] = patients.size();
+  out["scans"] = dataset.scans.size();
+  out["slices"] = slices;
+  out["voxels"] = voxels;
+  out["channels"] = dataset.scans[0].image.channels;
+  out["size_voxels"] = axes(size);
+  out["spacing_mm"] = axes(spacing);
+  out["orientations"] = orientations;
+}
+
+void add_labels(const Dataset& dataset, json& out) {
+  std::vector<SliceOf> slices, with_foreground;
+  std::vector<double> lungs_ml;
+  int64_t foreground = 0, foreground_scans = 0, without_lungs = 0;
+  double foreground_ml = 0;
+  bool lungs_known = false;  // they were segmented
+  for (const Scan& scan : dataset.scans) {
+    const Grid& grid = scan.image.grid;
+    const double voxel_ml = grid.spacing[0] * grid.spacing[1] * grid.spacing[2] / 1000;
+    int64_t lungs = 0;
+    for (int64_t z = 0; z < grid.size[2]; z++) {
+      lungs += scan.slices[z].lungs;
+      slices.push_back({&scan, z});
+      if (scan.slices[z].foreground > 0) with_foreground.push_back({&scan, z});
+    }
+    lungs_known = lungs_known || lungs != grid.voxels();  // otherwise every voxel counts as lung
+    without_lungs += lungs == 0;
+    if (lungs > 0) lungs_ml.push_back(double(lungs) * voxel_ml);
+    foreground += scan.foreground;
+    foreground_scans += scan.foreground > 0;
+    foreground_ml += double(scan.foreground) * voxel_ml;
+  }
+
+  Densities densities = sample_densities(slices, with_foreground, dataset.classes);
+  if (!lungs_known) densities.in_lungs.clear();
+  const std::vector<double> ranks{0.005, 0.05, 0.5, 0.95, 0.995};
+  out[dataset.is_ct() ? "hu_percentiles" : "value_percentiles"] = {
+      {"everywhere", by_rank(std::move(densities.everywhere), ranks)},
+      {"lungs", by_rank(std::move(densities.in_lungs), ranks)},
+      {"foreground", by_rank(std::move(densities.in_foreground), ranks)}};
+  out["foreground_voxels"] = foreground;
+  out["foreground_slices"] = with_foreground.size();
+  out["foreground_scans"] = foreground_scans;
+  const double all = std::accumulate(densities.class_pixels.begin(), densities.class_pixels.end(), 0.);
+  for (int64_t pixels : densities.class_pixels) {  // of classes 1, 2, ...
+    const double fraction = all > 0 ? double(pixels) / all : 0;
+    out["class_share_of_foreground"].push_back(fraction);
+    out["class_ml"].push_back(fraction * foreground_ml);
+  }
+  if (lungs_known) out["lungs_ml"] = summary(lungs_ml), out["scans_without_lungs"] = without_lungs;
+}
+
+void add_nodules(const Dataset& dataset, json& out) {
+  std::vector<double> nodules, diameters;
+  for (const Scan& scan : dataset.scans) {
+    nodules.push_back(double(scan.nodules.size()));
+    for (const Annotation& nodule : scan.nodules)
+      if (nodule.diameter_mm > 0) diameters.push_back(nodule.diameter_mm);
+  }
+  out["nodules"] = int64_t(std::accumulate(nodules.begin(), nodules.end(), 0.));
+  out["nodules_a_scan"] = summary(nodules);
+  out["diameter_mm_percentiles"] = by_rank(diameters, {0.05, 0.5, 0.95});
+  out["nodules_by_diameter_mm"] = histogram(diameters);
+}
+
+// ---- for people -----------------------------------------------------------------------------------------------------
+
+std::string in_words(const json& summary) {
+  const std::string median = number(summary["median"], 4);
+  if (summary["min"] == summary["max"]) return median;
+  return text(number(summary["min"], 4), " to ", number(summary["max"], 4), " (median ", median, ")");
+}
+
+// "x 512, y 512, z 100 to 300 (median 133)", "5 % -950, 50 % -800"
+std::string listed(const json& numbers, const char* separator) {
+  std::string out;
+  for (const auto& [name, value] : numbers.items())
+    out += text(out.empty() ? "" : ", ", name, separator, value.is_object() ? in_words(value) : number(value, 4));
+  return out;
+}
+
+std::vector<std::pair<std::string, std::string>> rows_of(const json& s, DataKind kind) {
+  std::vector<std::pair<std::string, std::string>> out;
+  const bool ct = kind == DataKind::ct;
+  const auto count = [&](const char* name) { return s[name].get<int64_t>(); };
+  out.emplace_back("data", s["identity"].get<std::string>());
+  out.emplace_back("patients", text(counted(count("patients"), "patient"), ", ", counted(count("scans"), noun_of(kind)),
+                                    ", ", counted(count("slices"), "slice")));
+  out.emplace_back("size", listed(s["size_voxels"], " ") + " voxels");
+  out.emplace_back("spacing", listed(s["spacing_mm"], " ") + " mm");
+  std::string codes;
+  for (const auto& [code, n] : s["orientations"].items()) codes += text(codes.empty() ? "" : ", ", n, " ", code);
+  out.emplace_back("orientation", codes);
+  if (count("channels") > 1) out.emplace_back("channels", text(count("channels")));
+  const json& densities = s[ct ? "hu_percentiles" : "value_percentiles"];
+  for (const auto& [where, values] : densities.items())
+    if (where == "everywhere" || !values.empty())
+      out.emplace_back(text(ct ? "density" : "values", where == "everywhere" ? "" : ", " + where),
+                       listed(values, " % ") + (ct ? " HU" : ""));
+  if (s.contains("lungs_ml")) {
+    const int64_t without = count("scans_without_lungs");
+    out.emplace_back("lungs", text(in_words(s["lungs_ml"]), " ml",
+                                   without ? text("; none found in ", counted(without, "scan")) : ""));
+  }
+  const auto share = [&](const char* part, const char* whole) {
+    return percent(double(count(part)) / double(count(whole)), 4);
+  };
+  out.emplace_back(
+      "foreground",
+      text(share("foreground_voxels", "voxels"), " of the voxels; in ", counted(count("foreground_slices"), "slice"),
+           " (", share("foreground_slices", "slices"), "), ", counted(count("foreground_scans"), noun_of(kind))));
+  const json& fractions = s["class_share_of_foreground"];
+  for (size_t c = 0; fractions.size() > 1 && c < fractions.size(); c++)
+    out.emplace_back(text("class ", c + 1),
+                     text(percent(fractions[c], 4), " of the foreground, ", number(s["class_ml"][c], 4), " ml in all"));
+  if (!ct) return out;
+  out.emplace_back("nodules", text(count("nodules"), "; ", in_words(s["nodules_a_scan"]), " a scan"));
+  if (const json& diameters = s["diameter_mm_percentiles"]; !diameters.empty()) {
+    out.emplace_back("diameters", listed(diameters, " % ") + " mm");
+    out.emplace_back("nodules by mm", listed(s["nodules_by_diameter_mm"], ": "));
+  }
+  return out;
 }
 
 }  // namespace
@@ -118,162 +254,20 @@ Summary summary_of(std::vector<double> values) {
   return {p[0], p[1], p[2]};
 }
 
-std::vector<double> percentiles(std::vector<double> values, const std::vector<double>& ranks) {
-  std::vector<double> result;
-  if (values.empty()) return result;
-  for (double rank : ranks) {
-    const auto nth = values.begin() + std::llround(rank * double(values.size() - 1));
-    std::nth_element(values.begin(), nth, values.end());
-    result.push_back(*nth);
-  }
-  return result;
-}
-
 DatasetStatistics dataset_statistics(const Dataset& dataset) {
   check(!dataset.scans.empty(), "dataset_statistics: the data set holds no scan");
-  DatasetStatistics s;
-  s.identity = identity(dataset);
-  s.kind = dataset.kind;
-  s.scans = int64_t(dataset.scans.size());
-  s.channels = dataset.scans[0].image.channels;
-  std::set<std::string> patients;
-  std::array<std::vector<double>, 3> size, spacing;
-  std::vector<double> lungs_ml, diameters, nodules;
-  std::vector<SliceOf> slices, with_foreground;
-  double foreground_ml = 0;
-  for (const Scan& scan : dataset.scans) {
-    const Grid& grid = scan.image.grid;
-    const double voxel_ml = grid.spacing[0] * grid.spacing[1] * grid.spacing[2] / 1000;
-    patients.insert(scan.patient);
-    s.orientations[orientation(grid)]++;
-    s.slices += grid.size[2];
-    s.voxels += grid.voxels();
-    for (int i = 0; i < 3; i++) size[i].push_back(double(grid.size[i])), spacing[i].push_back(grid.spacing[i]);
-    int64_t lungs = 0;
-    for (int64_t z = 0; z < grid.size[2]; z++) {
-      lungs += scan.slices[z].lungs;
-      slices.push_back({&scan, z});
-      if (scan.slices[z].foreground > 0) with_foreground.push_back({&scan, z});
-    }
-    s.lungs_known = s.lungs_known || lungs != grid.voxels();  // otherwise every voxel counts as lung
-    s.without_lungs += lungs == 0;
-    if (lungs > 0) lungs_ml.push_back(double(lungs) * voxel_ml);
-    s.foreground += scan.foreground;
-    s.foreground_scans += scan.foreground > 0;
-    foreground_ml += double(scan.foreground) * voxel_ml;
-    s.nodules += int64_t(scan.nodules.size());
-    nodules.push_back(double(scan.nodules.size()));
-    for (const Annotation& nodule : scan.nodules)
-      if (nodule.diameter_mm > 0) diameters.push_back(nodule.diameter_mm);
-  }
-  s.patients = int64_t(patients.size());
-  for (int i = 0; i < 3; i++) s.size[i] = summary_of(size[i]), s.spacing[i] = summary_of(spacing[i]);
-  if (s.lungs_known) s.lungs_ml = summary_of(lungs_ml);
-  s.foreground_slices = int64_t(with_foreground.size());
-  s.nodules_per_scan = summary_of(nodules);
-  for (double d : diameters) s.histogram[std::ranges::upper_bound(kDiameterEdges, d) - kDiameterEdges]++;
-  s.diameters = percentiles(diameters, {std::begin(kDiameterRanks), std::end(kDiameterRanks)});
-
-  Densities densities = sample_densities(slices, with_foreground, dataset.classes);
-  const std::vector<double> ranks(std::begin(kDensityRanks), std::end(kDensityRanks));
-  s.everywhere = percentiles(std::move(densities.everywhere), ranks);
-  if (s.lungs_known) s.in_lungs = percentiles(std::move(densities.in_lungs), ranks);
-  s.in_foreground = percentiles(std::move(densities.in_foreground), ranks);
-  double all = 0;
-  for (int64_t pixels : densities.class_pixels) all += double(pixels);
-  for (int64_t pixels : densities.class_pixels) {
-    s.class_fractions.push_back(all > 0 ? double(pixels) / all : 0);
-    s.class_ml.push_back(s.class_fractions.back() * foreground_ml);
-  }
-  return s;
-}
-
-std::vector<std::pair<std::string, std::string>> rows(const DatasetStatistics& s) {
-  std::vector<std::pair<std::string, std::string>> out;
-  const bool ct = s.kind == DataKind::ct;
-  const char* const unit = ct ? "HU" : "";
-  out.emplace_back("data", s.identity);
-  out.emplace_back("patients", text(counted(s.patients, "patient"), ", ", counted(s.scans, noun_of(s.kind)), ", ",
-                                    counted(s.slices, "slice")));
-  out.emplace_back("size", in_words(s.size, "voxels"));
-  out.emplace_back("spacing", in_words(s.spacing, "mm"));
-  std::string codes;
-  for (const auto& [code, n] : s.orientations) codes += text(codes.empty() ? "" : ", ", n, " ", code);
-  out.emplace_back("orientation", codes);
-  if (s.channels > 1) out.emplace_back("channels", text(s.channels));
-  const char* const of = ct ? "density" : "values";
-  out.emplace_back(of, in_words(s.everywhere, kDensityRanks, unit));
-  if (!s.in_lungs.empty()) out.emplace_back(text(of, ", lungs"), in_words(s.in_lungs, kDensityRanks, unit));
-  if (!s.in_foreground.empty())
-    out.emplace_back(text(of, ", foreground"), in_words(s.in_foreground, kDensityRanks, unit));
-  if (s.lungs_known)
-    out.emplace_back("lungs", text(in_words(s.lungs_ml), " ml",
-                                   s.without_lungs ? text("; none found in ", counted(s.without_lungs, "scan")) : ""));
-  out.emplace_back("foreground", text(percent(double(s.foreground) / double(s.voxels), 4), " of the voxels; in ",
-                                      counted(s.foreground_slices, "slice"), " (",
-                                      percent(double(s.foreground_slices) / double(s.slices), 4), "), ",
-                                      counted(s.foreground_scans, noun_of(s.kind))));
-  for (size_t c = 0; s.class_fractions.size() > 1 && c < s.class_fractions.size(); c++)
-    out.emplace_back(text("class ", c + 1), text(percent(s.class_fractions[c], 4), " of the foreground, ",
-                                                 number(s.class_ml[c], 4), " ml in all"));
-  if (ct) out.emplace_back("nodules", text(s.nodules, "; ", in_words(s.nodules_per_scan), " a scan"));
-  if (!s.diameters.empty()) {
-    out.emplace_back("diameters", in_words(s.diameters, kDiameterRanks, "mm"));
-    std::string bins;
-    for (size_t i = 0; i < s.histogram.size(); i++) bins += text(i ? ", " : "", bin_name(i), ": ", s.histogram[i]);
-    out.emplace_back("nodules by mm", bins);
-  }
-  return out;
+  json numbers{{"identity", identity(dataset)}, {"pairs", !dataset.is_ct()}};
+  add_grids(dataset, numbers);
+  add_labels(dataset, numbers);
+  if (dataset.is_ct()) add_nodules(dataset, numbers);
+  return {rows_of(numbers, dataset.kind), numbers.dump(2) + "\n"};
 }
 
 std::string to_text(const DatasetStatistics& statistics) {
   std::string out;
-  for (const auto& [what, value] : rows(statistics))
+  for (const auto& [what, value] : statistics.rows)
     out += text("  ", what, std::string(std::max<size_t>(20, what.size() + 2) - what.size(), ' '), value, "\n");
   return out;
-}
-
-std::string to_json(const DatasetStatistics& s) {
-  using json = nlohmann::ordered_json;
-  const auto summary = [](const Summary& s) { return json{{"min", s.min}, {"median", s.median}, {"max", s.max}}; };
-  const auto axes = [&](const std::array<Summary, 3>& a) {
-    return json{{"x", summary(a[0])}, {"y", summary(a[1])}, {"z", summary(a[2])}};
-  };
-  const auto by_rank = [](const std::vector<double>& values, const double* ranks) {
-    json out = json::object();
-    for (size_t i = 0; i < values.size(); i++) out[number(100 * ranks[i], 4)] = values[i];
-    return out;
-  };
-  const bool ct = s.kind == DataKind::ct;
-  json histogram = json::object();
-  for (size_t i = 0; i < s.histogram.size(); i++) histogram[bin_name(i)] = s.histogram[i];
-  json out{{"identity", s.identity},
-           {"pairs", !ct},
-           {"patients", s.patients},
-           {"scans", s.scans},
-           {"slices", s.slices},
-           {"voxels", s.voxels},
-           {"channels", s.channels},
-           {"size_voxels", axes(s.size)},
-           {"spacing_mm", axes(s.spacing)},
-           {"orientations", s.orientations},
-           {ct ? "hu_percentiles" : "value_percentiles",
-            {{"everywhere", by_rank(s.everywhere, kDensityRanks)},
-             {"lungs", by_rank(s.in_lungs, kDensityRanks)},
-             {"foreground", by_rank(s.in_foreground, kDensityRanks)}}},
-           {"foreground_voxels", s.foreground},
-           {"foreground_slices", s.foreground_slices},
-           {"foreground_scans", s.foreground_scans},
-           {"class_share_of_foreground", s.class_fractions},
-           {"class_ml", s.class_ml}};
-  if (s.lungs_known) out["lungs_ml"] = summary(s.lungs_ml), out["scans_without_lungs"] = s.without_lungs;
-  if (ct) {
-    out["nodules"] = s.nodules;
-    out["nodules_a_scan"] = summary(s.nodules_per_scan);
-    out["diameter_mm_percentiles"] = by_rank(s.diameters, kDiameterRanks);
-    out["nodules_by_diameter_mm"] = histogram;
-  }
-  return out.dump(2) + "\n";
 }
 
 }  // namespace acinus

@@ -49,7 +49,6 @@ struct AugmentOptions {
 };
 
 AugmentOptions no_augmentation();                   // all probabilities 0
-bool is_enabled(const AugmentOptions& options);     // any probability above 0
 void check_options(const AugmentOptions& options);  // throws Error if a value is out of range
 
 // Whether a change happens, and its parameter. Both numbers are drawn in any case, so that one change more or less
@@ -64,7 +63,6 @@ class Warp {
  public:
   Warp(const AugmentOptions& options, int64_t side, Random& random);
 
-  bool is_identity() const { return !interpolates_ && !flip_x_ && !flip_y_; }
   bool interpolates() const { return interpolates_; }  // false: pixels are at most permuted
   // The rectangle of the source that sample reads, and that it must be given: rows x cols pixels from (left, top) on.
   // It may reach beyond the patch or the slice; what is there, the caller decides.
@@ -86,8 +84,8 @@ class Warp {
   std::vector<float> displacements_;  // pixels: x of all points, then y
 };
 
-// Noise, blur, brightness, contrast, low resolution and gamma. All channels change alike; only noise differs. Values
-// are clamped to 0..1 at the end if anything was changed.
+// Noise, blur, brightness, contrast, low resolution and gamma. All channels change alike; only noise differs. At the
+// end, values are clamped to 0..1.
 void change_intensities(const AugmentOptions& options, Random& random, float* pixels, int64_t rows, int64_t cols,
                         int64_t channels);
 

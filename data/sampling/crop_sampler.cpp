@@ -27,19 +27,18 @@ std::vector<Vec3> hard_points(const Scan& scan, const std::vector<Annotation>& e
     return std::ranges::any_of(
         findings, [&](const Annotation& f) { return distance(point, f.centre) < radius_mm(f) + kMarginMm; });
   };
-  const int64_t width = scan.image.grid.size[0], pixels = width * scan.image.grid.size[1];
+  const Grid& grid = scan.image.grid;
   std::vector<Vec3> points;
   Random random(seed);
   for (int64_t i = 0; i < std::min(kHardSlices, int64_t(slices.size())); i++) {
     const int64_t z = slices[random.below(int64_t(slices.size()))];
     const double probability = double(kHardPoints) / double(scan.slices[z].hard);
-    const uint8_t* labels = scan.labels_of(z);
-    for (int64_t i = 0; i < pixels; i++) {
-      const int64_t x = i % width, y = i / width;
-      if (labels[i] != kLungs || scan.image.at(x, y, z) <= kHardHu || random.uniform() >= probability) continue;
-      const Vec3 point = scan.image.grid.to_world({double(x), double(y), double(z)});
-      if (!near(point, scan.nodules) && !near(point, excluded)) points.push_back(point);
-    }
+    for (int64_t y = 0; y < grid.size[1]; y++)
+      for (int64_t x = 0; x < grid.size[0]; x++) {
+        if (!scan.is_hard(grid.offset(x, y, z)) || random.uniform() >= probability) continue;
+        const Vec3 point = grid.to_world({double(x), double(y), double(z)});
+        if (!near(point, scan.nodules) && !near(point, excluded)) points.push_back(point);
+      }
   }
   return points;
 }
@@ -62,32 +61,28 @@ CropSampler::CropSampler(const Dataset& dataset, const std::vector<size_t>& scan
   check_options(options_.augment);
   check(options_.hard >= 0 && options_.hard <= 1 && options_.shift_mm >= 0, "CropSampler: a fraction ", options_.hard,
         " of dense points, shifts of ", options_.shift_mm, " mm");
-  std::multimap<std::string, const Candidate*> by_scan;
-  for (const Candidate& candidate : candidates) by_scan.emplace(candidate.seriesuid, &candidate);
-  std::multimap<std::string, Annotation> excluded_by_scan;
-  for (const Annotation& finding : excluded) excluded_by_scan.emplace(finding.seriesuid, finding);
+  std::map<std::string, std::vector<Vec3>> points_of;  // by scan
+  for (const Candidate& candidate : candidates) points_of[candidate.seriesuid].push_back(candidate.centre);
+  std::map<std::string, std::vector<Annotation>> ignored_in;
+  for (const Annotation& finding : excluded) ignored_in[finding.seriesuid].push_back(finding);
   for (size_t i : scans) {
     const Scan& scan = dataset.scans[i];
-    std::vector<Annotation> ignored;
-    for (auto [at, end] = excluded_by_scan.equal_range(scan.id); at != end; ++at) ignored.push_back(at->second);
+    const std::vector<Annotation>& ignored = ignored_in[scan.id];
     const size_t first = nodules_.size();
     for (const Annotation& nodule : scan.nodules) nodules_.push_back({{&scan, nodule.centre}});
-    for (auto [at, end] = by_scan.equal_range(scan.id); at != end; ++at) {
-      const CropCentre centre{&scan, at->second->centre};
-      const Verdict verdict = judge(centre.point, scan, ignored);
-      if (verdict == Verdict::other) others_.push_back(centre);
-      for (size_t k = 0; verdict == Verdict::nodule && k < scan.nodules.size(); k++)
-        if (acinus::hits(centre.point, scan.nodules[k])) nodules_[first + k].push_back(centre);
+    for (const Vec3& point : points_of[scan.id]) {
+      if (judge(point, scan, ignored) == Verdict::other) others_.push_back({&scan, point});
+      for (size_t k = 0; k < scan.nodules.size(); k++)
+        if (acinus::hits(point, scan.nodules[k])) nodules_[first + k].push_back({&scan, point});
     }
     for (const Vec3& point : hard_points(scan, ignored, random_bits(seed + 1, i))) hard_.push_back({&scan, point});
   }
   if (nodules_.empty())
     fail("none of the ", scans.size(), " training patients has a nodule; there is nothing to learn from");
   if (others_.empty() && hard_.empty())
-    fail(
-        "the ", scans.size(),
-        " training patients have no point that looks like a nodule without being one; there is nothing to tell nodules "
-        "from");
+    fail("the ", scans.size(),
+         " training patients have no point that looks like a nodule without being one; there is nothing to tell"
+         " nodules from");
 }
 
 int64_t CropSampler::hits() const {

@@ -78,14 +78,12 @@ void copy_crop(const ScanView& image, const Vec3& centre, const CropOptions& opt
   const Vec3 axes[3] = {{sign[0] * cosine, sign[1] * -sine, 0},
                         {sign[0] * sine, sign[1] * cosine, 0},
                         {0, 0, sign[2] * options.plane_mm}};
-  Vec3 middle{}, steps[3];
-  for (int k = 0; k < 3; k++) middle[k] = centre[k] + pose.shift[k];
-  const Vec3 origin = image.grid.to_voxel(middle);
+  const auto sum = [](const Vec3& a, const Vec3& b) { return Vec3{a[0] + b[0], a[1] + b[1], a[2] + b[2]}; };
+  const Vec3 middle = sum(centre, pose.shift), origin = image.grid.to_voxel(middle);
+  Vec3 steps[3];
   for (int axis = 0; axis < 3; axis++) {
-    Vec3 end{};
-    for (int k = 0; k < 3; k++) end[k] = middle[k] + axes[axis][k];
-    const Vec3 voxel = image.grid.to_voxel(end);
-    for (int k = 0; k < 3; k++) steps[axis][k] = voxel[k] - origin[k];
+    steps[axis] = image.grid.to_voxel(sum(middle, axes[axis]));
+    for (int k = 0; k < 3; k++) steps[axis][k] -= origin[k];
   }
   const double half = double(options.size - 1) / 2, half_planes = double(options.planes - 1) / 2;
   for (int64_t r = 0; r < options.size; r++)

@@ -10,32 +10,17 @@ namespace acinus {
 Loader::Loader(Draw draw, int64_t batch, int64_t first, int64_t end, int threads)
     : draw_(std::move(draw)), batch_(batch), end_(end), ahead_(threads + 2), to_draw_(first), to_give_(first) {
   check(threads >= 1 && batch >= 1 && first >= 0, "Loader: ", threads, " threads, batches of ", batch, " from ", first);
-  try {
-    for (int i = 0; i < threads; i++) threads_.emplace_back([this] { work(); });
-  } catch (...) {  // std::thread could not be started
-    finish();
-    throw;
-  }
+  for (int i = 0; i < threads; i++) threads_.emplace_back([this](const std::stop_token& stop) { work(stop); });
 }
 
-Loader::~Loader() { finish(); }
-
-void Loader::finish() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  taken_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+Loader::~Loader() {
+  for (std::jthread& thread : threads_) thread.request_stop();
 }
 
-void Loader::work() {
+void Loader::work(const std::stop_token& stop) {
+  const auto may_draw = [&] { return to_draw_ < to_give_ + ahead_; };
   std::unique_lock lock(mutex_);
-  while (!stop_ && to_draw_ < end_) {
-    if (to_draw_ >= to_give_ + ahead_) {
-      taken_.wait(lock);
-      continue;
-    }
+  while (taken_.wait(lock, stop, may_draw) && !stop.stop_requested() && to_draw_ < end_) {
     const int64_t index = to_draw_++;
     lock.unlock();
     Batch batch;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 #include <vector>
 
@@ -21,16 +22,13 @@ class Loader {
   using Draw = std::function<void(int64_t index, int64_t n, Tensor& x, Tensor& t)>;
   // Batches first .. end-1; up to threads + 2 of them are drawn, or being drawn, ahead of the one last given.
   Loader(Draw draw, int64_t batch, int64_t first, int64_t end, int threads);
-  ~Loader();
-  Loader(const Loader&) = delete;
-  Loader& operator=(const Loader&) = delete;
+  ~Loader();  // the threads stop once each has drawn its current batch
   // The next batch, on the CPU; waits until it is drawn. Rethrows an exception of the thread that drew it.
   void next(Tensor& x, Tensor& t);
   double waited() const { return waited_; }  // total seconds that next() has waited
 
  private:
-  void work();
-  void finish();  // stops the threads once each has drawn its current batch
+  void work(const std::stop_token& stop);
 
   struct Batch {
     Tensor x, t;
@@ -40,11 +38,10 @@ class Loader {
   const int64_t batch_, end_, ahead_;
   int64_t to_draw_, to_give_;
   double waited_ = 0;
-  bool stop_ = false;
   std::map<int64_t, Batch> ready_;
   std::mutex mutex_;
-  std::condition_variable drawn_, taken_;
-  std::vector<std::thread> threads_;
+  std::condition_variable_any drawn_, taken_;
+  std::vector<std::jthread> threads_;  // the last member: they end before what they use
 };
 
 // The draws of a Sampler or CropSampler, which must outlive the loader.

@@ -58,15 +58,6 @@ const T& choose(const std::vector<T>& list, Random& random) {
   return list[random.below(int64_t(list.size()))];
 }
 
-// A random one of the `count` voxels of slice z for which wanted(offset in the slice) holds: its x and y.
-template <class Wanted>
-std::pair<int64_t, int64_t> random_voxel(const Scan& scan, int64_t count, Random& random, Wanted wanted) {
-  const int64_t width = scan.image.grid.size[0], last = width * scan.image.grid.size[1] - 1;
-  int64_t i = 0, skip = random.below(count);
-  while (i < last && !(wanted(i) && skip-- == 0)) i++;
-  return {i % width, i / width};
-}
-
 // A voxel index up to `reach` from `position`, inside the grid.
 int64_t random_near(double position, double reach, int64_t size, Random& random) {
   return std::clamp<int64_t>(std::llround(position + random.uniform(-reach, reach)), 0, size - 1);
@@ -78,13 +69,28 @@ bool Sampler::draws_hard(double u) const {
   return u >= options_.foreground && u < options_.foreground + options_.hard && !hard_.empty();
 }
 
+// A random voxel of those in the slice for which a member of Scan holds, which its SliceCount counts.
+template <auto is, auto count>
+Sampler::PatchCentre Sampler::random_voxel(const Slice& slice, Random& random) {
+  const auto& [scan, z] = slice;
+  const Grid& grid = scan->image.grid;
+  const int64_t width = grid.size[0], first = grid.offset(0, 0, z), last = grid.offset(0, 0, z + 1) - 1;
+  int64_t i = first, skip = random.below(scan->slices[z].*count);
+  while (i < last && !((scan->*is)(i) && skip-- == 0)) i++;
+  return {scan, (i - first) % width, (i - first) / width, z};
+}
+
 Sampler::PatchCentre Sampler::draw_centre(int64_t index, Random& random) const {
   const double u = random.uniform();
   if (options_.whole_slices) return centre_of_slice(index, u, random);
-  if (u < options_.foreground && !nodules_.empty()) return near_nodule(random);
-  if (draws_hard(u)) return near_hard_voxel(random);
-  if (!lungs_.empty() && random.uniform() < kInLungs) return in_lungs(random);
-  return anywhere(random);
+  if (u < options_.foreground && !nodules_.empty()) return jittered(in_nodule(random), random);
+  if (draws_hard(u))
+    return jittered(random_voxel<&Scan::is_hard, &SliceCount::hard>(choose(hard_, random), random), random);
+  if (!lungs_.empty() && random.uniform() < kInLungs)
+    return random_voxel<&Scan::is_in_lungs, &SliceCount::lungs>(choose(lungs_, random), random);
+  const Scan* scan = choose(scans_, random);  // anywhere
+  const auto [x, y, z] = scan->image.grid.size;
+  return {scan, random.below(x), random.below(y), random.below(z)};
 }
 
 Sampler::PatchCentre Sampler::centre_of_slice(int64_t index, double u, Random& random) const {
@@ -104,46 +110,17 @@ Sampler::PatchCentre Sampler::centre_of_slice(int64_t index, double u, Random& r
 }
 
 // In any slice that cuts the nodule.
-Sampler::PatchCentre Sampler::near_nodule(Random& random) const {
-  const Target& target = choose(nodules_, random);
-  const Scan& scan = *target.scan;
-  if (target.nodule) {
-    const Grid& grid = scan.image.grid;
-    const Vec3 centre = grid.to_voxel(target.nodule->centre);
-    const double reach = target.nodule->diameter_mm / 2 / grid.spacing[2];
-    const int64_t z = random_near(centre[2], reach, grid.size[2], random);
-    return jittered({&scan, std::llround(centre[0]), std::llround(centre[1]), z}, random);
+Sampler::PatchCentre Sampler::in_nodule(Random& random) const {
+  const auto& [scan, nodule, first, end] = choose(nodules_, random);
+  if (!nodule) {
+    const Slice& slice = slices_[first + random.below(int64_t(end - first))];
+    return random_voxel<&Scan::is_foreground, &SliceCount::foreground>(slice, random);
   }
-  const int64_t z = slices_[target.first + random.below(int64_t(target.end - target.first))].z;
-  const uint8_t* labels = scan.labels_of(z);
-  const auto [x, y] =
-      random_voxel(scan, scan.slices[z].foreground, random, [&](int64_t i) { return (labels[i] & kClass) != 0; });
-  return jittered({&scan, x, y, z}, random);
-}
-
-Sampler::PatchCentre Sampler::near_hard_voxel(Random& random) const {
-  const auto& [scan, z] = choose(hard_, random);
-  const uint8_t* labels = scan->labels_of(z);
-  const ScanView& image = scan->image;
-  const auto [x, y] =
-      random_voxel(*scan, scan->slices[z].hard, random, [width = image.grid.size[0], &image, labels, z = z](int64_t i) {
-        return labels[i] == kLungs && image.at(i % width, i / width, z) > kHardHu;
-      });
-  return jittered({scan, x, y, z}, random);
-}
-
-Sampler::PatchCentre Sampler::in_lungs(Random& random) const {
-  const auto& [scan, z] = choose(lungs_, random);
-  const auto [x, y] = random_voxel(*scan, scan->slices[z].lungs, random,
-                                   [labels = scan->labels_of(z)](int64_t i) { return (labels[i] & kLungs) != 0; });
-  return {scan, x, y, z};
-}
-
-Sampler::PatchCentre Sampler::anywhere(Random& random) const {
-  PatchCentre centre{choose(scans_, random), 0, 0, 0};
-  const Index3& size = centre.scan->image.grid.size;
-  centre.x = random.below(size[0]), centre.y = random.below(size[1]), centre.z = random.below(size[2]);
-  return centre;
+  const Grid& grid = scan->image.grid;
+  const Vec3 centre = grid.to_voxel(nodule->centre);
+  const double reach = nodule->diameter_mm / 2 / grid.spacing[2];
+  const int64_t z = random_near(centre[2], reach, grid.size[2], random);
+  return {scan, std::llround(centre[0]), std::llround(centre[1]), z};
 }
 
 Sampler::PatchCentre Sampler::jittered(PatchCentre centre, Random& random) const {

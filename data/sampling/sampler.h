@@ -53,12 +53,11 @@ class Sampler {
   };
   PatchCentre draw_centre(int64_t index, Random& random) const;
   PatchCentre centre_of_slice(int64_t index, double u, Random& random) const;
-  PatchCentre near_nodule(Random& random) const;
-  PatchCentre near_hard_voxel(Random& random) const;
-  PatchCentre in_lungs(Random& random) const;
-  PatchCentre anywhere(Random& random) const;
-  bool draws_hard(double u) const;
+  PatchCentre in_nodule(Random& random) const;
   PatchCentre jittered(PatchCentre centre, Random& random) const;
+  template <auto is, auto count>
+  static PatchCentre random_voxel(const Slice& slice, Random& random);
+  bool draws_hard(double u) const;
   void draw_patch(int64_t index, float* x, float* t) const;
 
   std::vector<const Scan*> scans_;

@@ -1,4 +1,6 @@
 // The doctor: a clean set of phantoms raises no warning, and each flaw that is planted is named.
+#include <nlohmann/json.hpp>
+
 #include "apps/checks/checks.h"
 #include "data/chest/lungs.h"
 #include "data/chest/phantom.h"
@@ -482,22 +484,30 @@ TEST_CASE("statistics: what is counted is what is there") {
   Volume<uint8_t> none(other.grid, 0);
   data.scans.push_back(make_scan("b", other, none, {{"b", {0, 0, 0}, 31}}));
   data.scans[1].patient = "a";
-  const DatasetStatistics f = dataset_statistics(data);
-  CHECK((f.patients == 1 && f.scans == 2 && f.slices == 8 && f.voxels == 640));
-  CHECK((f.orientations == std::map<std::string, int64_t>{{"LPI", 1}, {"RAI", 1}}));
-  CHECK((f.spacing[0].min == 1 && f.spacing[0].max == 2 && f.spacing[2].median == 5 && f.size[1].median == 8));
-  CHECK((f.lungs_known && f.without_lungs == 1));
-  CHECK(f.lungs_ml.median == Approx(240 * 20 / 1000.));  // voxels of 20 mm3
-  CHECK((f.foreground == 5 && f.foreground_slices == 1 && f.foreground_scans == 1));
-  CHECK(f.class_ml == std::vector<double>{0.1});
-  CHECK((f.in_foreground[2] == 40 && f.in_foreground[0] == 20 && f.in_foreground[4] == 60));
-  CHECK((f.in_lungs[3] == -900 && f.everywhere[3] == 50));
-  CHECK((f.nodules == 3 && f.nodules_per_scan.min == 1 && f.nodules_per_scan.max == 2));
-  CHECK((f.diameters[1] == 12 && f.histogram == std::array<int64_t, 8>{0, 1, 0, 0, 1, 0, 0, 1}));
-  CHECK(f.identity == identity(data));
-  const std::string table = to_text(f), json = to_json(f);
+  const DatasetStatistics statistics = dataset_statistics(data);
+  using json = nlohmann::ordered_json;
+  const json f = json::parse(statistics.json), &densities = f["hu_percentiles"];
+  CHECK((f["patients"] == 1 && f["scans"] == 2 && f["slices"] == 8 && f["voxels"] == 640));
+  CHECK(f["orientations"] == json{{"LPI", 1}, {"RAI", 1}});
+  CHECK((f["spacing_mm"]["x"]["min"] == 1 && f["spacing_mm"]["x"]["max"] == 2 && f["spacing_mm"]["z"]["median"] == 5 &&
+         f["size_voxels"]["y"]["median"] == 8));
+  CHECK((f.contains("lungs_ml") && f["scans_without_lungs"] == 1));
+  CHECK(f["lungs_ml"]["median"].get<double>() == Approx(240 * 20 / 1000.));  // voxels of 20 mm3
+  CHECK((f["foreground_voxels"] == 5 && f["foreground_slices"] == 1 && f["foreground_scans"] == 1));
+  CHECK(f["class_ml"] == std::vector<double>{0.1});
+  CHECK((densities["foreground"]["50"] == 40 && densities["foreground"]["0.5"] == 20 &&
+         densities["foreground"]["99.5"] == 60));
+  CHECK((densities["lungs"]["95"] == -900 && densities["everywhere"]["95"] == 50));
+  CHECK((f["nodules"] == 3 && f["nodules_a_scan"]["min"] == 1 && f["nodules_a_scan"]["max"] == 2));
+  CHECK(
+      (f["diameter_mm_percentiles"]["50"] == 12 &&
+       f["nodules_by_diameter_mm"] ==
+           json{{"<4", 0}, {"4-6", 1}, {"6-8", 0}, {"8-10", 0}, {"10-15", 1}, {"15-20", 0}, {"20-30", 0}, {">30", 1}}));
+  CHECK(f["identity"] == identity(data));
+  const std::string table = to_text(statistics);
   CHECK((holds(table, "1 to 2 (median") && holds(table, " mm") && holds(table, " HU") && holds(table, " ml")));
-  CHECK((holds(json, "\"spacing_mm\"") && holds(json, "\"hu_percentiles\"") && holds(json, "\">30\": 1")));
+  CHECK((holds(statistics.json, "\"spacing_mm\"") && holds(statistics.json, "\"hu_percentiles\"") &&
+         holds(statistics.json, "\">30\": 1")));
   const Threads one(1);
-  CHECK(to_json(dataset_statistics(data)) == json);
+  CHECK(dataset_statistics(data).json == statistics.json);
 }

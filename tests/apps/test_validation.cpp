@@ -80,7 +80,7 @@ TEST_CASE("overlay: a close-up is a part of the whole, black outside; pictures s
       if (turned) ct.grid.direction = flipped;
       const Picture whole = overlay(ct, 1, truth.slice(1), predicted.slice(1), zoom);
       for (const Rectangle& part : {Rectangle{0, 0, 7, 5}, {2, 1, 3, 2}, {-2, -1, 4, 4}, {5, 3, 4, 4}, {9, 9, 2, 2}}) {
-        const Picture close = close_up(ct, 1, truth.slice(1), predicted.slice(1), zoom, {}, part);
+        const Picture close = overlay(ct, 1, truth.slice(1), predicted.slice(1), zoom, {}, part);
         REQUIRE((close.width == part.cols * zoom && close.height == part.rows * zoom));
         for (int y = 0; y < close.height; y++)
           for (int x = 0; x < close.width; x++) {

@@ -33,6 +33,19 @@ AugmentOptions always_everything() {
   return options;
 }
 
+bool is_enabled(const AugmentOptions& options) {
+  const auto happens = [&](auto change) { return (options.*change).probability > 0; };
+  return options.mirror > 0 || std::ranges::any_of(geometry, happens) || std::ranges::any_of(intensities, happens);
+}
+
+// Does every pixel come from where it is?
+bool is_identity(const Warp& warp, int64_t side) {
+  for (int64_t r = 0; r < side; r++)
+    for (int64_t c = 0; c < side; c++)
+      if (warp.source(c, r) != std::array<double, 2>{double(c), double(r)}) return false;
+  return true;
+}
+
 std::vector<float> random_pixels(int64_t n, uint64_t seed) {
   std::vector<float> pixels(static_cast<size_t>(n));
   for (size_t i = 0; i < pixels.size(); i++) pixels[i] = float(random_uniform(seed, i));
@@ -95,7 +108,7 @@ TEST_CASE("augment: with all probabilities 0 a piece stays as it is, bit for bit
   for (int64_t side : {1, 2, 7, 64}) {
     Random random(5);
     const Warp warp(none, side, random);
-    CHECK(warp.is_identity());
+    CHECK(is_identity(warp, side));
     const std::vector<float> pixels = random_pixels(side * side * 3, 9);
     std::vector<float> out(pixels.size());
     warp.sample(pixels.data(), 3, out.data());
@@ -123,7 +136,7 @@ TEST_CASE("augment: mirroring takes each pixel from its mirror image", "[augment
       warp.sample_nearest(mask.data(), target.data());
       const bool flip_x = warp.source(0, 0)[0] != 0, flip_y = warp.source(0, 0)[1] != 0;
       seen[flip_x][flip_y] = true;
-      if (side > 1) CHECK(warp.is_identity() == (!flip_x && !flip_y));
+      if (side > 1) CHECK(is_identity(warp, side) == (!flip_x && !flip_y));
       bool exact = true;
       for (int64_t r = 0; r < side; r++)
         for (int64_t c = 0; c < side; c++) {
@@ -341,7 +354,7 @@ TEST_CASE("augment: mirrored, turned, zoomed and bent as often and as far as set
 
     AugmentOptions elastic = no_augmentation();
     elastic.elastic.probability = 0.1;
-    bent += !draw(elastic).is_identity();
+    bent += !is_identity(draw(elastic), 32);
   }
   CHECK(as_often(mirror_x, n, 0.5));
   CHECK(as_often(mirror_y, n, 0.5));

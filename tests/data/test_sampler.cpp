@@ -362,7 +362,7 @@ TEST_CASE("sampler: classes one-hot, colours together") {
   data.classes = 3, data.kind = DataKind::pictures;
   Scan scan;
   scan.id = "a", scan.image.grid.size = {w, h, 1}, scan.image.channels = 3;
-  scan.image.point_to(memory->first.data()), scan.labels = memory->second.data(), scan.memory = memory;
+  scan.image.point_to(memory->first.data()), scan.labels = memory->second.data(), scan.memory = {memory};
   scan.image.outside = -INFINITY;
   scan.count_labels();
   CHECK((scan.classes == 3 && scan.foreground == 60));
