@@ -75,12 +75,15 @@ uint64_t fnv1a(const void* data, int64_t bytes) {
   return hash;
 }
 
-Volume<uint8_t> Scan::mask() const {
-  Volume<uint8_t> volume(image.grid);
-  std::transform(labels, labels + image.grid.voxels(), volume.voxels.begin(),
-                 [](uint8_t label) { return uint8_t(label & kClass); });
+static Volume<uint8_t> bits_of(const Scan& scan, uint8_t bits) {
+  Volume<uint8_t> volume(scan.image.grid);
+  std::transform(scan.labels, scan.labels + volume.grid.voxels(), volume.voxels.begin(),
+                 [bits](uint8_t label) { return uint8_t(label & bits); });
   return volume;
 }
+
+Volume<uint8_t> Scan::mask() const { return bits_of(*this, kClass); }
+Volume<uint8_t> Scan::lungs() const { return bits_of(*this, kLungs); }
 
 Scan make_scan(const std::string& id, Volume<int16_t> ct, Volume<uint8_t> labels, std::vector<Annotation> nodules) {
   check(ct.grid.size == labels.grid.size, "make_scan: ", id, ": the scan and its labels differ in size");

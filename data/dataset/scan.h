@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "data/volume/mask.h"
 #include "data/volume/image.h"
+#include "data/volume/mask.h"
 #include "data/volume/volume.h"
 
 namespace acinus {
@@ -80,7 +80,8 @@ struct Scan {
   bool is_foreground(int64_t offset) const { return (labels[offset] & kClass) != 0; }
   bool is_in_lungs(int64_t offset) const { return (labels[offset] & kLungs) != 0; }
   bool is_hard(int64_t offset) const { return labels[offset] == kLungs && image.value(offset) > kHardHu; }
-  Volume<uint8_t> mask() const;  // the classes
+  Volume<uint8_t> mask() const;   // the classes
+  Volume<uint8_t> lungs() const;  // kLungs where it is set, else 0
   // Takes ownership of the values, which stay at their address.
   template <class T>
   const T* keep(std::vector<T> owned) {
