@@ -50,9 +50,7 @@ Scan slices_of(const Scan& scan, int64_t count) {
   const int64_t voxels = scan.image.grid.offset(0, 0, first);
   part.image.values = static_cast<const char*>(scan.image.values) + scan.image.bytes(voxels);
   part.labels += voxels;
-  part.slices.assign(scan.slices.begin() + first, scan.slices.begin() + first + n);
-  part.foreground = 0;
-  for (const SliceCount& slice : part.slices) part.foreground += slice.foreground;
+  part.count_labels();
   return part;
 }
 

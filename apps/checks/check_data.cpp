@@ -12,6 +12,7 @@
 #include "data/dataset/statistics.h"
 #include "data/formats/picture.h"
 #include "data/formats/volume_io.h"
+#include "data/volume/voxels_near.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/parallel.h"
@@ -47,24 +48,16 @@ struct ScanSample {
   size_t hash = 0;  // of the middle slice
 };
 
-// The values of some slices, as stored.
-std::string_view bytes_of(const ScanView& image, int64_t first_slice, int64_t slices) {
-  const int64_t slice = image.bytes(image.grid.size[0] * image.grid.size[1]);
-  return {static_cast<const char*>(image.values) + first_slice * slice, size_t(slices * slice)};
-}
-std::string_view bytes_of(const ScanView& image) { return bytes_of(image, 0, image.grid.size[2]); }
-
-bool is_constant(const ScanView& image) {  // each value equals the next one
-  const std::string_view bytes = bytes_of(image);
-  const size_t value = size_of(image.type);
-  return bytes.substr(value) == bytes.substr(0, bytes.size() - value);
+// The values, as stored.
+std::string_view bytes_of(const ScanView& image) {
+  return {static_cast<const char*>(image.values), size_t(image.bytes(image.grid.voxels()))};
 }
 
 ScanSample sample(const Scan& scan) {
   ScanSample s;
   const ScanView& image = scan.image;
   const Index3 size = image.grid.size;
-  int64_t sampled = 0, air = 0;
+  double sampled = 0;
   const int64_t step = std::max<int64_t>(1, size[1] / 64);
   for (int64_t quarter : {1, 2, 3}) {
     const int64_t z = std::min(size[2] - 1, size[2] * quarter / 4);
@@ -72,13 +65,15 @@ ScanSample sample(const Scan& scan) {
       for (int64_t x = y % 2; x < size[0]; x += 2) {
         const double value = image.at(x, y, z);
         if (value > -1500) s.low = std::min(s.low, value), s.high = std::max(s.high, value);
-        air += value >= -1500 && value < -500;
+        s.air += value >= -1500 && value < -500;
         sampled++;
       }
   }
-  s.air = double(air) / double(std::max<int64_t>(sampled, 1));
-  s.constant = is_constant(image);
-  s.hash = std::hash<std::string_view>()(bytes_of(image, size[2] / 2, 1));
+  s.air /= std::max(sampled, 1.);
+  const std::string_view bytes = bytes_of(image);
+  const size_t value = size_of(image.type), slice = bytes.size() / size_t(size[2]);
+  s.constant = bytes.substr(value) == bytes.substr(0, bytes.size() - value);  // each value equals the next one
+  s.hash = std::hash<std::string_view>()(bytes.substr(slice * size_t(size[2] / 2), slice));
   return s;
 }
 
@@ -222,12 +217,6 @@ struct Location {
   const Annotation* nodule;
 };
 
-double median(std::vector<double>& values) {
-  const auto middle = values.begin() + int64_t(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 // Is a sphere around this voxel denser, by at least 50 HU in the median, than the shell of 1.5 to 2.5 radii around it?
 bool is_denser(const ScanView& image, const Vec3& voxel, double radius) {
   const Grid& grid = image.grid;
@@ -241,7 +230,8 @@ bool is_denser(const ScanView& image, const Vec3& voxel, double radius) {
       around.push_back(image.at(x, y, z));
     return false;
   });
-  return !inside.empty() && !around.empty() && median(inside) > median(around) + 50;
+  if (inside.empty() || around.empty()) return false;
+  return percentiles(inside, {0.5})[0] > percentiles(around, {0.5})[0] + 50;
 }
 
 constexpr double kMaxDiameter = 100;  // mm; anything larger is not a nodule, and slow to check
@@ -272,9 +262,9 @@ bool check_locations(const std::vector<Location>& locations, const std::string& 
   if (locations.size() < 3 || (share >= 0.5 && !known_wrong)) return false;
   const std::string what = text(locations.size() - n, " of ", locations.size(), " annotated centres", where,
                                 " lie outside their scan or are no denser than their surroundings");
-  size_t fitting = 0;
-  const Misreading* misreading = best_misreading(locations, share, fitting, [](const Location& l, const Misreading& m) {
-    return fits(l, m.voxel(l.scan->image.grid, l.nodule->centre));
+  const auto [misreading, fitting] = best_misreading(locations.size(), share, [&](const Misreading& m) {
+    return std::ranges::count_if(
+        locations, [&](const Location& l) { return fits(l, m.voxel(l.scan->image.grid, l.nodule->centre)); });
   });
   if (misreading)
     out.error(text(what, "; ", misreading->what, ", ", fitting, " are denser"), misreading->cure);
@@ -369,16 +359,12 @@ void check_names(const Dataset& data, Findings& out) {
     if (scan.patient == scan.id) series[series_of(scan.id)].push_back(scan.id);
   series.erase("");
   size_t together = 0;
-  const Names* largest = nullptr;
-  for (const auto& [stem, ids] : series) {
-    if (ids.size() < 2) continue;
-    together += ids.size();
-    if (!largest || ids.size() > largest->size()) largest = &ids;
-  }
+  for (const auto& [stem, ids] : series)
+    if (ids.size() > 1) together += ids.size();
   if (series.size() < 2 || 2 * together < data.scans.size()) return;
-  const std::string stem = series_of(largest->front());
+  const auto& [stem, ids] = *std::ranges::max_element(series, {}, [](const auto& one) { return one.second.size(); });
   out.warning(
-      text("names such as ", (*largest)[0], " and ", (*largest)[1],
+      text("names such as ", ids[0], " and ", ids[1],
            " look like slices of one patient, but each picture counts as a patient: slices of one patient would "
            "be in both parts of the split, and the Dice would be too high"),
       text("make a folder for each patient: images/", stem, "/, masks/", stem, "/"));
@@ -416,11 +402,7 @@ void report_mask_values(const Names& masks, Findings& out) {
 
 Findings check_failures(const std::vector<std::pair<Source, std::string>>& failed) {
   // Messages read "FILE: what; what to do". Those that differ only in the file belong together.
-  struct Group {
-    std::string cure;
-    Names files;
-  };
-  std::map<std::string, Group> groups;
+  std::map<std::pair<std::string, std::string>, Names> files_of;
   Names odd_masks;
   for (const auto& [source, message] : failed) {
     if (!source.mask.empty() && message.starts_with(source.mask + ": holds the values")) {
@@ -431,16 +413,14 @@ Findings check_failures(const std::vector<std::pair<Source, std::string>>& faile
     for (const std::string& path : {source.mask, source.path})
       if (!path.empty() && message.starts_with(path + ": ")) file = path, what = message.substr(path.size() + 2);
     const size_t end = what.find("; ");
-    Group& group = groups[what.substr(0, end)];
-    if (end != what.npos) group.cure = what.substr(end + 2);
-    group.files.push_back(file);
+    const std::string cure = end == what.npos ? "the file is left out; repair or remove it" : what.substr(end + 2);
+    files_of[{what.substr(0, end), cure}].push_back(file);
   }
   Findings out;
   if (!odd_masks.empty()) report_mask_values(odd_masks, out);
-  for (const auto& [what, group] : groups)
-    out.error(
-        text(group.files[0], group.files.size() > 1 ? text(" and ", group.files.size() - 1, " more") : "", ": ", what),
-        group.cure.empty() ? "the file is left out; repair or remove it" : group.cure);
+  for (const auto& [message, files] : files_of)
+    out.error(text(files[0], files.size() > 1 ? text(" and ", files.size() - 1, " more") : "", ": ", message.first),
+              message.second);
   return out;
 }
 
@@ -467,14 +447,11 @@ Findings check_data(const Dataset& data) {
 
 Findings check_split(const Dataset& data, const Split& split) {
   Findings out;
+  const auto has_nodule = [&](size_t i) { return data.scans[i].foreground > 0; };
   std::set<std::string> trained_on, both;
-  size_t with_nodules[2] = {0, 0};
-  for (size_t i : split.train)
-    trained_on.insert(data.scans[i].patient), with_nodules[0] += data.scans[i].foreground > 0;
-  for (size_t i : split.validation) {
+  for (size_t i : split.train) trained_on.insert(data.scans[i].patient);
+  for (size_t i : split.validation)
     if (trained_on.contains(data.scans[i].patient)) both.insert(data.scans[i].patient);
-    with_nodules[1] += data.scans[i].foreground > 0;
-  }
   if (!both.empty())
     out.error(
         text(counted(both.size(), "patient"), " on both sides of the split: ", listed({both.begin(), both.end()})),
@@ -485,9 +462,9 @@ Findings check_split(const Dataset& data, const Split& split) {
       out.error(text("the same voxels on both sides of the split: ", short_id(data.scans[later].id), " and ",
                      short_id(data.scans[earlier].id)),
                 "remove one of the two");
-  if (with_nodules[0] == 0)
+  if (std::ranges::none_of(split.train, has_nodule))
     out.error("none of the training scans contains a nodule", "more data, or another split: --seed, --held_out");
-  if (with_nodules[1] == 0)
+  if (std::ranges::none_of(split.validation, has_nodule))
     out.warning("none of the held-out scans contains a nodule, so the Dice is meaningless",
                 "hold out others: --held_out, --seed, a larger --validation");
   return out;

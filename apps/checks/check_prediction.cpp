@@ -10,6 +10,7 @@
 #include "data/formats/picture.h"
 #include "data/formats/volume_io.h"
 #include "data/volume/mask.h"
+#include "data/volume/voxels_near.h"
 #include "tensor/check.h"
 #include "tensor/text.h"
 
@@ -116,31 +117,28 @@ void check_hits(const Volume<uint8_t>& mask, const std::string& uid, const std::
               "a lower --threshold; does ./predict's network use the window it was trained with? ./doctor --run");
     return;
   }
-  size_t hits = 0, fitting = 0;
-  for (const Annotation& a : nodules) hits += is_hit(mask, a, mask.grid.to_voxel(a.centre));
+  const auto hits = std::ranges::count_if(
+      nodules, [&](const Annotation& a) { return is_hit(mask, a, mask.grid.to_voxel(a.centre)); });
   const std::string what = text(hits, " of ", counted(nodules.size(), "annotated nodule"),
                                 nodules.size() == 1 ? " contains" : " contain", " voxels of the mask");
-  const Misreading* misreading = nullptr;
-  if (hits == 0)
-    misreading = best_misreading(nodules, 0, fitting, [&](const Annotation& a, const Misreading& m) {
-      return is_hit(mask, a, m.voxel(mask.grid, a.centre));
-    });
+  if (hits > 0) {
+    out.note(what, "");
+    return;
+  }
+  const auto [misreading, fitting] = best_misreading(nodules.size(), 0, [&](const Misreading& m) {
+    return std::ranges::count_if(nodules,
+                                 [&](const Annotation& a) { return is_hit(mask, a, m.voxel(mask.grid, a.centre)); });
+  });
   if (misreading)
     out.error(text(what, "; ", misreading->what, ", ", fitting, " do"),
               text("either ", misreading->cure, "; or the mask is flipped"));
-  else if (hits == 0)
-    out.warning(what, "they were not found, or mask and list are not of the same scan");
   else
-    out.note(what, "");
+    out.warning(what, "they were not found, or mask and list are not of the same scan");
 }
 
-void check_extent(const Volume<uint8_t>& mask, const Volume<int16_t>& scan, bool has_annotations, Findings& out) {
-  const auto voxels = double(std::ranges::count(mask.voxels, 1)), share = voxels / double(mask.voxels.size());
-  if (voxels == 0) {
-    if (!has_annotations)
-      out.warning("the mask is empty", "right, if the scan holds no nodule; else a lower --threshold");
-    return;
-  }
+// Of a mask that holds this many voxels, at least one.
+void check_extent(const Volume<uint8_t>& mask, double voxels, const Volume<int16_t>& scan, Findings& out) {
+  const double share = voxels / double(mask.voxels.size());
   if (share > 0.05)
     out.add(share > 0.5 ? Level::error : Level::warning, text(percent(share), " of the voxels are in the mask"),
             share > 0.5 ? "it may be inverted: background must be 0"
@@ -182,9 +180,12 @@ Findings check_prediction(const std::string& mask_path, const std::string& scan_
   if (!is_picture) check_grid(grid, scan.grid, out);
   const Volume<uint8_t> mask = check_mask_values(image, scan.grid, is_picture, out);
   if (mask.voxels.empty()) return out;
-  check_extent(mask, scan, !annotations.empty(), out);
-  if (!annotations.empty())
-    check_hits(mask, volume_name(scan_path), annotations, std::ranges::count(mask.voxels, 1) == 0, out);
+  const auto voxels = double(std::ranges::count(mask.voxels, 1));
+  if (voxels > 0)
+    check_extent(mask, voxels, scan, out);
+  else if (annotations.empty())
+    out.warning("the mask is empty", "right, if the scan holds no nodule; else a lower --threshold");
+  if (!annotations.empty()) check_hits(mask, volume_name(scan_path), annotations, voxels == 0, out);
   return out;
 }
 

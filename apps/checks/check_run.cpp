@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <span>
 
 #include "apps/checks/checks.h"
 #include "tensor/check.h"
@@ -25,14 +26,12 @@ void check_images(const Tensor& x, const Config& c, Findings& out) {
   const int64_t patches = x.shape()[0], size = int64_t(image.size()) / std::max<int64_t>(patches, 1);
   int64_t not_finite = 0, outside = 0, constant = 0, black = 0;
   for (int64_t n = 0; n < patches; n++) {
-    const auto begin = image.begin() + n * size, end = begin + size;
-    for (auto v = begin; v != end; ++v) {
-      if (!std::isfinite(*v))
-        not_finite++;
-      else
-        outside += *v < -1e-4f || *v > 1 + 1e-4f;
+    const std::span patch(image.data() + n * size, size);
+    for (const float v : patch) {
+      not_finite += !std::isfinite(v);
+      outside += std::isfinite(v) && (v < -1e-4f || v > 1 + 1e-4f);
     }
-    if (std::all_of(begin, end, [&](float v) { return v == *begin; })) constant++, black += *begin <= 0;
+    if (std::ranges::count(patch, patch[0]) == size) constant++, black += patch[0] <= 0;
   }
   if (not_finite > 0)
     out.error(text(counted(not_finite, "value"), " not finite in the first patches"),

@@ -2,7 +2,8 @@
 // Quantitation of Volumetric X-Ray CT Images", IEEE TMI 20, 2001: threshold, remove the airways, keep the components
 // that can be lung, separate left from right, and smooth the outline. The outline is closed by a ball, as in S. Armato
 // et al., "Computerized Detection of Pulmonary Nodules on CT Scans", RadioGraphics 19, 1999, so that nodules at the
-// wall stay. All of it runs on cells of at most 2 mm; the outline then follows the voxels.
+// wall stay. All of it runs on cells of at most 2 mm of the scan in its upright orientation; the outline then follows
+// the voxels.
 #include "data/chest/lungs.h"
 
 #include <algorithm>
@@ -14,7 +15,6 @@
 #include "data/volume/components.h"
 #include "data/volume/morphology.h"
 #include "data/volume/resample.h"
-#include "tensor/check.h"
 #include "tensor/parallel.h"
 
 namespace acinus {
@@ -96,67 +96,56 @@ Mask mask_where(const Grid& grid, Inside inside) {
   return mask;
 }
 
-bool any(const Mask& mask) { return std::ranges::find(mask.voxels, 1) != mask.voxels.end(); }
-
 double ml_of(const Grid& grid, int64_t voxels) {
   return double(voxels) * grid.spacing[0] * grid.spacing[1] * grid.spacing[2] / 1000;
 }
 
+// The mean (x, y, z) of the cells in a mask.
+Vec3 mean_index(const Mask& mask) {
+  Vec3 sum{};
+  double n = 0;
+  for_each_voxel(mask.grid, [&](int64_t x, int64_t y, int64_t z, int64_t i) {
+    if (mask.voxels[i]) sum[0] += double(x), sum[1] += double(y), sum[2] += double(z), n++;
+  });
+  for (double& s : sum) s /= std::max(n, 1.0);
+  return sum;
+}
+
+double mean_x(const Mask& mask) { return mask.grid.to_world(mean_index(mask))[0]; }  // in the world
+
 // Not worth waking other threads for less.
 bool pays(const Grid& grid) { return grid.voxels() > 10000; }
 
-// ---- Cells: voxels taken together, and put in one order (x to the left, y to the back, z to the head) ---------------
+// ---- Cells: blocks of voxels taken together -------------------------------------------------------------------------
 
-// How the cells lie on the scan. Blocks of voxels are counted from the patient's right, front and feet, so that a scan
-// that is stored the other way round has the same cells.
 struct Cells {
   Grid grid;
-  std::array<size_t, 3> axis{};  // of the scan, along each axis of the cells
-  std::array<bool, 3> reversed{};
-  Index3 block{1, 1, 1};  // voxels along the cells' axes
-  Index3 size{};          // of the scan, along the cells' axes
+  Index3 block;  // voxels of a cell along each axis; less in the last cells
 };
 
-Cells cells_of(const Grid& grid) {
-  Cells cells;
-  const std::string code = orientation(grid);
-  Vec3 corner{};  // voxel index of the first cell's first voxel
+Cells cells_of(const Grid& scan) {
+  Cells cells{scan, {}};
+  Vec3 centre;  // of the first cell, in voxels
   for (int i = 0; i < 3; i++) {
-    const char sides[] = {"RAI"[i], "LPS"[i], 0};
-    const size_t from = code.find_first_of(sides);
-    cells.axis[i] = from;
-    cells.reversed[i] = code[from] == sides[1];
-    cells.size[i] = grid.size[from];
-    cells.block[i] = std::clamp<int64_t>(int64_t(kCellMm / grid.spacing[from] + 1e-3), 1, cells.size[i]);
-    cells.grid.size[i] = (cells.size[i] + cells.block[i] - 1) / cells.block[i];
-    cells.grid.spacing[i] = grid.spacing[from] * double(cells.block[i]);
-    cells.grid.direction[i] = grid.direction[from];
-    if (cells.reversed[i])
-      for (double& d : cells.grid.direction[i]) d = 0 - d;
-    const double middle = double(cells.block[i] - 1) / 2;
-    corner[from] = cells.reversed[i] ? double(grid.size[from] - 1) - middle : middle;
+    const int64_t block = std::clamp<int64_t>(int64_t(kCellMm / scan.spacing[i] + 1e-3), 1, scan.size[i]);
+    cells.block[i] = block;
+    cells.grid.size[i] = (scan.size[i] + block - 1) / block;
+    cells.grid.spacing[i] *= double(block);
+    centre[i] = double(block - 1) / 2;
   }
-  cells.grid.origin = grid.to_world(corner);
+  cells.grid.origin = scan.to_world(centre);
   return cells;
 }
 
 // Calls f(cell, voxel) with the offsets in memory of each voxel of one layer (z) of cells.
 template <class F>
 void for_each_in_layer(const Cells& cells, const Grid& scan, int64_t layer, F f) {
-  const int64_t memory[3] = {1, scan.size[0], scan.size[0] * scan.size[1]};
-  int64_t step[3], start = 0;
-  for (int i = 0; i < 3; i++) {
-    step[i] = cells.reversed[i] ? -memory[cells.axis[i]] : memory[cells.axis[i]];
-    if (cells.reversed[i]) start += (cells.size[i] - 1) * memory[cells.axis[i]];
-  }
-  const int64_t end = std::min((layer + 1) * cells.block[2], cells.size[2]);
+  const int64_t end = std::min((layer + 1) * cells.block[2], scan.size[2]);
   for (int64_t z = layer * cells.block[2]; z < end; z++)
-    for (int64_t y = 0; y < cells.size[1]; y++) {
-      const int64_t row = cells.grid.offset(0, y / cells.block[1], layer);
-      const int64_t from = start + z * step[2] + y * step[1];
+    for (int64_t y = 0; y < scan.size[1]; y++) {
+      const int64_t row = cells.grid.offset(0, y / cells.block[1], layer), from = scan.offset(0, y, z);
       for (int64_t c = 0, x = 0; c < cells.grid.size[0]; c++)
-        for (const int64_t end = std::min(x + cells.block[0], cells.size[0]); x < end; x++)
-          f(row + c, from + x * step[0]);
+        for (const int64_t end = std::min(x + cells.block[0], scan.size[0]); x < end; x++) f(row + c, from + x);
     }
 }
 
@@ -188,10 +177,10 @@ Volume<int16_t> mean_of_cells(const Volume<int16_t>& ct, const Cells& cells) {
 
 // A component of gas in one slice that may be a cross-section of the trachea.
 struct Disc {
-  int64_t z = 0, cell = 0;        // its slice; the offset of one of its cells
-  double x = 0, y = 0, area = 0;  // centre, mm from the grid's corner; mm^2
-  int below = -1;                 // index of the disc that continues it in the next slice down
-  double length = 0;              // mm from the bottom of its column of discs
+  int64_t cell;                 // offset of one of its cells
+  double x, y, area;            // centre, mm from the grid's corner; mm^2
+  double length;                // mm from the bottom of its column of discs
+  const Disc* below = nullptr;  // the disc that continues it in the next slice down
 };
 
 // Is there a wall within kWallMm of cell (x,y) in this direction?
@@ -218,19 +207,18 @@ std::vector<Disc> discs_of(const Volume<int16_t>& hu, int64_t z) {
   };
   const int64_t nx = flat.size[0], ny = flat.size[1];
   std::vector<Sums> sums(gas.sizes.size());
-  for (int64_t y = 0; y < ny; y++)
-    for (int64_t x = 0; x < nx; x++) {
-      const int32_t label = gas.labels.at(x, y, 0);
-      if (!label) continue;
-      Sums& sum = sums[label];
-      sum.x0 = std::min(sum.x0, x), sum.x1 = std::max(sum.x1, x), sum.y0 = std::min(sum.y0, y), sum.y1 = y;
-      sum.x += x, sum.y += y, sum.cell = hu.grid.offset(x, y, z);
-      for (const auto& [dx, dy] : kNeighbours) {
-        const int64_t u = x + dx, v = y + dy;
-        if (u < 0 || u >= nx || v < 0 || v >= ny || gas.labels.at(u, v, 0) == label) continue;
-        sum.outline++, sum.walled += has_wall(hu, x, y, z, dx, dy);
-      }
+  for_each_voxel(flat, [&](int64_t x, int64_t y, int64_t, int64_t i) {
+    const int32_t label = gas.labels.voxels[i];
+    if (!label) return;
+    Sums& sum = sums[label];
+    sum.x0 = std::min(sum.x0, x), sum.x1 = std::max(sum.x1, x), sum.y0 = std::min(sum.y0, y), sum.y1 = y;
+    sum.x += x, sum.y += y, sum.cell = hu.grid.offset(x, y, z);
+    for (const auto& [dx, dy] : kNeighbours) {
+      const int64_t u = x + dx, v = y + dy;
+      if (u < 0 || u >= nx || v < 0 || v >= ny || gas.labels.at(u, v, 0) == label) continue;
+      sum.outline++, sum.walled += has_wall(hu, x, y, z, dx, dy);
     }
+  });
   std::vector<Disc> discs;
   const double mm_x = flat.spacing[0], mm_y = flat.spacing[1];
   for (int32_t label = 1; label <= gas.count(); label++) {
@@ -242,47 +230,35 @@ std::vector<Disc> discs_of(const Volume<int16_t>& hu, int64_t z) {
         wide <= kMaxElongation * deep && deep <= kMaxElongation * wide && area >= kMinExtent * wide * deep;
     if (area < kMinDiscMm2 || area > kMaxDiscMm2 || !round || at_border) continue;
     if (double(sum.walled) < kMinWalled * double(sum.outline)) continue;
-    discs.push_back({z, sum.cell, double(sum.x) / n * mm_x, double(sum.y) / n * mm_y, area});
+    discs.push_back({sum.cell, double(sum.x) / n * mm_x, double(sum.y) / n * mm_y, area, flat.spacing[2]});
   }
   return discs;
-}
-
-// The mean slice of what is as dense as lung.
-double mean_height(const Volume<int16_t>& hu) {
-  double count = 0, sum = 0;
-  for (int64_t z = 0; z < hu.grid.size[2]; z++) {
-    const auto n = double(std::count_if(hu.slice(z), hu.slice(z) + hu.grid.size[0] * hu.grid.size[1],
-                                        [](int16_t v) { return v > kGas && v < kLung; }));
-    count += n, sum += n * double(z);
-  }
-  return sum / std::max(count, 1.0);
 }
 
 // One cell in each slice of the trachea: of all columns of discs, each above the next, the longest of those whose
 // middle lies above the middle of the lungs. Empty if none is long enough.
 std::vector<int64_t> find_trachea(const Volume<int16_t>& hu) {
   const int64_t nz = hu.grid.size[2];
-  const double mm = hu.grid.spacing[2], height = mean_height(hu);
+  const double mm = hu.grid.spacing[2];
+  const Mask lung = mask_where(hu.grid, [&](size_t i) { return hu.voxels[i] > kGas && hu.voxels[i] < kLung; });
+  const double lungs_z = mean_index(lung)[2];
   std::vector<std::vector<Disc>> slices(nz);
   parallel(nz, pays(hu.grid), [&](int64_t z) { slices[z] = discs_of(hu, z); });
   const Disc* top = nullptr;
-  for (int64_t z = 0; z < nz; z++)
+  for (int64_t z = 1; z < nz; z++)
     for (Disc& disc : slices[z]) {
-      disc.length = mm;
       double nearest = kMaxShiftMm + mm;
-      for (size_t i = 0; z > 0 && i < slices[z - 1].size(); i++) {
-        const Disc& below = slices[z - 1][i];
+      for (const Disc& below : slices[z - 1]) {
         const double shift = std::hypot(below.x - disc.x, below.y - disc.y);
         if (shift >= nearest || below.area > kMaxAreaRatio * disc.area || disc.area > kMaxAreaRatio * below.area)
           continue;
-        nearest = shift, disc.below = int(i), disc.length = mm + below.length;
+        nearest = shift, disc.below = &below, disc.length = mm + below.length;
       }
       const double middle = double(z) - disc.length / mm / 2;
-      if (disc.length >= kMinTracheaMm && middle > height && (!top || disc.length > top->length)) top = &disc;
+      if (disc.length >= kMinTracheaMm && middle > lungs_z && (!top || disc.length > top->length)) top = &disc;
     }
   std::vector<int64_t> column;
-  for (const Disc* disc = top; disc; disc = disc->below < 0 ? nullptr : &slices[disc->z - 1][disc->below])
-    column.push_back(disc->cell);
+  for (const Disc* disc = top; disc; disc = disc->below) column.push_back(disc->cell);
   return column;
 }
 
@@ -353,13 +329,14 @@ std::vector<Region> measure_regions(const Components& components, const Volume<i
   }
   struct Sums {
     Vec3 index{};
-    int64_t sides = 0, border = 0, x0 = std::numeric_limits<int64_t>::max(), x1 = -1;
+    int64_t x0 = std::numeric_limits<int64_t>::max(), x1 = -1;
     std::vector<int64_t> histogram = std::vector<int64_t>(kDark - kPadding);
   };
   std::vector<Sums> sums(regions.size());
   for_each_voxel(grid, [&](int64_t x, int64_t y, int64_t z, int64_t i) {
     const size_t label = components.labels.voxels[i];
     if (label == 0 || label > regions.size()) return;
+    Region& region = regions[label - 1];
     Sums& sum = sums[label - 1];
     sum.histogram[hu.voxels[i] - kPadding]++;
     sum.index[0] += double(x), sum.index[1] += double(y), sum.index[2] += double(z);
@@ -367,11 +344,10 @@ std::vector<Region> measure_regions(const Components& components, const Volume<i
     for (const auto& [dx, dy] : kNeighbours) {
       const int64_t u = x + dx, v = y + dy;
       const bool border = u < 0 || u >= grid.size[0] || v < 0 || v >= grid.size[1] || hu.at(u, v, z) <= kPadding;
-      sum.border += border;
-      sum.sides += border || components.labels.at(u, v, z) == 0;
+      region.border += border;
+      region.sides += border || components.labels.at(u, v, z) == 0;
     }
-    if (z == 0) regions[label - 1].at_bottom = true;
-    if (z == grid.size[2] - 1) regions[label - 1].at_top = true;
+    region.at_bottom |= z == 0, region.at_top |= z == grid.size[2] - 1;
   });
   for (size_t i = 0; i < regions.size(); i++) {
     Region& region = regions[i];
@@ -383,8 +359,8 @@ std::vector<Region> measure_regions(const Components& components, const Volume<i
     region.median = bin + kPadding;
     region.centre_x = grid.to_world({sum.index[0] / n, sum.index[1] / n, sum.index[2] / n})[0];
     region.width = double(sum.x1 - sum.x0 + 1) * grid.spacing[0];
-    region.sides = double(sum.sides) / n;
-    region.border = double(sum.border) / double(std::max<int64_t>(sum.sides, 1));
+    region.border /= std::max(region.sides, 1.0);
+    region.sides /= n;
   }
   return regions;
 }
@@ -414,8 +390,8 @@ void add(Mask& mask, const Components& components, const std::vector<int32_t>& l
 
 // Cuts lungs that are one component, as where they touch behind the sternum, into two: without its denser cells, which
 // are most of the thin wall between them, it is eroded until it falls apart; then each cell goes to the nearer core.
-// Leaves `second` empty if there are no two large cores that lie side by side.
-void split(Mask& lung, Mask& second, const Volume<int16_t>& hu) {
+// One mask, as before, if there are no two large cores that lie side by side.
+std::vector<Mask> split(const Mask& lung, const Volume<int16_t>& hu) {
   const Mask thin = mask_where(lung.grid, [&](size_t i) { return lung.voxels[i] && hu.voxels[i] < kThin; });
   for (const double radius : kSplitRadiiMm) {
     const Components cores = label_components(eroded(thin, radius));
@@ -426,10 +402,11 @@ void split(Mask& lung, Mask& second, const Volume<int16_t>& hu) {
       return squared_distance(mask_where(lung.grid, [&](size_t i) { return cores.labels.voxels[i] == label; }));
     };
     const Volume<float> to_first = distance_to(regions[0].label), to_second = distance_to(regions[1].label);
-    for (size_t i = 0; i < lung.voxels.size(); i++)
-      if (lung.voxels[i] && to_second.voxels[i] < to_first.voxels[i]) lung.voxels[i] = 0, second.voxels[i] = 1;
-    return;
+    const auto in_second = [&](size_t i) { return to_second.voxels[i] < to_first.voxels[i]; };
+    return {mask_where(lung.grid, [&](size_t i) { return lung.voxels[i] && !in_second(i); }),
+            mask_where(lung.grid, [&](size_t i) { return lung.voxels[i] && in_second(i); })};
   }
+  return {lung};
 }
 
 // Fills what the mask encloses on all sides, such as a tumour deep in the lung.
@@ -450,31 +427,11 @@ void fill_holes(Mask& mask) {
 Mask closed_lung(const Mask& lung, double middle, bool left) {
   Mask result = closed(lung, kMedialMm);
   const Mask wide = closed(lung, kLateralMm);
-  const Grid& grid = lung.grid;
-  const double step = grid.spacing[0] * grid.direction[0][0];
-  for (int64_t z = 0; z < grid.size[2]; z++)
-    for (int64_t y = 0; y < grid.size[1]; y++) {
-      const double x0 = grid.to_world({0, double(y), double(z)})[0];
-      for (int64_t x = 0; x < grid.size[0]; x++)
-        if ((x0 + double(x) * step > middle) == left) result.at(x, y, z) |= wide.at(x, y, z);
-    }
-  return result;
-}
-
-// Mean world x of the cells for which inside(offset) holds.
-template <class Inside>
-double mean_x(const Grid& grid, Inside inside) {
-  Vec3 sum{};
-  double n = 0;
-  for_each_voxel(grid, [&](int64_t x, int64_t y, int64_t z, int64_t i) {
-    if (inside(i)) sum[0] += double(x), sum[1] += double(y), sum[2] += double(z), n++;
+  for_each_voxel(lung.grid, [&](int64_t x, int64_t y, int64_t z, int64_t i) {
+    if (wide.voxels[i] && (lung.grid.to_world({double(x), double(y), double(z)})[0] > middle) == left)
+      result.voxels[i] = 1;
   });
-  for (double& s : sum) s /= std::max(n, 1.0);
-  return grid.to_world(sum)[0];
-}
-
-double mean_x(const Mask& mask) {
-  return mean_x(mask.grid, [&](int64_t i) { return mask.voxels[i] != 0; });
+  return result;
 }
 
 // Turns into padding the air around the body and the gas in stomach and bowel, with the layer of cells where they meet
@@ -493,10 +450,9 @@ void remove_gas(Volume<int16_t>& hu, const Mask& airways) {
     if (removed.voxels[i]) hu.voxels[i] = kPadding;
 }
 
-// The cells that are lung before anything is filled: one mask for each lung, or one and an empty one.
-std::array<Mask, 2> find_both(const Volume<int16_t>& hu, const Mask& airways) {
+// The cells that are lung before anything is filled: a mask for each of at most two lungs.
+std::vector<Mask> find_both(const Volume<int16_t>& hu, const Mask& airways) {
   const Grid& grid = hu.grid;
-  std::array<Mask, 2> both{Mask(grid), Mask(grid)};
   const Mask walled = dilated(airways, kAirwayWallMm);
   const Components dark = label_components(
       mask_where(grid, [&](size_t i) { return hu.voxels[i] > kPadding && hu.voxels[i] < kDark && !walled.voxels[i]; }));
@@ -504,24 +460,24 @@ std::array<Mask, 2> find_both(const Volume<int16_t>& hu, const Mask& airways) {
   const double min_ml = std::min(kMinLungMl, kMinLungCm2 / 10 * height);
   std::vector<Region> regions = measure_regions(dark, hu, min_ml / kFragmentsPerLung);
   keep_lungs(regions);
-  if (regions.empty() || regions[0].ml < min_ml) return both;
+  if (regions.empty() || regions[0].ml < min_ml) return {};
   const bool two = regions.size() > 1 && regions[1].ml > std::max(min_ml, kMinSecondLung * regions[0].ml);
+  std::vector<Mask> both{Mask(grid)};
   add(both[0], dark, {regions[0].label});
-  if (!two || regions[0].width > kMaxLungWidthMm) split(both[0], both[1], hu);
-  const bool was_split = any(both[1]);
-  if (two && !was_split) add(both[1], dark, {regions[1].label});
+  if (!two || regions[0].width > kMaxLungWidthMm) both = split(both[0], hu);
+  const size_t used = two && both.size() == 1 ? 2 : 1;
+  if (used == 2) add(both.emplace_back(grid), dark, {regions[1].label});
 
   // Where the scan's first or last slice cuts a lung, it may be in fragments there: each goes to the lung on its side.
   // The gas in the bowel is cut there, too, so fragments must be denser than lungs need be.
-  const double x[2] = {mean_x(both[0]), mean_x(both[1])};
-  const size_t used = two && !was_split ? 2 : 1;
+  const double x[2] = {mean_x(both[0]), both.size() == 2 ? mean_x(both[1]) : INFINITY};
   for (size_t i = used; i < regions.size(); i++) {
     const Region& region = regions[i];
     const bool cut = std::any_of(regions.begin(), regions.begin() + used, [&](const Region& lung) {
       return (region.at_bottom && lung.at_bottom) || (region.at_top && lung.at_top);
     });
     if (!cut || region.median < kFragment) continue;
-    const bool second = (two || was_split) && std::abs(region.centre_x - x[1]) < std::abs(region.centre_x - x[0]);
+    const bool second = std::abs(region.centre_x - x[1]) < std::abs(region.centre_x - x[0]);
     add(both[second], dark, {region.label});
   }
   return both;
@@ -534,13 +490,11 @@ enum CellLabel : uint8_t { outside, first, second, edge_of_first, edge_of_second
 
 // Smooths each lung by itself, so that the gap between them stays open, and finds the edges: cells that touch a lung
 // and are not dark as a whole.
-Volume<uint8_t> label_cells(const std::array<Mask, 2>& both, const double* x, const Volume<int16_t>& hu,
+Volume<uint8_t> label_cells(const std::vector<Mask>& both, const double* x, const Volume<int16_t>& hu,
                             const Mask& airways) {
   Volume<uint8_t> labels(hu.grid);
-  for (int k = 0; k < 2; k++) {
-    if (!any(both[k])) continue;
-    const bool first_is_left = x[0] > x[1];
-    Mask lung = closed_lung(both[k], x[k], first_is_left == (k == 0));
+  for (size_t k = 0; k < both.size(); k++) {
+    Mask lung = closed_lung(both[k], x[k], x[k] > x[1 - k]);
     fill_holes(lung);
     for (size_t i = 0; i < labels.voxels.size(); i++)
       if (lung.voxels[i] && !airways.voxels[i] && !labels.voxels[i]) labels.voxels[i] = k == 0 ? first : second;
@@ -582,44 +536,52 @@ std::array<double, 2> set_voxels(Mask& mask, const Volume<int16_t>& ct, const Ce
   return ml;
 }
 
-}  // namespace
+Lungs without_lungs(const Grid& grid, const std::string& why) {
+  return {Mask(grid), 0, 0, {"no lung was found: " + why}};
+}
 
-Lungs find_lungs(const Volume<int16_t>& ct) {
-  check(int64_t(ct.voxels.size()) == ct.grid.voxels(), "find_lungs: ", ct.voxels.size(), " voxels on a grid of ",
-        ct.grid.voxels());
-  Lungs lungs;
-  lungs.mask = Mask(ct.grid);
-  const auto without = [&](const std::string& why) {
-    lungs.warnings.push_back("no lung was found: " + why);
-    return lungs;
-  };
-  if (ct.voxels.empty()) return without("the scan has no voxels");
-  for (const double spacing : ct.grid.spacing)
-    if (!(spacing >= kMinSpacingMm && spacing <= kMaxSpacingMm))
-      return without(text("voxels of ", spacing, " mm are not those of a CT"));
-
+// Of a scan with x to the patient's left, y to the back and z to the head.
+Lungs find_upright(const Volume<int16_t>& ct) {
   const Cells cells = cells_of(ct.grid);
   Volume<int16_t> hu = mean_of_cells(ct, cells);
   const Mask airways = find_airways(hu);
   remove_gas(hu, airways);
-  const std::array<Mask, 2> both = find_both(hu, airways);
-  if (!any(both[0])) return without("no large dark region with tissue around and within it");
-  const bool two = any(both[1]);
+  const std::vector<Mask> both = find_both(hu, airways);
+  if (both.empty()) return without_lungs(ct.grid, "no large dark region with tissue around and within it");
+  const bool two = both.size() == 2;
+  const Mask tissue = mask_where(hu.grid, [&](size_t i) { return hu.voxels[i] > kTissue; });
   // The left lung lies further to +x than the other; a single one, than the tissue around it.
-  const double x[2] = {mean_x(both[0]),
-                       two ? mean_x(both[1]) : mean_x(cells.grid, [&](int64_t i) { return hu.voxels[i] > kTissue; })};
+  const double x[2] = {mean_x(both[0]), mean_x(two ? both[1] : tissue)};
   const bool first_is_left = x[0] > x[1];
-  const Volume<uint8_t> labels = label_cells(both, x, hu, airways);
-  const std::array<double, 2> ml = set_voxels(lungs.mask, ct, cells, labels);
+  Lungs lungs{Mask(ct.grid), 0, 0, {}};
+  const std::array<double, 2> ml = set_voxels(lungs.mask, ct, cells, label_cells(both, x, hu, airways));
   lungs.left_ml = ml[!first_is_left];
   lungs.right_ml = ml[first_is_left];
 
   if (!two)
     lungs.warnings.push_back("only one lung was found, or both are joined so that they could not be told apart");
-  if (!any(airways)) lungs.warnings.push_back("no trachea was found; if the scan shows it, it counts as lung");
+  if (std::ranges::find(airways.voxels, 1) == airways.voxels.end())
+    lungs.warnings.push_back("no trachea was found; if the scan shows it, it counts as lung");
   const double sum = ml[0] + ml[1];
   if (sum < kMinTotalMl || sum > kMaxTotalMl)
     lungs.warnings.push_back(text("the lungs have ", std::lround(sum), " ml, an adult's 2000 to 7000"));
+  return lungs;
+}
+
+}  // namespace
+
+Lungs find_lungs(const Volume<int16_t>& ct) {
+  check_volume("find_lungs", ct);
+  if (ct.voxels.empty()) return without_lungs(ct.grid, "the scan has no voxels");
+  for (const double spacing : ct.grid.spacing)
+    if (!(spacing >= kMinSpacingMm && spacing <= kMaxSpacingMm))
+      return without_lungs(ct.grid, text("voxels of ", spacing, " mm are not those of a CT"));
+  const std::string code = orientation(ct.grid);
+  if (code == "RAI") return find_upright(ct);
+  Lungs lungs = find_upright(reoriented(ct, "RAI"));
+  lungs.mask.grid.direction = Grid().direction;  // RAI also where an oblique grid's orientation is ambiguous
+  lungs.mask = reoriented(lungs.mask, code);
+  lungs.mask.grid = ct.grid;
   return lungs;
 }
 

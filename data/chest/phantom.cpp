@@ -9,6 +9,7 @@
 #include "data/chest/anatomy.h"
 #include "data/formats/annotations.h"
 #include "data/formats/volume_io.h"
+#include "data/volume/resample.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/parallel.h"
@@ -127,8 +128,8 @@ struct Painter {
   const Grid& grid;  // its direction is the identity
   const Tubes& tubes;
   const std::vector<NoduleShape>& nodules;
-  float width;  // of a voxel in plane, mm: that of the edges
-  int cuts;     // a thick slice is the mean of this many thin ones
+  float width = float(std::max(grid.spacing[0], grid.spacing[1]));  // of a voxel in plane, mm: that of the edges
+  int cuts = int(std::clamp(std::round(grid.spacing[2] / width), 1., 5.));  // thin slices, whose mean is a thick one
 
   Point at(int64_t x, int64_t y, double z) const {
     return {float(grid.origin[0] + double(x) * grid.spacing[0]), float(grid.origin[1] + double(y) * grid.spacing[1]),
@@ -241,16 +242,6 @@ void scan_slice(const Volume<float>& exact, int64_t z, double sigma, uint64_t se
     out[i] = int16_t(std::lround(std::clamp(image[i] + float(sigma) * noise[i], -1024.f, 3071.f)));
 }
 
-// Stores the same anatomy with both index axes running the other way, from the other corner.
-template <class T>
-void flip(Volume<T>& volume) {
-  Grid& grid = volume.grid;
-  grid.origin = grid.to_world({double(grid.size[0] - 1), double(grid.size[1] - 1), 0});
-  grid.direction = {{{-1, 0, 0}, {0, -1, 0}, {0, 0, 1}}};
-  for (int64_t z = 0; z < grid.size[2]; z++)
-    std::reverse(volume.slice(z), volume.slice(z) + grid.size[0] * grid.size[1]);
-}
-
 }  // namespace
 
 double nodule_diameter(double u, double min_diameter_mm) {
@@ -289,9 +280,7 @@ Phantom make_phantom(const PhantomOptions& options, uint64_t seed) {
   phantom.mask = Volume<uint8_t>(grid);
   Tubes tubes = grow_tubes(body);
   const std::vector<NoduleShape> nodules = make_nodules(options, body, grid, phantom, tubes);
-  const float width = float(std::max(grid.spacing[0], grid.spacing[1]));
-  const int cuts = int(std::clamp(std::round(grid.spacing[2] / width), 1., 5.));
-  const Painter painter{body, grid, tubes, nodules, width, cuts};
+  const Painter painter{body, grid, tubes, nodules};
   Volume<float> exact(grid);
   const size_t slice = grid.size[0] * grid.size[1];
   parallel(grid.size[2], /*pays=*/true, [&](int64_t z) {
@@ -299,7 +288,7 @@ Phantom make_phantom(const PhantomOptions& options, uint64_t seed) {
   });
   parallel(grid.size[2], /*pays=*/true,
            [&](int64_t z) { scan_slice(exact, z, options.noise, splitmix64(seed + 99), phantom.ct.slice(z)); });
-  if (options.flip) flip(phantom.ct), flip(phantom.mask);
+  if (options.flip) phantom.ct = reoriented(phantom.ct, "LPI"), phantom.mask = reoriented(phantom.mask, "LPI");
   return phantom;
 }
 
