@@ -1,4 +1,4 @@
-#include "apps/checks/findings.h"
+#include "apps/checks/checks.h"
 
 #include <algorithm>
 #include <cstdlib>

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/checks/findings.h"
+#include "apps/checks/checks.h"
 #include "apps/common/config.h"
 #include "apps/report/events.h"
 #include "apps/report/report.h"
