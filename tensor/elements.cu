@@ -19,13 +19,6 @@ struct Convert {
   HD void operator()(int64_t i) const { to[i] = To(Compute<To>(Compute<From>(from[i]))); }
 };
 
-struct Sum {
-  template <class T>
-  HD T operator()(T a, T b) const {
-    return a + b;
-  }
-};
-
 }  // namespace
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
@@ -55,6 +48,6 @@ void Tensor::copy_from(const Tensor& source) {
   });
 }
 
-void Tensor::accumulate(const Tensor& more) { map_into(*this, Sum{}, *this, more); }
+void Tensor::accumulate(const Tensor& more) { map_into(*this, Add{}, *this, more); }
 
 }  // namespace acinus

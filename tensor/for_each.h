@@ -128,7 +128,13 @@ Tensor map(F f, const Tensor& x, const More&... more) {
   return y;
 }
 
-// The one functor that several ops share.
+// Functors that several ops share.
+struct Add {
+  template <class T>
+  HD T operator()(T a, T b) const {
+    return a + b;
+  }
+};
 struct Scale {
   double factor;
   template <class T>

@@ -99,8 +99,7 @@ std::string SafeTensors::differences(const NamedTensors& expected,
     else if (const Shape& shape = (*this)[name].shape(); shape != tensor.shape())
       lines += text("\n  mis-shaped: ", name, " is ", shape, ", expected ", tensor.shape());
   for (const auto& [name, tensor] : tensors)
-    if (concerns(name) &&
-        std::none_of(expected.begin(), expected.end(), [&n = name](const auto& e) { return e.first == n; }))
+    if (concerns(name) && std::ranges::count(expected, name, &NamedTensors::value_type::first) == 0)
       lines += text("\n  unexpected: ", name, " ", tensor.shape());
   return lines;
 }

@@ -6,12 +6,6 @@
 
 namespace acinus {
 
-struct Add {
-  template <class T>
-  HD T operator()(T a, T b) const {
-    return a + b;
-  }
-};
 struct Multiply {
   template <class T>
   HD T operator()(T a, T b) const {
