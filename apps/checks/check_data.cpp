@@ -12,7 +12,6 @@
 #include "data/dataset/statistics.h"
 #include "data/formats/picture.h"
 #include "data/formats/volume_io.h"
-#include "data/volume/voxels_near.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
 #include "tensor/parallel.h"

@@ -10,7 +10,6 @@
 #include "data/formats/picture.h"
 #include "data/formats/volume_io.h"
 #include "data/volume/mask.h"
-#include "data/volume/voxels_near.h"
 #include "tensor/check.h"
 #include "tensor/text.h"
 
