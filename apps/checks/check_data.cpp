@@ -229,8 +229,7 @@ bool is_denser(const ScanView& image, const Vec3& voxel, double radius) {
       around.push_back(image.at(x, y, z));
     return false;
   });
-  if (inside.empty() || around.empty()) return false;
-  return percentiles(inside, {0.5})[0] > percentiles(around, {0.5})[0] + 50;
+  return !inside.empty() && !around.empty() && summary_of(inside).median > summary_of(around).median + 50;
 }
 
 constexpr double kMaxDiameter = 100;  // mm; anything larger is not a nodule, and slow to check
