@@ -269,8 +269,7 @@ HtmlTable localisation_table(const Evaluation& e) {
 std::string localisation_section(const Evaluation& e) {
   std::string out =
       "<h2>Localisation</h2>\n<p class='soft'>Mark minus nodule, mean and standard deviation over the nodules that "
-      "were "
-      "hit, each with its most probable mark. x runs to the patient's left, y to the back, z to the head. A mark "
+      "were hit, each with its most probable mark. x runs to the patient's left, y to the back, z to the head. A mark "
       "farther from the centre than the nodule's radius is not a hit.</p>\n" +
       html_table(localisation_table(e));
   const std::vector<Hit>& hits = e.submissions[0].matching.hits;

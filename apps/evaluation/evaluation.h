@@ -1,4 +1,4 @@
-// The results of ./evaluate, how they are shown (tables for the terminal, csv files, and a page), and what they are of.
+// What ./evaluate reads, measures and shows: tables for the terminal, csv files, and a page.
 //
 //   Evaluation e;
 //   e.submissions.push_back(evaluate_marks("submission.csv", truth, marks, {}));

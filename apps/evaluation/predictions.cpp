@@ -37,18 +37,18 @@ std::vector<Candidate> read_marks(const std::string& path, const std::vector<std
   std::vector<int64_t> lines;
   std::vector<Candidate> marks = read_candidates(path, &lines);
   const std::set<std::string> known(scans.begin(), scans.end());
+  std::vector<size_t> unknown;
   std::set<std::string> unknown_scans;
-  size_t unknown = 0, first = 0;
-  for (size_t i = 0; i < marks.size() && !known.empty(); i++)
-    if (!known.contains(marks[i].seriesuid)) {
-      if (unknown++ == 0) first = i;
-      unknown_scans.insert(marks[i].seriesuid);
-    }
-  const std::string how_many = text(counted(unknown, "mark"), ", of ", counted(unknown_scans.size(), "scan"));
-  if (unknown > 0 && !ignore_unknown)
-    fail(path, ":", lines[first], ": the scan ", shown(marks[first].seriesuid), " is not in ", source, " (", how_many,
-         " in all). Marks of other data? --ignore_unknown leaves them out");
-  if (unknown > 0) notes.push_back(text(path, ": left out: ", how_many, " not in ", source));
+  for (size_t i = 0; i < marks.size() && !known.empty(); i++) {
+    if (known.contains(marks[i].seriesuid)) continue;
+    unknown.push_back(i);
+    unknown_scans.insert(marks[i].seriesuid);
+  }
+  const std::string how_many = text(counted(unknown.size(), "mark"), ", of ", counted(unknown_scans.size(), "scan"));
+  if (!unknown.empty() && !ignore_unknown)
+    fail(path, ":", lines[unknown[0]], ": the scan ", shown(marks[unknown[0]].seriesuid), " is not in ", source, " (",
+         how_many, " in all). Marks of other data? --ignore_unknown leaves them out");
+  if (!unknown.empty()) notes.push_back(text(path, ": left out: ", how_many, " not in ", source));
   if (marks.empty()) notes.push_back(text(path, ": holds no marks"));
   note_duplicates(path, marks, lines, notes);
   return marks;

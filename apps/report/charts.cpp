@@ -90,16 +90,11 @@ std::string svg_curve(const Curve& c) {
 
 std::string svg_froc(const std::vector<std::pair<std::string, Froc>>& curves) {
   const size_t rates = std::size(kFrocRates);
-  PlotOptions options{.label = "FROC curve",
-                      .x = {kFrocRates[0],
-                            kFrocRates[rates - 1],
-                            true,
-                            {std::begin(kFrocRates), std::end(kFrocRates)},
-                            {std::begin(kFrocRateNames), std::end(kFrocRateNames)},
-                            "false positives per scan"},
-                      .y = titled(linear_axis(0, 1, 5), "sensitivity"),
-                      .width = 480,
-                      .height = 320};
+  PlotOptions options{.label = "FROC curve", .width = 480, .height = 320};
+  options.x = titled(logarithmic_axis(kFrocRates[0], kFrocRates[rates - 1]), "false positives per scan");
+  options.x.ticks.assign(std::begin(kFrocRates), std::end(kFrocRates));
+  options.x.names.assign(std::begin(kFrocRateNames), std::end(kFrocRateNames));
+  options.y = titled(linear_axis(0, 1, 5), "sensitivity");
   std::vector<Series> all;
   for (const auto& [name, f] : curves) {
     options.label += text(all.empty() ? ": " : "; ", name, ", CPM ", fixed(f.cpm.value, 3));

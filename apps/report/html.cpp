@@ -17,7 +17,6 @@ constexpr const char* kStyle =
 std::string base64(const std::string& bytes) {  // RFC 4648: three bytes are four letters
   constexpr const char* letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string out;
-  out.reserve(bytes.size() / 3 * 4 + 4);
   for (size_t i = 0; i < bytes.size(); i += 3) {
     const size_t n = std::min<size_t>(bytes.size() - i, 3);
     uint32_t three = 0;
@@ -61,12 +60,6 @@ std::string html_page(const std::string& title, const std::string& header, const
               "style-src 'unsafe-inline'\">\n<title>", escaped(title), "</title>\n<style>", kStyle,
               "</style>\n</head>\n<body>\n<header>\n<h1>", escaped(title), "</h1>\n", header, "</header>\n<main>\n",
               main, "</main>\n</body>\n</html>\n");
-}
-
-std::string html_state(const std::string& state) {
-  if (state.empty()) return "";
-  const char* kind = state.starts_with("running") ? " running" : state.starts_with("finished") ? " finished" : "";
-  return text("<div class='state", kind, "'>", escaped(state), "</div>\n");
 }
 
 std::string html_key_figures(const NamedTexts& figures) {

@@ -35,7 +35,6 @@ struct HtmlTable {
 // A whole page; `header`, below the title, and `main` are HTML.
 std::string html_page(const std::string& title, const std::string& header, const std::string& main);
 
-std::string html_state(const std::string& state);  // "running: ...", "finished", "stopped ...", with a coloured dot
 std::string html_key_figures(const NamedTexts& figures);
 std::string html_warnings(const std::vector<std::string>& warnings);
 std::string html_facts(const std::string& heading, const NamedTexts& facts);

@@ -71,6 +71,13 @@ namespace {
 
 constexpr int64_t kMaxTableRows = 200;  // about, of the table of epochs
 
+// "running: ...", "finished" or "stopped ...", with a coloured dot.
+std::string state_line(const std::string& state) {
+  if (state.empty()) return "";
+  const char* kind = state.starts_with("running") ? " running" : state.starts_with("finished") ? " finished" : "";
+  return text("<div class='state", kind, "'>", escaped(state), "</div>\n");
+}
+
 // Index of the best epoch; -1 if none has a score.
 int64_t best_row(const Report& r) {
   const auto best =
@@ -161,7 +168,7 @@ std::string patient_table(const Report& r) {
 
 std::string report_html(const Report& r) {
   const int64_t best = best_row(r);
-  return html_page(r.title, html_state(r.state) + key_figures(r, best),
+  return html_page(r.title, state_line(r.state) + key_figures(r, best),
                    html_warnings(r.findings) + curves(r, best) + epoch_table(r, best) + patient_table(r) +
                        html_pictures(r.pictures) +
                        text("<div class='grid'>\n", html_facts("Held-out patients", r.results),

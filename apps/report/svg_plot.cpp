@@ -71,13 +71,11 @@ std::string band(const Frame& f, const Series& s, const std::string& colour) {
 std::string line(const Frame& f, const Series& s, const std::string& colour) {
   if (s.x.empty()) return "";
   std::string path;
-  bool pen_down = false;
   for (size_t i = 0; i < s.x.size(); i++) {
-    if (!std::isnan(s.y[i])) {
-      const std::string point = f.point(s.x[i], s.y[i]);
-      path += pen_down ? "L" + point : text("M", point, "L", point);
-    }
-    pen_down = !std::isnan(s.y[i]);
+    if (std::isnan(s.y[i])) continue;
+    const std::string point = f.point(s.x[i], s.y[i]);
+    if (i == 0 || std::isnan(s.y[i - 1])) path += "M" + point;
+    path += "L" + point;
   }
   return text("<path class='", s.style, " ", colour, "' d='", path, "'/>\n");
 }

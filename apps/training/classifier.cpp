@@ -175,10 +175,9 @@ int train_classifier(Config& config, const Settings& settings, const std::string
   if (saved) check_resumed(config, saved->config);
   Run run(config, settings, command, data, task, config.train.steps, saved);
   if (!saved) run.save();  // the search takes long, and may be stopped
-  if (auto found = find_candidates_of_all(run, data.scans))
-    candidates = std::move(*found);
-  else
-    return run.stop();
+  const auto found = find_candidates_of_all(run, data.scans);
+  if (!found) return run.stop();
+  candidates = *found;
   held_out = held_out_scans(data, candidates, excluded);
   const CropSampler sampler(data.scans, data.split.train, candidates, excluded, config.crops, uint64_t(config.seed));
   run.describe(summary(net, [&] { net(Tensor::zeros(sampler.image_shape(1), DType::f32, device)); }),

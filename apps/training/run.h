@@ -25,7 +25,7 @@ class Run;
 // What to minimise: a scalar, from a batch x and its targets t.
 using Loss = std::function<Tensor(const Tensor& x, const Tensor& t)>;
 
-// In what the training of a U-Net (segmenter.cpp) and of a classifier (classifier.cpp) differ. The loop is in loop.cpp.
+// What differs between training a U-Net (segmenter.cpp) and a classifier (classifier.cpp). The loop is in loop.cpp.
 struct Task {
   Module& net;
   std::map<std::string, std::string> metadata;  // stored with the network, so that it can be loaded and used
@@ -75,7 +75,7 @@ class Run {
   Run(Config& config, const Settings& settings, const std::string& command, const TrainingData& data, const Task& task,
       int64_t steps_per_epoch, const std::optional<SavedRun>& saved);
 
-  // Prints what it trains (layers: a table) and on what (more: of the data).
+  // Prints what it trains (layers: a table) and on what (more: ends the line about the data).
   void describe(const std::string& layers, const std::string& more) const;
   bool is_over() const;          // all epochs are done, or it has not improved for --train.patience validations
   std::string why_stop() const;  // a signal or a limit after which it is to stop; "": it may go on
@@ -87,7 +87,7 @@ class Run {
   void save_if_best(const EpochRow& row);
   void end_epoch(const EpochRow& row);  // saves, logs, and goes on to the next epoch
   int stop();                           // saves, and says how to go on; returns the program's exit code
-  // Says what came out, and how to use it: ./predict, with `networks` among its arguments.
+  // Prints the results and the command that uses them: ./predict, with `networks` among its arguments.
   void finish(const std::string& verdict, const std::string& files, const std::string& networks);
   std::string best_path() const { return config.out + "/best.safetensors"; }
 

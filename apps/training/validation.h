@@ -19,7 +19,8 @@ struct ShownSlice {
   std::vector<uint8_t> predicted;  // classes
 };
 
-struct Validation : Outputs {                         // whose dice is the mean over the scans that have nodules
+// How a network does on held-out scans. `dice` is the mean over those that have nodules.
+struct Validation : Outputs {
   std::vector<std::pair<const Scan*, double>> scans;  // of each, over the whole scan
   std::vector<ShownSlice> best, worst, random;        // of the slices with nodules or predictions
   std::vector<ShownSlice> largest;                    // of each scan, the slice with the largest true mask
