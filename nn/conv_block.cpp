@@ -24,7 +24,7 @@ ConvBlock::ConvBlock(int64_t in, int64_t out, const ConvBlockOptions& o, Random&
 
 ConvBlock::Output ConvBlock::run(const Tensor& deep, const Tensor& x, bool pool) {
   Tensor y = deep ? upsample_and_concat(deep, x) : x;
-  Scope scope(name());
+  Scope scope(name());  // the part's name in messages and profiles
   y = relu(norm1_(conv1_(y)));
   y = relu(norm2_(conv2_(y)));
   return {y, pool ? max_pool2d(y) : Tensor()};
@@ -38,7 +38,7 @@ Tensor ConvBlock::upsample_and_concat(const Tensor& deep, const Tensor& skip) {
 
 // ---- the fused block ------------------------------------------------------------------------------------------------
 
-// The convolution upsamples, but to the nearest only. The norm applies the ReLU in its own pass; without a norm the
+// The convolution can upsample, too, but only by nearest neighbour. The norm applies the ReLU in its own pass; without a norm the
 // convolution does, and then conv2 can pool as well.
 ConvBlock::Output FusedConvBlock::run(const Tensor& deep, const Tensor& x, bool pool) {
   if (deep && up_ != Up::nearest) return FusedConvBlock::run({}, upsample_and_concat(deep, x), pool);

@@ -1,4 +1,4 @@
-// Looking into a network while it runs, through the observer of tensor/autograd.h.
+// Looking into a network while it runs, through an observer (tensor/trace.h).
 #pragma once
 #include <functional>
 #include <string>

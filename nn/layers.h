@@ -8,7 +8,7 @@
 namespace acinus {
 
 // What weights start as; biases start at 0. fan_in: how many inputs one output sums; fan_out: how many outputs one input
-// feeds. Both keep the variance of the signal from layer to layer: of a convolution w (KH,KW,C,O), fan_in = KH*KW*C.
+// feeds. Both ways keep the variance of the signal from layer to layer. For a convolution w (KH,KW,C,O), fan_in = KH*KW*C.
 enum class Init {
   he,      // normal with variance 2 / fan_in: for layers followed by ReLU, which halves the signal (He et al. 2015)
   glorot,  // uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010); what the seed system used

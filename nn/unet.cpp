@@ -38,7 +38,7 @@ Tensor UNet::encode(const Tensor& image, std::vector<Tensor>& skips) {
 }
 
 Tensor UNet::decode(int64_t level, const Tensor& deep, std::vector<Tensor>& skips) {
-  const Tensor skip = std::exchange(skips[level], {});  // its memory is free afterwards
+  const Tensor skip = std::exchange(skips[level], {});  // let go of: its memory is free when predicting
   return decoder_[options_.depth - 1 - level]->run(deep, skip, /*pool=*/false).y;
 }
 

@@ -21,11 +21,11 @@ struct Update {
   const T* gradient;
   T *p, *m, *v;
   HD void operator()(int64_t i) const {
-    const T step_size = T(scalars[0]), correction2 = T(scalars[1]), shrink = T(scalars[2]);
+    const T step_size = T(scalars[0]), root_correction2 = T(scalars[1]), shrink = T(scalars[2]);
     const T g = gradient[i] + weight_decay * p[i];
     m[i] = beta1 * m[i] + (1 - beta1) * g;
     v[i] = beta2 * v[i] + (1 - beta2) * g * g;
-    p[i] = shrink * p[i] - step_size * m[i] / (std::sqrt(v[i]) / correction2 + eps);
+    p[i] = shrink * p[i] - step_size * m[i] / (std::sqrt(v[i]) / root_correction2 + eps);
   }
 };
 

@@ -95,7 +95,8 @@ void Tensor::check_not_overwritten() const {
        "backward(), or give the op a clone()");
 }
 
-// Gradients are added to in place, and scaled by clipping: that overwrites nothing a backward would need.
+// Gradients are added to in place, and scaled by clipping: that overwrites nothing a backward would need. So they count
+// as created after every op, and check_not_overwritten() lets them pass.
 static void may_be_overwritten(const Tensor& gradient) {
   Autograd::storage(gradient).created = std::numeric_limits<int64_t>::max();
 }
@@ -162,8 +163,8 @@ void Tensor::backward(Tensor gradient) const {
     for (Input& in : order[i]->node->inputs)
       if (in.needs_grad() && seen.insert(Autograd::slot(in).get()).second) order.push_back(Autograd::slot(in));
   }
-  // The latest op last: those that use an op's output were recorded after it, so their gradients are there when its turn
-  // comes.
+  // The latest op last, where it is taken first: all that use an op's output were recorded after it, so the gradient of
+  // its output is complete when its turn comes.
   std::erase_if(order, [](const auto& slot) { return !slot->node; });
   std::ranges::sort(order, {}, [](const auto& slot) { return slot->node->recorded; });
 

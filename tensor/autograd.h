@@ -3,7 +3,7 @@
 // An op computes its output y from inputs x0, x1, ... and then *records* how a gradient flows back:
 //
 //   Tensor square(const Tensor& x) {
-//     Tensor y = map(Square{}, x);
+//     Tensor y = map(SquareForward{}, x);
 //     return record("square", y, {x}, [x = x.detach()](const Tensor& dy, Inputs& in) {
 //       in[0].add_grad(map(SquareBackward{}, dy, x));   // forward: y = x*x, hence dx += dy * 2x
 //     });

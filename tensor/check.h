@@ -1,9 +1,9 @@
-// check(condition, ...): how acinus reports what is wrong. It throws the one exception type, Error, which every program
-// catches once, in main. A message says what was wrong, with the values (both shapes,
-// or the file and line of the input), and what to do about it:
+// check(condition, ...): how acinus reports what is wrong. It throws the one exception type, Error, which
+// programs catch in one place (run_program, apps/common/cli.h). A message says what was wrong, with the values (both
+// shapes, or the file and line of the input), and what to do about it:
 //
 //   check(a.shape() == b.shape(), "add: shapes differ: ", a.shape(), " vs ", b.shape(), "; nothing is broadcast");
-//   -> add: shapes differ: (2,16,63,64) vs (2,16,64,64); nothing is broadcast [tensor/ops/add.cu:9]
+//   -> add: shapes differ: (2,16,63,64) vs (2,16,64,64); nothing is broadcast [tensor/ops/add.cu:8]
 //
 // It is a function and not a macro: it cannot collide with another CHECK, and __builtin_LINE() as a default argument is
 // evaluated at the call.

@@ -46,7 +46,7 @@ void for_each_on_gpu(int64_t, const F&) {
 }
 #endif
 
-// Waking the other threads takes some microseconds, so one thread does little work alone. `elements_each`: how many elements
+// Waking the other threads takes some microseconds, so a little work is done by one thread. `elements_each`: how many elements
 // one call of f processes.
 template <class F>
 void for_each(Device device, int64_t n, F f, [[maybe_unused]] int64_t elements_each = 1) {

@@ -9,7 +9,7 @@
 // Elements are stored in row-major order, the last axis fastest. Images are (N,H,W,C): batch, rows, columns, channels, so
 // the channels of a pixel are adjacent. Convolution weights are (KH,KW,C,O).
 //
-// This header and everything in ops/ is C++17, which is what the oldest supported nvcc understands.
+// This header and all .cu files keep to C++17, which is what the oldest supported nvcc understands.
 #pragma once
 #include <cstdint>
 #include <initializer_list>

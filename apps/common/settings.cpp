@@ -34,7 +34,7 @@ std::string usage_of(const Field& field) {
   return (field.choices.empty() ? field.type : joined(field.choices, "|")) + (value.empty() ? "" : " [" + value + "]");
 }
 
-// CLI11 does not convert and check the values itself: its strtold, rounded to double, turns 0.002877 into a neighbouring
+// CLI11 is not asked to convert and check the values: its strtold, rounded to double, turns 0.002877 into a neighbouring
 // number, and its Range would print a limit of 1e-12 as 0.000000.
 void assign(const Field& field, const std::string& given) {
   const auto need = [&](bool holds, const auto&... problem) {

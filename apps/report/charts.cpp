@@ -73,9 +73,9 @@ std::string svg_curve(const Curve& c) {
     low = std::min(low, 0.0), high = std::max(high, 0.0);
   }
   const double margin = c.x.front() < c.x.back() ? 0 : 0.5;  // a single epoch is in the middle
-  options.x = titled(linear_axis(c.x.front() - margin, c.x.back() + margin, 8, 1),
-                     logarithmic ? "epoch, logarithmic scale" : "epoch");
-  options.y = logarithmic ? logarithmic_axis(lowest_positive, high) : linear_axis(low, high, 5);
+  options.x = titled(linear_axis(c.x.front() - margin, c.x.back() + margin, 8, 1), "epoch");
+  options.y =
+      logarithmic ? titled(logarithmic_axis(lowest_positive, high), "logarithmic scale") : linear_axis(low, high, 5);
   Series values, best{.style = "mark"};
   const size_t step = (n + kMaxPoints - 1) / kMaxPoints;
   for (size_t i = 0; i < n; i += step) draw_epochs(values, c, i, std::min(i + step, n), logarithmic);

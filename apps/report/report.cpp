@@ -159,7 +159,7 @@ std::string patient_table(const Report& r) {
   if (n > 0) {
     const int64_t without = int64_t(r.patients.size()) - n;
     table.caption = text("Mean Dice ", fixed(sum / double(n), 4), " over ", counted(n, "patient"),
-                         without > 0 ? text("; ", without, " without one") : "", ".");
+                         without > 0 ? text("; ", without, " without foreground") : "", ".");
   }
   return "<h2>Held-out patients</h2>\n" + html_table(table);
 }

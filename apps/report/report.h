@@ -59,8 +59,8 @@ struct Report {
   std::vector<EpochRow> rows;
   Score score = kDice;
   NamedTexts results;                 // at the end, on held-out patients
-  NamedTexts facts;                   // about the run: {"device", "CPU, 2 threads"}
-  NamedTexts fingerprint;             // about the data: {"spacing", "0.7 x 0.7 x 2.5 mm"}
+  NamedTexts facts;                   // about the run: {"machine", "CPU, 2 threads"}
+  NamedTexts fingerprint;             // about the data: {"spacing", "x 0.7, y 0.7, z 2.5 mm"}
   std::vector<std::string> findings;  // what looks wrong
   std::vector<PictureGroup> pictures;
   std::vector<std::pair<std::string, double>> patients;  // held out, and their Dice, or NaN

@@ -20,7 +20,8 @@ bool has_candidates(const Config& c) {
   return !c.resume.empty() && std::filesystem::exists(c.resume + "/candidates.csv");
 }
 
-// A U-Net finds the nodules of patients that it was trained on too well: the results of the classifier would flatter it.
+// On patients that it was trained on, a U-Net finds nodules too well, and the classifier's results would look better than
+// they are.
 void check_segmenter(const Config& c, const TrainingData& data) {
   if (has_candidates(c)) return;  // it is not needed
   const auto metadata = load_unet(c.segmenter).metadata;
@@ -40,8 +41,8 @@ void check_segmenter(const Config& c, const TrainingData& data) {
 void check_resumed(const Config& c, const Config& before) {
   if (before.segmenter != c.segmenter || before.candidates.threshold != c.candidates.threshold ||
       to_metadata(before.crops.crop) != to_metadata(c.crops.crop))
-    fail("--resume ", c.resume, ": its candidates and their crops would change; leave --segmenter, --classify and",
-         " --input.hu as they were, or start another run");
+    fail("--resume ", c.resume, ": its candidates and their crops would change; leave --segmenter, --classify.* and",
+         " --input.hu_* as they were, or start another run");
 }
 
 // Runs the U-Net over every scan. Nothing if the run is to stop.

@@ -78,7 +78,7 @@ RunState run_state_from_json(const std::string& text, const std::string& source)
     if (s.epoch < 1 || s.epoch > 1000001 || s.step < 0 || int64_t(s.rows.size()) != s.epoch - 1 || s.best_epoch < 0 ||
         s.best_epoch >= s.epoch)
       fail(source, ": its state is that of epoch ", s.epoch, ", step ", s.step, ", with the numbers of ", s.rows.size(),
-           " epochs, of which ", s.best_epoch, " was the best");
+           " epochs, of which ", s.best_epoch, " was the best: these contradict each other; start another run");
     return s;
   } catch (const nlohmann::json::exception& e) {
     fail(source, ": its \"train.state\" is damaged, or of another version of ./train: ", e.what());

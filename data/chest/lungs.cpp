@@ -288,8 +288,8 @@ std::vector<int64_t> grow_region(const Volume<int16_t>& hu, const std::vector<in
 
 // Trachea and main bronchi: the region that grows from the trachea, at the highest threshold at which it does not yet
 // leak into the lungs (K. Mori et al., "Recognition of Bronchus in Three-Dimensional X-ray CT Images", ICPR 1996);
-// opened by a ball, which drops thinner bronchi. Without the walls: those are removed before the lungs are found, not
-// from what was found.
+// opened by a ball, which drops thinner bronchi. The walls are not part of it: they are left out where the lungs are
+// searched, but not cut from what was found.
 Mask find_airways(const Volume<int16_t>& hu) {
   Mask airways(hu.grid);
   const std::vector<int64_t> seeds = find_trachea(hu);
@@ -365,9 +365,9 @@ std::vector<Region> measure_regions(const Components& components, const Volume<i
   return regions;
 }
 
-// Keeps the regions that may be lung. Gas in stomach and bowel and the air around the body have a lung's HU, the
-// latter, where there are blankets in it, much of the image's border; the table's foam is small and lies at the border;
-// noise has little but sides; and a region that touches only the image border is not in a chest.
+// Keeps the regions that may be lung. Gas in stomach and bowel is thinner than lung. The air around the
+// body may have a lung's HU where blankets lie in it, but it touches much of the image's border. The table's foam is
+// small and lies at the border; noise has more sides; a region with hardly any side but the border is not in a chest.
 void keep_lungs(std::vector<Region>& regions) {
   std::erase_if(regions, [](const Region& region) {
     return region.median < kGas || (region.border > kMaxBorder && region.median < kLungAtBorder) ||

@@ -1,7 +1,7 @@
 // A data set in numbers: how many scans, how large, how dense (nnU-Net's "data fingerprint"; Isensee et al. 2021).
 //
 //   const DatasetStatistics s = dataset_statistics(data);
-//   for (const auto& [name, value] : s.rows)       {"spacing", "x 0.682 to 0.82 mm (median 0.703), ..."}, ...
+//   for (const auto& [name, value] : s.rows)       {"spacing", "x 0.682 to 0.82 (median 0.703), ... mm"}, ...
 //   write_file("fingerprint.json", s.json);
 //
 // Sizes, counts and volumes are of all scans. Densities are sampled from at most 256 slices and as many with foreground,

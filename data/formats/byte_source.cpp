@@ -75,9 +75,9 @@ int64_t ByteSource::read(void* to, int64_t bytes) {
       next_ += z.avail_in;
     }
     const int status = inflate(&z, Z_NO_FLUSH);
-    if (status == Z_BUF_ERROR) fail(where_, "the zlib stream ends early, after ", z.total_out, " bytes of data");
+    if (status == Z_BUF_ERROR) fail(where_, "the compressed stream ends early, after ", z.total_out, " bytes of data");
     if (status != Z_OK && status != Z_STREAM_END)
-      fail(where_, "the zlib stream is corrupt: ", z.msg ? z.msg : zError(status));
+      fail(where_, "the compressed stream is corrupt: ", z.msg ? z.msg : zError(status));
     if (status == Z_STREAM_END) inflater_->ended = !next_stream();
   }
   return bytes - z.avail_out;

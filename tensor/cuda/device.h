@@ -22,13 +22,13 @@ void use(int index);        // selects one of several GPUs, before the first ten
 bool has_tensor_cores();    // for bfloat16 and TF32: compute capability 8.0 (2020) and later
 
 void synchronize();  // waits until all is done. Error if a kernel has failed
-// Wait after every kernel, so that a failure is reported where it happened, and a kernel's time is its own. Slow. Also by
-// ACINUS_SYNC=1 in the environment.
+// Wait after every kernel, so that a failure is reported where it happened, and a kernel's time is its own. Slow.
+// ACINUS_SYNC=1 in the environment switches it on, too.
 extern bool synchronize_each;
 
 // ---- for tensors, memory and messages
 
-// The name of a kernel, or of a C++ type as typeid gives it: MapBody<AddForward, ...>
+// The name of a kernel, or of a C++ type as typeid gives it: MapBody<Add, ...>
 std::string readable(const char* kernel);
 extern bool recording_graph;  // is a Graph (graph.h) being recorded?
 

@@ -1,4 +1,4 @@
-// The device of EMULATE=1: memory of the CPU's, kernels run by emulate.h.
+// The device of EMULATE=1: the CPU's memory; emulate.cpp runs the kernels.
 #ifdef ACINUS_EMULATE
 #include <cstdlib>
 #include <cstring>

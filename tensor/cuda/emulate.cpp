@@ -41,7 +41,7 @@ constexpr size_t stack_bytes = 128 << 10;
 // A stack and its state. A thread that ends leaves its fiber to the next one that has not begun: a kernel without barriers
 // runs on a single fiber, as a plain loop.
 struct Fiber {
-  std::unique_ptr<char[]> stack{new char[stack_bytes]};
+  std::unique_ptr<char[]> stack = std::make_unique_for_overwrite<char[]>(stack_bytes);
   ucontext_t context;
   bool begun = false;
   void* fake_stack = nullptr;  // the address sanitizer's

@@ -43,7 +43,7 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions o
   const ConvGeometry g = conv2d_geometry("conv2d", x, x.shape(), w, b, options);
   const Tensor y = conv_forward(g, x, w, b);
   return record("conv2d", y, {x, w, b}, [g, x = x.detach(), w = w.detach()](const Tensor& dy, Inputs& in) {
-    if (in[0].needs_grad()) in[0].add_grad(conv_data_gradient(g, dy, w).skip);
+    if (in[0].needs_grad()) in[0].add_grad(conv_data_gradient(g, dy, w).skip);  // all of dx: there is no deep image
     if (in[1].needs_grad()) in[1].add_grad(conv_weight_gradient(g, x, dy));
     if (in[2].needs_grad()) in[2].add_grad(bias_gradient(dy));
   });

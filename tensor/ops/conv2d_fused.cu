@@ -11,7 +11,7 @@
 //
 //   forward    bias, ReLU and the maximum of each 2x2, before the sums are stored (ConvEpilogue);
 //              concat(upsample2x(deep), x) is never in memory: the convolution reads both where they are (SkipConcat)
-//   backward   the gradient is set to 0 where ReLU was, and summed for the bias, in one pass over dy, in place;
+//   backward   the gradient is set to 0 where the ReLU gave 0, and summed for the bias, in one pass over dy, in place;
 //              upsample2x's gradient, a sum over each 2x2, is made before it is stored
 #include "tensor/ops/shared.h"
 

@@ -1,7 +1,7 @@
 // sigmoid   y = 1 / (1 + exp(-x))        dx += dy * y * (1 - y)        x, y: any shape
 //
 // For x = -1000, exp(1000) is infinite and 1 / (1 + infinity) is 0, as it should be: no branch is needed.
-// dy/dx = exp(-x) / (1 + exp(-x))^2 = y * (1 - y).
+// The derivative of y is exp(-x) / (1 + exp(-x))^2 = y * (1 - y).
 #include "tensor/for_each.h"
 #include "tensor/ops.h"
 

@@ -206,7 +206,7 @@ TEST_CASE("report: one page, well-formed, that fetches and runs nothing") {
   }
   for (const char* part :
        {"<div class='state finished'>finished</div>", "the learning rate is high", ">1.2.3</th><td>0.7512</td>",
-        "\xE2\x80\x93</td>", "Mean Dice 0.7512 over 1 patient; 1 without one", "alt='Worst slices: patient 7'",
+        "\xE2\x80\x93</td>", "Mean Dice 0.7512 over 1 patient; 1 without foreground", "alt='Worst slices: patient 7'",
         "./train --out runs/a</pre>", "last 3 % of the time", "green, true", "red, predicted", "yellow, both",
         "&quot;seed&quot;: 1", ">CPU</td>", ">24</td>"})
     CHECK_THAT(page, Catch::Contains(part));

@@ -1,4 +1,4 @@
-// y = relu(bias + patches of x * w) on the GPU, and the maximum of each 2x2; implicit_gemm.h.
+// The forward pass on the GPU; implicit_gemm.h says how it becomes a matrix product.
 #include "tensor/conv/cuda/implicit_gemm.h"
 
 #ifdef ACINUS_KERNELS

@@ -127,7 +127,7 @@ void with_columns(const ProductSize& size, F f) {
 template <class T, class Make>
 void product(const char* name, const ConvGeometry& g, const ProductSize& size, int64_t alignment, Make make) {
   check(size.m < (int64_t(1) << 31) - 256 && size.n < (1 << 30) && size.k < (int64_t(1) << 31) - 256, name,
-        ": more than 2^31 pixels, or terms in a sum; use a smaller batch");
+        ": more than 2^31 pixels, or more than 2^31 terms in a sum; use a smaller batch");
   using C = Compute<T>;
   if (g.algorithm != ConvAlgorithm::tensor) {
     const auto [a, b, epilogue] = make(std::false_type());
