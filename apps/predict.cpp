@@ -14,6 +14,7 @@
 #include "apps/common/machine.h"
 #include "apps/prediction/prediction.h"
 #include "data/dataset/source.h"
+#include "data/formats/csv.h"
 #include "data/formats/volume_io.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
@@ -108,7 +109,9 @@ bool is_input(const std::string& path, bool pictures) {
 std::vector<std::string> paths_in_list(const std::string& list) {
   std::vector<std::string> paths;
   const std::string content = read_file(list, int64_t(1) << 26);
-  for (std::string_view rest = content; !rest.empty();) {
+  std::string_view rest = content;
+  if (rest.starts_with(kByteOrderMark)) rest.remove_prefix(kByteOrderMark.size());
+  while (!rest.empty()) {
     const std::string path(trimmed(next_line(rest)));
     if (path.empty() || path[0] == '#') continue;
     const fs::path beside_list = fs::path(list).parent_path() / path;

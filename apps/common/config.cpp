@@ -220,8 +220,13 @@ void Config::share() {
   cache.window = sampling.window = crops.crop.window = input.window;
   sampling.planes = input.planes;
   crops.augment = sampling.augment;
-  net.deep_supervision = std::clamp<int64_t>(net.deep_supervision, 0, std::max<int64_t>(net.depth - 1, 0));
   classifier.in = crops.crop.planes, classifier.norm = net.norm, classifier.norm_groups = net.norm_groups;
+}
+
+UNetOptions Config::unet() const {
+  UNetOptions options = net;
+  options.deep_supervision = std::min(net.deep_supervision, std::max<int64_t>(net.depth - 1, 0));
+  return options;
 }
 
 void check_config(const Config& c) {

@@ -65,6 +65,8 @@ struct Config {
   // Some settings are fields of several options structs, or of one in another form. Each is read into one of them; this
   // copies it to the others.
   void share();
+
+  UNetOptions unet() const;  // net, but with no more heads than its depth allows
 };
 
 // Adds all settings, and what --preset and --resume do to their defaults.

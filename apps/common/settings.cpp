@@ -62,12 +62,6 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
-// train.lr <-> /train/lr, its JSON pointer (RFC 6901).
-std::string replaced(std::string name, char from, char to) {
-  std::ranges::replace(name, from, to);
-  return name;
-}
-
 }  // namespace
 
 std::vector<std::string> split_list(const std::string& list) {
@@ -119,13 +113,15 @@ std::string Settings::unknown(const std::string& name) const {
 bool Settings::read(const std::vector<std::string>& words) {
   CLI::App app(description_, program_);
   app.get_formatter()->column_width(36);
-  app.add_option("--config", config_, "a JSON file of settings, such as a run's config.json")->option_text("FILE");
+  app.add_option("--config", config_, "a JSON file of settings, such as a run's config.json")
+      ->type_name("FILE")
+      ->option_text("FILE");
   for (const Field& field : fields_) {
     const std::string flag = (field.is_argument ? "" : "--") + field.name;
     const auto set = [&field](const std::string& given) { assign(field, given); };
     CLI::Option* option = field.words ? app.add_option(flag, *field.words, field.help)
                                       : app.add_option_function<std::string>(flag, set, field.help)->take_last();
-    option->required(field.is_argument)->option_text(usage_of(field));
+    option->required(field.is_argument)->type_name(usage_of(field))->option_text(usage_of(field));
     if (field.type == "true|false") option->expected(0, 1)->default_str("true");  // --recompute: --recompute true
     const size_t dot = field.name.find('.');
     if (dot != std::string::npos) option->group(field.name.substr(0, dot));
@@ -154,7 +150,7 @@ bool Settings::parse(int argc, char** argv) {
   for (int i = 1; i < argc; i++) {
     std::string word = argv[i];
     if (word == "--set" && i + 1 < argc) word = text("--set=", argv[++i]);
-    if (word.starts_with("--set")) {
+    if (word == "--set" || word.starts_with("--set=")) {
       if (std::ranges::count(word, '=') < 2)
         throw UsageError(text("--set ", word.substr(std::min<size_t>(word.size(), 6)),
                               ": must be name=value of a setting, such as --set train.lr=3e-4"));
@@ -189,19 +185,29 @@ void Settings::read_json(const std::string& json_text, const std::string& source
     const std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 23: ..."
     fail(source, ": is not valid JSON: ", what.substr(what.find(']') + 2));
   }
-  for (const json flat = settings.flatten(); const auto& [pointer, entry] : flat.items()) {
-    if (entry.is_null()) continue;  // an empty object, flattened
-    const std::string name = replaced(pointer.substr(1), '/', '.');
-    const std::string value = entry.is_string() ? entry.get<std::string>() : entry.dump();
-    const auto is_off = [&](const Retired& gone) { return gone.name == name && gone.off == value; };
-    if (std::ranges::any_of(retired_, is_off)) continue;
-    const auto field = std::ranges::find(fields_, name, &Field::name);
-    try {
+  // Each value of {"train": {"lr": 1e-3}}, and its name, train.lr. Groups without settings are not entered.
+  const auto read_group = [&](const auto& self, const json& group, const std::string& prefix) -> void {
+    for (const auto& item : group.items()) {
+      const json& entry = item.value();
+      const std::string name = prefix + item.key();
+      const auto is_within = [&](const Field& field) { return field.name.starts_with(name + "."); };
+      if (entry.is_object() && std::ranges::any_of(fields_, is_within)) {
+        self(self, entry, name + ".");
+        continue;
+      }
+      const auto is_off = [&](const Retired& gone) { return gone.name == name && entry == gone.off; };
+      if (std::ranges::any_of(retired_, is_off)) continue;
+      const auto field = std::ranges::find(fields_, name, &Field::name);
       if (field == fields_.end() || field->is_argument) throw UsageError(unknown(name));
-      assign(*field, value);
-    } catch (const UsageError& e) {
-      throw UsageError(source + ": " + e.what());
+      if (entry.is_structured() || entry.is_null())
+        throw UsageError(text("--", name, ": must be ", usage_of(*field), ", not ", entry.type_name()));
+      assign(*field, entry.is_string() ? entry.get<std::string>() : entry.dump());
     }
+  };
+  try {
+    read_group(read_group, settings, "");
+  } catch (const UsageError& e) {
+    throw UsageError(source + ": " + e.what());
   }
 }
 
@@ -219,8 +225,9 @@ std::string Settings::to_json() const {
   json all = json::object();
   for (const Field& field : fields_) {
     if (field.is_argument) continue;
-    json& entry = all["/" + replaced(field.name, '.', '/')];
-    std::visit([&](const auto& value) { entry = value; }, field.get());
+    std::string pointer = "/" + field.name;  // of train.lr: /train/lr (RFC 6901)
+    std::ranges::replace(pointer, '.', '/');
+    std::visit([&](const auto& value) { all[pointer] = value; }, field.get());
   }
   return all.unflatten().dump(2) + "\n";
 }

@@ -88,7 +88,7 @@ int train_segmenter(Config& config, const Settings& settings, const std::string&
   const Device device = config.machine.use();
   const TrainingData data(config);
   const DType activations = config.machine.activations();
-  const auto owned = make_unet(config.net, uint64_t(config.seed));
+  const auto owned = make_unet(config.unet(), uint64_t(config.seed));
   UNet& net = *owned;
   net.to(device);
   const Sampler sampler(data.scans, data.split.train, config.sampling, uint64_t(config.seed));

@@ -298,7 +298,7 @@ void write_phantom_set(const std::string& folder, const PhantomSetOptions& optio
   const fs::path root(folder), scans = root / "subset0", marker = root / "annotations.csv";
   if (fs::exists(marker))
     fail(marker.string(), " exists: ", folder, " holds a complete set. Name another folder, or remove this one");
-  fs::create_directories(scans);
+  make_folder(scans.string());
   const std::string ours = "1.3.6.1.4.1.99999.";  // no hospital's
   std::vector<fs::path> left;                     // over from an interrupted attempt
   for (const fs::directory_entry& file : fs::directory_iterator(scans))

@@ -12,7 +12,6 @@ namespace acinus {
 
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr int64_t kFileLimit = int64_t(1) << 28;  // bytes; LUNA16's largest table has 60 million
 
 // Parses the text field by field, counting lines.

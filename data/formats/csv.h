@@ -10,9 +10,12 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace acinus {
+
+inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // with which some editors begin a text
 
 struct CsvTable {
   std::string path;

@@ -66,7 +66,8 @@ TEST_CASE("settings: what a run saves is read back, into every options struct") 
            c->crops.crop.window.low == -900));
     CHECK((c->net.norm == NormKind::group && c->classifier.norm == NormKind::group && c->cache.bytes));
     CHECK((c->phantom.scan.size[0] == 64 && c->phantom.scan.size[1] == 64));
-    CHECK(c->net.deep_supervision == 1);  // no more than depth - 1
+    CHECK(c->net.deep_supervision == 2);     // what was asked for, also where --net.depth becomes larger later
+    CHECK(c->unet().deep_supervision == 1);  // no more than depth - 1
     CHECK((c->sampling.augment.blur.probability == 0.25 && c->crops.augment.blur.probability == 0.25));
   }
 }

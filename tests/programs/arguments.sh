@@ -52,6 +52,18 @@ expect "--config with a wrong type" 2 'train\.lr.*fast' "$train" --config wrong.
 echo '{"train": {"lr": 1e-3}' >bad.json
 echo '{"train": {"size": 1}}' >limits.json
 expect "--config with a value beyond its limits" 2 'limits.json: --train.size' "$train" --config limits.json
+for entry in '"bogus": {}' '"trian": null' '"net": {"wdth": []}'; do
+  echo "{$entry}" >empty.json
+  expect "--config with nothing under an unknown name: $entry" 2 'empty.json: there is no setting' "$train" --config empty.json
+done
+echo '{"train": {}, "net": {"depth": null}}' >null.json
+expect "--config with null" 2 'null.json: --net.depth: must be INT' "$train" --config null.json
+echo '{"classes": [0, 128]}' >array.json
+expect "--config with an array" 2 'array.json: --classes: must be INT,INT.*not array' "$train" --config array.json
+{ printf '{"train": '; printf '{"a": %.0s' {1..50000}; printf 1; printf '}%.0s' {1..50001}; } >deep.json
+expect "--config nested too deep" 2 'deep.json: there is no setting --train.a' "$train" --config deep.json
+expect "train: a flag that begins like --set" 2 'no setting --setup' "$train" --setup a=b
+expect "train: a flag without its value" 2 'train.lr: .*NUMBER.* missing' "$train" --train.lr
 echo '[1]' >list.json
 expect "--config that is no object" 1 'list.json: must hold a JSON object' "$train" --config list.json
 expect "--config that is not JSON" 1 'bad.json.*JSON' "$train" --config bad.json

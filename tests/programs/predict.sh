@@ -38,7 +38,7 @@ report "... a mask of each other scan" "$([ "$(ls p5/*_mask.mhd | wc -l)" = 3 ] 
 report "... all their candidates in one list" "$([ "$(tail -n +2 p5/nodules.csv | cut -d, -f1 | sort -u | wc -l)" = 3 ] || cat p5/nodules.csv)"
 report "... the page says why" "$(grep -q 'broken.mhd' p5/index.html || echo "it does not")"
 rows=$(wc -l <p5/nodules.csv)
-echo "$(basename "$scan")" >batch/list.txt
+printf "\xEF\xBB\xBF%s\n" "$(basename "$scan")" >batch/list.txt  # with the byte order mark of some editors
 expect "predict a list" 0 "nodules among" "$predict" batch/list.txt --model $model --candidates.threshold 1 --pictures 0 --out p5
 report "... rows of other scans stay, its own go" "$(awk -F, -v id="$(basename "$scan" .mhd)" -v rows=$rows \
   '$1 == id {bad++} END {if (bad || NR < 2 || NR >= rows) print NR, rows, bad}' p5/nodules.csv)"
