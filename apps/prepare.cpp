@@ -30,7 +30,7 @@ Picture picture_of(const Scan& scan, const HuWindow& window) {
   const Volume<uint8_t> lungs = scan.lungs(), mask = scan.mask();
   std::vector<Picture> pictures;
   for (int64_t z : slices_to_show(scan)) {
-    const bool has_rest = scan.slices[z].lungs < lungs.grid.size[0] * lungs.grid.size[1];  // not what is no CT
+    const bool has_rest = scan.slices[z].lungs < lungs.grid.size[0] * lungs.grid.size[1];  // pictures are all "lungs"
     pictures.push_back(overlay(scan.image, z, has_rest ? lungs.slice(z) : nullptr, mask.slice(z), 1, window));
   }
   return montage(pictures, 3);

@@ -56,7 +56,8 @@ void* system_allocate(Device device, int64_t size) {
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
 // 1025 -> 1152, ... Large ones are rounded to whole powers of two (see take). The bytes that were not requested cost
 // address space, and memory only once a later owner writes them: the system provides a page when it is first written.
-// Blocks over 1 GB are rounded to eighths again: a machine with 24 GB would refuse the address space for 17 GB rounded up to 32.
+// Blocks over 1 GB are rounded to eighths again: a machine with 24 GB would refuse the address space for 17 GB rounded
+// up to 32.
 constexpr int64_t max_large = int64_t(1) << 30;
 bool is_large(int64_t bytes) { return bytes > int64_t(1) << 20 && bytes <= max_large; }
 int64_t round_up(int64_t bytes) {

@@ -96,7 +96,7 @@ void Settings::add_argument(const std::string& name, std::vector<std::string>& v
   fields_.push_back({.name = name, .help = help, .type = "...", .get = get, .is_argument = true, .words = &values});
 }
 
-// Why there is no setting of that name, and the one that may have been meant.
+// The message about a name that is not a setting, with the closest setting as a suggestion.
 std::string Settings::unknown(const std::string& name) const {
   const auto gone = std::ranges::find(retired_, name, &Retired::name);
   if (gone != retired_.end()) return text(name, " is gone: ", gone->instead);

@@ -57,7 +57,7 @@ std::string localisation_text(const Evaluation& e);  // "" if no nodule was hit
 std::string masks_text(const Evaluation& e);         // a line per scan, and the means
 std::string froc_csv(const Evaluation& e);   // submission,false_positives_per_scan,sensitivity,low,high,threshold
 std::string scans_csv(const Evaluation& e);  // a line per scan, of a submission with masks
-std::string froc_plot(const Evaluation& e);  // as SVG; "" if there is no nodule
+std::string froc_plot(const Evaluation& e);  // as SVG; empty if the scans hold no nodules
 std::string evaluation_html(const Evaluation& e);
 
 // ---- what is evaluated (predictions.cpp)

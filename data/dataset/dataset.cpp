@@ -134,7 +134,7 @@ std::set<std::string> held_out_by_name(const std::vector<Scan>& scans, const std
 }
 
 // The fold of each patient by the data's own subset<number>; empty if a scan lies in none of the folds 0 .. folds-1, if
-// one of these has no scan, or if a patient is in two.
+// a fold is empty, or if a patient is in two.
 std::map<std::string, int64_t> own_folds(const std::vector<Scan>& scans, int64_t folds) {
   std::map<std::string, int64_t> fold_of;
   std::set<int64_t> present;

@@ -177,7 +177,9 @@ Affine from_quatern(const Fields& f, const NiftiHeader& header) {
 double millimetres_per_unit(const Fields& f, const std::string& path) {
   constexpr double millimetres[] = {1, 1000, 1, 0.001};  // unknown, metre, millimetre, micrometre
   const int length = f.xyzt_units & 7;
-  if (length > 3) refuse(path, "xyzt_units", int(f.xyzt_units), "there is no unit of length with number ", length);
+  if (length > 3)
+    refuse(path, "xyzt_units", int(f.xyzt_units), "its code for the unit of length, ", length,
+           ", is not 1 (m), 2 (mm) or 3 (µm)");
   return millimetres[length];
 }
 

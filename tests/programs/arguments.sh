@@ -40,6 +40,9 @@ expect "evaluate froc: no submission" 2 SUBMISSION "$evaluate" froc
 expect "evaluate froc: no annotations" 2 "annotations is missing" "$evaluate" froc a.csv
 expect "phantom: no scans" 2 "scans: must be between 1 and 100000" "$phantom" set --scans 0
 
+touch taken
+expect "phantom: a file where its folder is to be" 1 "cannot make the folder taken" "$phantom" taken
+
 echo '{"train": {"learning_rate": 1}}' >unknown.json
 expect "--config with an unknown setting" 2 'unknown.json.*train\.learning_rate' "$train" --config unknown.json
 echo '{"seed_bug": "none", "task": "classify"}' >retired.json
@@ -60,7 +63,7 @@ echo '{"train": {}, "net": {"depth": null}}' >null.json
 expect "--config with null" 2 'null.json: --net.depth: must be INT' "$train" --config null.json
 echo '{"classes": [0, 128]}' >array.json
 expect "--config with an array" 2 'array.json: --classes: must be INT,INT.*not array' "$train" --config array.json
-{ printf '{"train": '; printf '{"a": %.0s' {1..50000}; printf 1; printf '}%.0s' {1..50001}; } >deep.json
+{ printf '{"train": '; printf '{"a": %.0s' {1..120000}; printf 1; printf '}%.0s' {1..120001}; } >deep.json
 expect "--config nested too deep" 2 'deep.json: there is no setting --train.a' "$train" --config deep.json
 expect "train: a flag that begins like --set" 2 'no setting --setup' "$train" --setup a=b
 expect "train: a flag without its value" 2 'train.lr: .*NUMBER.* missing' "$train" --train.lr
