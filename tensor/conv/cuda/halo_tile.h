@@ -1,0 +1,103 @@
+// A tile of an image in shared memory, with the pixels around it that a 3x3 kernel sees, its *halo*. All nine taps then read it
+// there, and each pixel is fetched once instead of nine times:
+//
+//     +----------------+      16 x 16 pixels are computed, 18 x 18 are copied: 1.27 times as many as there are, where a matrix
+//     |  halo          |      product that knows nothing of images ("implicit GEMM") copies nine times as many. Only some
+//     |  +----------+  |      channels at a time, a *stage*; several stages form a ring, so that while one is multiplied
+//     |  |   tile   |  |      the next are under way:
+//     |  +----------+  |
+//     |                |          wait until this stage is there; __syncthreads(); ask for the stage Stages - 1 further on;
+//     +----------------+          multiply
+//
+// One barrier a stage is enough: what is overwritten next was read before it. And a commit at every stage, also where nothing
+// is left to copy, keeps the number of groups that are under way what the wait expects.
+#pragma once
+#include "tensor/cuda/mma.h"
+
+#ifdef ACINUS_KERNELS
+namespace acinus::on_gpu {
+
+// An image (n,height,width,channels) that is read: of `shrink` 1, one that upsample2x enlarges to that size while it is read.
+struct ImageView {
+  const char* data = nullptr;
+  int height = 0, width = 0, shrink = 0;
+  int pixel_bytes = 0;
+};
+
+// A pixel of a tile is Chunks times 16 bytes. Where chunk number `chunk` of a pixel in this column of the tile is stored among
+// them: so that the same chunk of 8 neighbouring pixels, wherever they begin, is in 8 different places modulo 128 bytes, the width
+// of all banks; a warp then loads 8 x 16 bytes at once. It depends on the column alone, so a tap in another row is a
+// constant further on.
+template <int Chunks>
+HD constexpr int swizzled(int chunk, int column) {
+  return Chunks == 8   ? chunk ^ (column & 7)
+         : Chunks == 4 ? chunk ^ (column >> 1 & 3)
+         : Chunks == 2 ? chunk ^ (column >> 2 & 1)
+                       : chunk;
+}
+
+// Numbers the tiles of a result: blocks of channels first, so that blocks of threads that run together read the same pixels.
+struct TileGrid {
+  Divisor channel_blocks, across, down;
+  int count = 0;
+  struct Tile {
+    int channel_block, n, row, column;  // in tiles
+  };
+  TileGrid() = default;
+  TileGrid(int64_t n, int64_t down, int64_t across, int64_t channel_blocks)
+      : channel_blocks(channel_blocks), across(across), down(down), count(int(n * down * across * channel_blocks)) {}
+  HD Tile tile(int number) const {
+    const int rest = channel_blocks.quotient(number), row = across.quotient(rest), n = down.quotient(row);
+    return {number - rest * channel_blocks, n, row - n * down, rest - row * across};
+  }
+};
+
+// The copies that one thread makes of a tile of Rows x Columns pixels, Chunks times 16 bytes each: one chunk of one column, and
+// of it every rows_at_once-th row. So of where a copy goes to, and of whether a pixel is inside the image, little changes from one
+// to the next, and no stage has to divide.
+template <int Rows, int Columns, int Chunks, int Threads>
+struct TileCopy {
+  static constexpr int a_row = Columns * Chunks;  // copies
+  static constexpr int rows_at_once = Threads / a_row < Rows ? Threads / a_row : Rows;
+  static constexpr int count = (Rows + rows_at_once - 1) / rows_at_once;
+  static constexpr int row_bytes = a_row * 16, bytes = Rows * row_bytes;
+  static_assert(rows_at_once > 0 && count <= 32);
+
+  uint32_t to;              // offset of the first copy in the tile
+  const char* from;         // its address in the image, perhaps outside of it
+  int64_t image_row_bytes;  // from one row of the image to the next
+  int row, shrink;          // the first copy's row in the image
+  unsigned inside;          // bit i: copy i is inside
+
+  __device__ TileCopy() {
+    const int item = int(threadIdx.x) % a_row, column = item / Chunks;
+    to = uint32_t(first_row() * row_bytes + column * Chunks * 16 + swizzled<Chunks>(item % Chunks, column) * 16);
+  }
+  __device__ static int first_row() { return int(threadIdx.x) / a_row; }
+
+  // From now on of the tile that begins at (row, column) of image n, perhaps outside: there it is 0.
+  __device__ void find(const ImageView& image, int n, int tile_row, int tile_column) {
+    const int item = int(threadIdx.x) % a_row, column = tile_column + item / Chunks;
+    const int height = image.height >> image.shrink, width = image.width >> image.shrink;
+    row = tile_row + first_row(), shrink = image.shrink;
+    image_row_bytes = int64_t(width) * image.pixel_bytes;
+    from = image.data + (int64_t(n) * height * width + (column >> shrink)) * image.pixel_bytes + item % Chunks * 16;
+    inside = 0;
+    ACINUS_UNROLL
+    for (int i = 0; i < count; i++) inside |= unsigned(unsigned(row + i * rows_at_once) < unsigned(image.height)) << i;
+    if (unsigned(column) >= unsigned(image.width)) inside = 0;
+  }
+
+  // Asks for the copies of the channels from `channel_bytes` on.
+  __device__ void copy(uint32_t tile, int64_t channel_bytes) const {
+    if (first_row() >= rows_at_once) return;
+    ACINUS_UNROLL
+    for (int i = 0; i < count; i++)
+      if (first_row() + i * rows_at_once < Rows)
+        copy_async_16(tile + to + i * rows_at_once * row_bytes,
+                      from + ((row + i * rows_at_once) >> shrink) * image_row_bytes + channel_bytes, inside >> i & 1);
+  }
+};
+
+}  // namespace acinus::on_gpu
+#endif
