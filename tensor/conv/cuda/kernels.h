@@ -1,0 +1,54 @@
+// The kernels of a convolution on the GPU, and what each of them is for; engine.cu chooses. From the most general, and slowest, to
+// the most special:
+//
+//   tiled.cu                  everything, in the type that the numbers have, with a tile of a matrix product in shared memory
+//   implicit_gemm.cu          bfloat16 and TF32 on tensor cores: any kernel size, stride and dilation
+//   conv3x3.cu                3x3, stride 1, bfloat16 and TF32: a tile with its halo; forward and data gradient
+//   conv3x3_weight_gradient.cu    ... weight and bias gradient
+//   conv3x3_f32.cu            3x3, stride 1, float32 without tensor cores: all three
+//   few_channels.cu           the first layer (1 to 4 channels in) and the head (1x1, one channel out)
+//
+// docs/kernels.md leads from one to the next.
+#pragma once
+#include "tensor/conv/engine.h"
+
+namespace acinus::on_gpu {
+
+// y = epilogue(bias + the forward sum of conv.h over x). The data gradient with stride 1 is the same sum, of dy, with
+// geometry g.transposed() and the weights transposed: tap (kh-1-a, kw-1-b), and the two channel axes exchanged.
+template <class T, class C = Compute<T>>
+struct ConvSum {
+  ConvGeometry g;             // x (n,h,w,c) -> y (n,oh,ow,o)
+  SkipConcatData<const T> x;  // with `deep`, the image concat(upsample2x(deep), skip)
+  const C* w;                 // the layer's own weights, (kh,kw,c,o), or (kh,kw,o,c) if they are to be transposed
+  bool transposed_weights = false;
+  const C* bias = nullptr;  // (o)
+  bool relu = false;
+  SkipConcatData<T> y;  // with `deep` (of a data gradient), the first deep_channels go there, the sum of each 2x2
+  T* pooled = nullptr;  // (n,oh/2,ow/2,o): the maximum of each 2x2 of y
+  // As y, or null: what x was in the forward pass, if a ReLU made it. Where it is not positive, y is 0: the gradient of
+  // that ReLU, on the way.
+  SkipConcatData<const T> relu_output{nullptr, nullptr, 0};
+};
+
+// Can these kernels compute such a sum? (Sizes and types only; pointers may be null where there is nothing.)
+template <class T>
+bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y);
+template <class T>
+void conv3x3(const char* name, const ConvSum<T>& sum);
+
+// dw (3,3,c,o), and db (o) unless it is null, of y = bias + forward sum (g), for the gradient dy of y.
+template <class T>
+bool conv3x3_weight_gradient_supports(const ConvGeometry& g, int64_t deep_channels);
+template <class T>
+void conv3x3_weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, float* dw,
+                             float* db);
+
+// float32 without tensor cores.
+bool conv3x3_f32_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y);
+void conv3x3_f32(const char* name, const ConvSum<float>& sum);
+bool conv3x3_f32_weight_gradient_supports(const ConvGeometry& g, int64_t deep_channels);
+void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
+                                 float* dw, float* db);
+
+}  // namespace acinus::on_gpu
