@@ -36,6 +36,7 @@ endif
 endif
 MAKEFLAGS += --no-print-directory
 Q := $(if $(V),,@)
+comma := ,
 
 # ---- what there is: third-party headers, OpenMP, -march=native
 
@@ -76,6 +77,9 @@ GPUS := $(shell nvidia-smi --query-gpu=name,compute_cap --format=csv,noheader 2>
 ifeq ($(origin CUDA_ARCH),undefined)
 CUDA_ARCH := $(if $(GPUS),native,all-major)
 endif
+# Some files are for Hopper only, and for its own instructions nvcc must compile them for sm_90a alone (CUDA 12 and later).
+HOPPER := $(if $(filter-out 11.%,$(NVCC_VERSION)),$(filter all all-major sm_90 sm_90a,$(CUDA_ARCH))$(if \
+            $(filter native,$(CUDA_ARCH)),$(findstring $(comma) 9.0,$(GPUS))))
 endif
 ifeq ($(origin ARCH),undefined)
 ARCH := $(if $(filter 1,$(call try,-march=native)),-march=native)
@@ -100,9 +104,10 @@ FLAGS += $(if $(filter 1,$(EMULATE)),-DACINUS_CUDA -DACINUS_EMULATE)$(if $(NVCC)
 FLAGS += $(CXXFLAGS)
 LIBS := $(ZLIB) -lpthread $(if $(NVCC),$(CUDA_LINK))
 
-comma := ,
 # What nvcc hands on to $(CXX), which compiles what is not for the GPU.
-NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) -arch=$(CUDA_ARCH) $(if $(filter all%,$(CUDA_ARCH)),--threads 4) -Wno-deprecated-gpu-targets -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
+ARCH_OF = $(if $(and $(HOPPER),$(filter %_hopper.cu,$<)),-gencode=arch=compute_90a$(comma)code=sm_90a -DACINUS_SM_90A,\
+            -arch=$(CUDA_ARCH) $(if $(filter all%,$(CUDA_ARCH)),--threads 4))
+NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) $(ARCH_OF) -Wno-deprecated-gpu-targets -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
              $(addprefix -Xcompiler ,$(filter-out -I. -isystem third_party/% /usr/%,$(FLAGS)))
 
 # ---- files

@@ -106,6 +106,16 @@ cudaStream_t stream() {
   return the_stream;
 }
 
+int processors() {
+  static const int count = [] {
+    stream();
+    int n = 0;
+    check_result(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, chosen), "cudaDeviceGetAttribute");
+    return n;
+  }();
+  return count;
+}
+
 // What the code was compiled for counts, not the GPU: code for older ones runs here too, but without the kernels for
 // tensor cores (conv/cuda).
 bool has_tensor_cores() {

@@ -93,10 +93,35 @@ namespace cuda {
 cudaStream_t stream();                                    // created on the first call
 void check_result(cudaError_t result, const char* what);  // Error unless it is a success
 void check_launch(const char* kernel);                    // the same after the launch of a kernel
+int processors();                                         // of the GPU: 132 of an H100
 #else
 void enqueue(std::function<void()> work);  // runs it, or keeps it for the Graph that is being recorded
 #endif
 }  // namespace cuda
+
+#ifdef __CUDACC__
+// More than 48 KB of shared memory a block must be asked for.
+template <class... P>
+void allow_shared(const char* name, void (*kernel)(P...), size_t bytes) {
+  if (bytes > 48 << 10)
+    cuda::check_result(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)), name);
+}
+#endif
+
+// How many blocks of a kernel the GPU runs at the same time. A kernel whose blocks stay, each doing one part of the work after
+// the other (*persistent* blocks), is launched with so many.
+template <class... P>
+int64_t resident_blocks([[maybe_unused]] const char* name, [[maybe_unused]] void (*kernel)(P...),
+                        [[maybe_unused]] int threads, [[maybe_unused]] size_t shared_bytes) {
+#ifdef __CUDACC__
+  int blocks = 0;
+  allow_shared(name, kernel, shared_bytes);
+  cuda::check_result(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes), name);
+  return int64_t(blocks) * cuda::processors();
+#else
+  return 3;                                // few, so that even in a small test each has several parts
+#endif
+}
 
 // Launches a kernel; `name` is for messages.
 template <class... P, class... A>
@@ -105,9 +130,7 @@ void launch(const char* name, void (*kernel)(P...), int64_t blocks, int threads,
   if (blocks == 0) return;
   check(blocks < (int64_t(1) << 31), name, ": ", blocks, " blocks are more than a GPU can launch; use a smaller batch");
 #ifdef __CUDACC__
-  if (shared_bytes > 48 << 10)
-    cuda::check_result(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)),
-                       name);
+  allow_shared(name, kernel, shared_bytes);
   kernel<<<unsigned(blocks), unsigned(threads), shared_bytes, cuda::stream()>>>(P(args)...);
   cuda::check_launch(name);
 #else

@@ -63,11 +63,11 @@ struct TileCopy {
   static constexpr int row_bytes = a_row * 16, bytes = Rows * row_bytes;
   static_assert(rows_at_once > 0 && count <= 32);
 
-  uint32_t to;              // offset of the first copy in the tile
-  const char* from;         // its address in the image, perhaps outside of it
-  int64_t image_row_bytes;  // from one row of the image to the next
-  int row, shrink;          // the first copy's row in the image
-  unsigned inside;          // bit i: copy i is inside
+  uint32_t to;          // offset of the first copy in the tile
+  const char* from;     // its column of the image, in row 0; perhaps outside of it
+  int image_row_bytes;  // from one row of the image to the next
+  int row, shrink;      // the first copy's row in the image
+  unsigned inside;      // bit i: copy i is inside
 
   __device__ TileCopy() {
     const int item = int(threadIdx.x) % a_row, column = item / Chunks;
@@ -80,7 +80,7 @@ struct TileCopy {
     const int item = int(threadIdx.x) % a_row, column = tile_column + item / Chunks;
     const int height = image.height >> image.shrink, width = image.width >> image.shrink;
     row = tile_row + first_row(), shrink = image.shrink;
-    image_row_bytes = int64_t(width) * image.pixel_bytes;
+    image_row_bytes = width * image.pixel_bytes;
     from = image.data + (int64_t(n) * height * width + (column >> shrink)) * image.pixel_bytes + item % Chunks * 16;
     inside = 0;
     ACINUS_UNROLL
@@ -95,9 +95,20 @@ struct TileCopy {
     for (int i = 0; i < count; i++)
       if (first_row() + i * rows_at_once < Rows)
         copy_async_16(tile + to + i * rows_at_once * row_bytes,
-                      from + ((row + i * rows_at_once) >> shrink) * image_row_bytes + channel_bytes, inside >> i & 1);
+                      from + channel_bytes + int64_t((row + i * rows_at_once) >> shrink) * image_row_bytes,
+                      inside >> i & 1);
   }
 };
+
+// Asks for the copy of a run of memory by all threads of the block.
+template <int Bytes, int Threads>
+__device__ void copy_run(uint32_t to, const char* from) {
+  ACINUS_UNROLL
+  for (int at = 0; at < Bytes; at += Threads * 16) {
+    const int mine = at + int(threadIdx.x) * 16;
+    if (at + Threads * 16 <= Bytes || mine < Bytes) copy_async_16(to + mine, from + mine, true);
+  }
+}
 
 }  // namespace acinus::on_gpu
 #endif

@@ -10,9 +10,18 @@
 //
 // docs/kernels.md leads from one to the next.
 #pragma once
+#include <string>
+#include <vector>
+
 #include "tensor/conv/engine.h"
 
-namespace acinus::on_gpu {
+namespace acinus {
+
+namespace testing {
+inline std::string conv3x3_variant;  // computes every conv3x3, unless it is empty
+}
+
+namespace on_gpu {
 
 // y = epilogue(bias + the forward sum of conv.h over x). The data gradient with stride 1 is the same sum, of dy, with
 // geometry g.transposed() and the weights transposed: tap (kh-1-a, kw-1-b), and the two channel axes exchanged.
@@ -24,18 +33,21 @@ struct ConvSum {
   bool transposed_weights = false;
   const C* bias = nullptr;  // (o)
   bool relu = false;
-  SkipConcatData<T> y;  // with `deep` (of a data gradient), the first deep_channels go there, the sum of each 2x2
+  SkipConcatData<T> y{nullptr, nullptr, 0};  // with `deep` (of a data gradient), the first deep_channels go there, the sum of each 2x2
   T* pooled = nullptr;  // (n,oh/2,ow/2,o): the maximum of each 2x2 of y
   // As y, or null: what x was in the forward pass, if a ReLU made it. Where it is not positive, y is 0: the gradient of
   // that ReLU, on the way.
   SkipConcatData<const T> relu_output{nullptr, nullptr, 0};
 };
 
-// Can these kernels compute such a sum? (Sizes and types only; pointers may be null where there is nothing.)
+// Can these kernels compute such a sum? It needs 3x3, stride 1, and multiples of 16 channels in, of 8 out; any padding.
 template <class T>
 bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y);
 template <class T>
 void conv3x3(const char* name, const ConvSum<T>& sum);
+// The names of its variants (conv3x3.cu) that can compute it on this GPU.
+template <class T>
+std::vector<std::string> conv3x3_variants(const ConvGeometry& g, int64_t deep_channels_of_x);
 
 // dw (3,3,c,o), and db (o) unless it is null, of y = bias + forward sum (g), for the gradient dy of y.
 template <class T>
@@ -51,4 +63,5 @@ bool conv3x3_f32_weight_gradient_supports(const ConvGeometry& g, int64_t deep_ch
 void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
                                  float* dw, float* db);
 
-}  // namespace acinus::on_gpu
+}  // namespace on_gpu
+}  // namespace acinus

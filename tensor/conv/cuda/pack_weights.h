@@ -1,0 +1,73 @@
+// The weights of a 3x3 convolution, rounded to T and in the order in which conv3x3.h multiplies by them:
+//
+//   [N channels of y][Depth channels of x][9 taps][step: 32 bytes of channels of x][fragments of B]
+//
+// so that the weights of a stage are one run of memory, and a copy brings them into shared memory as they are. A fragment has 8
+// columns, channels of y. The fragments of a step stand there as the tensor cores want them, without bank conflicts:
+//
+//   mma.sync    [2 fragments][lane][fragment][half of k], what a lane holds of two fragments in 16 bytes
+//   wgmma       [fragment][half of k][column], the 16 bytes of k of a column: core matrices (mma.h)
+//
+// Of each 32 channels, column g of fragment j is number g / 2 * 8 + j * 2 + g % 2. For a lane holds of y the columns 2 t and
+// 2 t + 1 of each fragment (mma.h): with this order 8 neighbouring channels, 8 t .. 8 t + 7, and it stores 16 bytes at once.
+#pragma once
+#include "tensor/cuda/mma.h"
+#include "tensor/for_each.h"
+
+#ifdef ACINUS_KERNELS
+namespace acinus::on_gpu {
+
+__device__ inline bf16 round_factor(float value, bf16) { return value; }
+__device__ inline float round_factor(float value, float) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  bits = round_tf32(bits);
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+// For the kernel of tiling V (conv3x3.h).
+template <class V>
+struct PackWeights {
+  using T = typename V::T;
+  static constexpr int each = 16 / sizeof(T), chunks = V::weight_bytes / 16;  // 16 bytes each
+  const float* w;
+  int c, o;
+  bool transposed;  // as in ConvSum
+  Divisor stages;
+  T* packed;
+
+  __device__ float weight(int tap, int from, int to) const {
+    if (to >= o) return 0;  // N does not divide o
+    return w[transposed ? (int64_t(8 - tap) * o + to) * c + from : (int64_t(tap) * c + from) * o + to];
+  }
+
+  __device__ void operator()(int64_t chunk) const {
+    int i = int(chunk);
+    const auto next = [&](int count) {
+      const int rest = i / count, index = i - rest * count;
+      i = rest;
+      return index;
+    };
+    const int lane = V::wgmma ? 0 : next(32), column = V::wgmma ? next(8) : lane / 4, half = V::wgmma ? next(2) : 0;
+    const int fragment = V::wgmma ? next(V::channels / 8) : 2 * next(V::channels / 16);
+    const int step = next(V::steps), tap = next(9), stage = stages.remainder(i), tile = stages.quotient(i);
+    alignas(16) T numbers[each];
+    ACINUS_UNROLL
+    for (int e = 0; e < each; e++) {
+      // Of the lane's numbers: two fragments, of each the two halves of k, of each one number or two.
+      constexpr int in_half = each / 4;
+      const int j = V::wgmma ? fragment : fragment + e / (2 * in_half);
+      const int k = V::wgmma ? half * each + e : e / in_half % 2 * each + lane % 4 * in_half + e % in_half;
+      const int from = stage * V::depth + step * 2 * each + k;
+      const int to = tile * V::channels + j / 4 * 32 + column / 2 * 8 + j % 4 * 2 + column % 2;
+      numbers[e] = round_factor(weight(tap, from, to), T());
+    }
+    Sixteen bytes;
+    memcpy(&bytes, numbers, 16);
+    store_sixteen(packed + chunk * each, bytes);
+  }
+};
+
+}  // namespace acinus::on_gpu
+#endif
