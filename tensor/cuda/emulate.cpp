@@ -1,6 +1,8 @@
 #ifdef ACINUS_EMULATE
+#undef _FORTIFY_SOURCE  // its longjmp refuses to go to another stack
 #include "tensor/cuda/emulate.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -8,7 +10,6 @@
 #include <exception>
 #include <memory>
 #include <numeric>
-#include <string>
 #include <vector>
 
 #include "tensor/check.h"
@@ -17,198 +18,267 @@
 #include "tensor/random.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(ACINUS_ADDRESS_SANITIZER)
+#define ACINUS_FIBERS_TELL_SANITIZER
 #include <sanitizer/common_interface_defs.h>
-#define ACINUS_TELL_SANITIZER(call) call
-#else
-#define ACINUS_TELL_SANITIZER(call)
 #endif
 
 namespace acinus::emulate {
 namespace {
 
-enum class Where { not_begun, at_block_barrier, at_warp_barrier, ended };
-
-struct Fiber;
-struct Thread {  // of the block
-  Where where = Where::not_begun;
-  int line = 0;             // of the barrier
-  int64_t collectives = 0;  // operations executed together with its warp
-  Fiber* fiber = nullptr;   // on which it waits
-};
+// ---- fibers -----------------------------------------------------------------------------------------------------
 
 constexpr size_t stack_bytes = 128 << 10;
 
-// A stack and its state. A thread that ends leaves its fiber to the next one that has not begun: a kernel without barriers
-// runs on a single fiber, as a plain loop.
+// A stack, and the state in which its execution was left.
 struct Fiber {
-  std::unique_ptr<char[]> stack = std::make_unique_for_overwrite<char[]>(stack_bytes);
+  std::unique_ptr<char[]> memory;  // none: the stack on which the CPU's thread began
   ucontext_t context;
+  jmp_buf registers;
   bool begun = false;
-  void* fake_stack = nullptr;  // the address sanitizer's
+  const void* stack = nullptr;  // the address sanitizer wants to know; and what it keeps of a fiber
+  size_t bytes = 0;
+  void* fake_stack = nullptr;
+};
+
+thread_local Fiber* fiber;  // the one that runs
+thread_local Fiber* left;   // the one that ran before
+
+// Returns when something switches back. swapcontext would do, but saves the mask of signals by a call to the system each
+// time, which takes longer than all else; it is only needed to begin on another stack.
+__attribute__((noinline)) void switch_to(Fiber& to) {
+  left = fiber;
+  fiber = &to;
+#ifdef ACINUS_FIBERS_TELL_SANITIZER
+  Fiber& from = *left;
+  __sanitizer_start_switch_fiber(&from.fake_stack, to.stack, to.bytes);
+  swapcontext(&from.context, &to.context);
+  __sanitizer_finish_switch_fiber(from.fake_stack, &left->stack, &left->bytes);
+#else
+  if (_setjmp(left->registers)) return;
+  if (to.begun) _longjmp(to.registers, 1);
+  to.begun = true;
+  setcontext(&to.context);
+#endif
+}
+
+// ---- a block ------------------------------------------------------------------------------------------------------
+
+enum class Where { not_begun, ready, running, at_warp_operation, at_block_barrier, ended };
+
+struct Thread {  // of the block
+  Where where = Where::not_begun;
+  Fiber* fiber = nullptr;
+  int64_t collectives = 0;
 };
 
 struct BlockRunner {  // runs one block at a time, on one thread of the CPU
-  const Launch* launch = nullptr;
   std::vector<Thread> threads;
-  std::vector<int> order;
-  size_t next = 0;  // index in `order` of the first that has not begun
   int running = 0;
-  std::deque<Fiber> fibers;
-  Fiber* fiber = nullptr;  // the running one
-  ucontext_t scheduler;
-  void* scheduler_fake_stack = nullptr;
-  const void* scheduler_stack = nullptr;
-  size_t scheduler_stack_bytes = 0;
-  std::exception_ptr error;
-  std::vector<uint64_t> slots;
-  std::vector<unsigned char> shared;
+
+  std::vector<int> warps;          // in the order in which they run
+  size_t warp = 0;                 // the index of the running one among them
+  int turn = 0;                    // how many of its lanes have had their turn since they last did something together,
+  unsigned stride = 1, first = 0;  // in the order first, first + stride, first + 2 * stride, ... modulo 32
+  int waiting = 0;                 // how many of its lanes have come to `operation`
+  const char* operation = nullptr;
+  int operation_line = 0;
+  void* operands[32];
+
+  int at_barrier = 0, barrier_line = 0;  // threads of the block at the barrier, and its line
   uint64_t seed = 0, draws = 0;
+  std::vector<unsigned char> shared;
+
+  std::deque<Fiber> fibers;
+  std::vector<Fiber*> idle;  // fibers without a thread
+  Fiber main;
+  std::exception_ptr error;
 
   void run_block(const Launch& launch, int64_t block);
-  void shuffle() {
-    for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random_bits(seed, draws++) % i]);
-  }
-  void set_thread(int t) {
-    running = t;
-    threadIdx.x = unsigned(t);
-  }
-  void enter(Fiber* f);
-  void leave(bool for_good);
-  void run_remaining_threads();
-  std::string check_barriers();
+  void run_threads();
+  void add_fiber();
+  int next();
+  void run(int thread);
+  void begin_turns();
+  void begin_warps();
+  void release_block();
+  int lanes() const { return std::min(32, int(threads.size()) - warps[warp] * 32); }  // of the running warp
 };
 
 thread_local BlockRunner runner;
 
-void fiber_main() {
-  ACINUS_TELL_SANITIZER(
-      __sanitizer_finish_switch_fiber(nullptr, &runner.scheduler_stack, &runner.scheduler_stack_bytes));
-  runner.run_remaining_threads();
-  runner.leave(/*for_good=*/true);
-}
-
-// Runs the threads that have not begun, one after the other, each to its end.
-void BlockRunner::run_remaining_threads() {
+[[noreturn]] void fiber_main() {
+#ifdef ACINUS_FIBERS_TELL_SANITIZER
+  __sanitizer_finish_switch_fiber(nullptr, &left->stack, &left->bytes);
+#endif
   try {
-    while (next < order.size()) {
-      set_thread(order[next++]);
-      launch->thread();
-      threads[running].where = Where::ended;
-    }
+    runner.run_threads();
   } catch (...) {
-    error = std::current_exception();
+    runner.error = std::current_exception();
+  }
+  for (;;) switch_to(runner.main);
+}
+
+// Runs a thread to its end, then, if the next one has not begun, that one: a kernel without barriers runs on a single fiber, as a
+// plain loop. Where the next one waits on a fiber of its own, this one is idle until it is given another thread.
+void BlockRunner::run_threads() {
+  for (;;) {
+    launched->thread();
+    threads[running].where = Where::ended;
+    const int t = next();
+    idle.push_back(fiber);
+    t >= 0 ? run(t) : switch_to(main);
   }
 }
 
-void BlockRunner::enter(Fiber* f) {
-  fiber = f;
-  if (!f->begun) {
-    f->begun = true;
-    getcontext(&f->context);
-    f->context.uc_stack.ss_sp = f->stack.get();
-    f->context.uc_stack.ss_size = stack_bytes;
-    f->context.uc_link = nullptr;
-    makecontext(&f->context, fiber_main, 0);
-  }
-  ACINUS_TELL_SANITIZER(__sanitizer_start_switch_fiber(&scheduler_fake_stack, f->stack.get(), stack_bytes));
-  swapcontext(&scheduler, &f->context);
-  ACINUS_TELL_SANITIZER(__sanitizer_finish_switch_fiber(scheduler_fake_stack, nullptr, nullptr));
+void BlockRunner::add_fiber() {
+  Fiber& f = fibers.emplace_back();
+  f.memory = std::make_unique_for_overwrite<char[]>(stack_bytes);
+  f.stack = f.memory.get(), f.bytes = stack_bytes;
+  getcontext(&f.context);
+  f.context.uc_stack.ss_sp = f.memory.get();
+  // Each ends elsewhere within a page: else what all of them use would be in the same few lines of the cache.
+  f.context.uc_stack.ss_size = stack_bytes - fibers.size() % 64 * 320;
+  f.context.uc_link = nullptr;
+  makecontext(&f.context, fiber_main, 0);
+  idle.push_back(&f);
 }
 
-void BlockRunner::leave(bool for_good) {
-  Fiber* f = fiber;
-  if (for_good) f->begun = false;
-  ACINUS_TELL_SANITIZER(
-      __sanitizer_start_switch_fiber(for_good ? nullptr : &f->fake_stack, scheduler_stack, scheduler_stack_bytes));
-  swapcontext(&f->context, &scheduler);
-  ACINUS_TELL_SANITIZER(__sanitizer_finish_switch_fiber(f->fake_stack, &scheduler_stack, &scheduler_stack_bytes));
+// Continues with a thread, on its fiber; returns when it is the turn of the one that called.
+void BlockRunner::run(int t) {
+  Thread& thread = threads[t];
+  if (thread.where == Where::not_begun) {
+    if (idle.empty()) add_fiber();
+    thread.fiber = idle.back();
+    idle.pop_back();
+  }
+  thread.where = Where::running;
+  running = t;
+  threadIdx.x = unsigned(t);
+  if (thread.fiber != fiber) switch_to(*thread.fiber);
 }
 
-// All threads wait or have ended. Releases those whose barrier is complete; returns what is wrong if there are none.
-std::string BlockRunner::check_barriers() {
-  const auto release = [&](size_t begin, size_t end, Where where, const char* group) -> std::string {
-    std::vector<int> waiting;
-    for (size_t t = begin; t < end; t++)
-      if (threads[t].where == where) waiting.push_back(int(t));
-    if (waiting.empty()) return "";
-    const int line = threads[waiting[0]].line;
-    if (waiting.size() != end - begin)
-      return text(waiting.size(), " of ", end - begin, " threads of a ", group, " wait at the barrier in line ", line,
-                  "; the others do not reach it");
-    for (int t : waiting)
-      if (threads[t].line != line)
-        return text("threads of one ", group, " wait at barriers in lines ", line, " and ", threads[t].line);
-    order.insert(order.end(), waiting.begin(), waiting.end());
-    return "";
-  };
-  order.clear();
-  std::string wrong;
-  for (size_t begin = 0; begin < threads.size(); begin += 32) {
-    const std::string problem = release(begin, std::min(begin + 32, threads.size()), Where::at_warp_barrier, "warp");
-    if (!problem.empty()) wrong = problem;
+// The thread whose turn it is, or -1 if all of the block have ended.
+int BlockRunner::next() {
+  for (;;) {
+    const int n = lanes();
+    while (turn < 32) {
+      const int lane = int((first + unsigned(turn++) * stride) % 32), t = warps[warp] * 32 + lane;
+      if (lane < n && threads[t].where <= Where::ready) return t;
+    }
+    if (waiting > 0)
+      fail(kernel_name(), ": ", waiting, " of ", n, " threads of a warp are at ", operation,
+           operation_line ? text(" in line ", operation_line) : "", "; the others do not come to it");
+    if (++warp == warps.size()) {
+      if (at_barrier == 0) return -1;
+      release_block();
+    }
+    begin_turns();
   }
-  if (order.empty() && wrong.empty()) wrong = release(0, threads.size(), Where::at_block_barrier, "block");
-  return order.empty() ? wrong : "";
+}
+
+// All threads wait at the barrier or have ended.
+void BlockRunner::release_block() {
+  if (at_barrier != int(threads.size()))
+    fail(kernel_name(), ": ", at_barrier, " of ", threads.size(), " threads of a block wait at the barrier in line ",
+         barrier_line, "; the others do not reach it");
+  at_barrier = 0;
+  for (Thread& t : threads) t.where = Where::ready;
+  begin_warps();
+}
+
+void BlockRunner::begin_warps() {
+  for (size_t i = warps.size(); i > 1; i--) std::swap(warps[i - 1], warps[random_bits(seed, draws++) % i]);
+  warp = 0;
+}
+void BlockRunner::begin_turns() {
+  const uint64_t bits = random_bits(seed, draws++);
+  turn = 0, first = bits % 32, stride = bits / 32 % 32 | 1;
 }
 
 void BlockRunner::run_block(const Launch& l, int64_t block) {
-  launch = &l;
+  launched = &l;
   gridDim.x = unsigned(l.blocks);
   blockDim.x = unsigned(l.threads);
   blockIdx.x = unsigned(block);
   threads.assign(l.threads, Thread());
-  slots.assign(l.threads, 0);
   shared.assign(l.shared_bytes + 128, 0xFF);
   shared_bytes = shared.data() + (128 - uintptr_t(shared.data()) % 128);
-  seed = uint64_t(block);
-  order.resize(threads.size());
-  std::iota(order.begin(), order.end(), 0);
-  shuffle();
-  next = 0;
+  begin_block();
+  seed = uint64_t(block), draws = 0;
+  warps.resize((threads.size() + 31) / 32);
+  std::iota(warps.begin(), warps.end(), 0);
+  begin_warps();
+  begin_turns();
+  waiting = at_barrier = 0;
   error = nullptr;
-  for (size_t waiting = 0; next < order.size() && !error; waiting++) {
-    if (waiting == fibers.size()) fibers.emplace_back();
-    enter(&fibers[waiting]);
+  fiber = &main, main.begun = true;
+  run(next());
+  if (error) {  // the stacks of the other threads are dropped: kernels own nothing
+    fibers.clear();
+    idle.clear();
+    std::rethrow_exception(error);
   }
-  while (!error) {
-    const std::string problem = check_barriers();
-    if (!problem.empty())
-      error = std::make_exception_ptr(Error(text("kernel ", cuda::readable(l.name), ": ", problem)));
-    if (order.empty()) break;
-    shuffle();
-    next = order.size();  // they have begun
-    for (int t : order) {
-      set_thread(t);
-      enter(threads[t].fiber);
-      if (error) break;
-    }
-  }
-  // After an error the stacks of the other threads are dropped: kernels own nothing.
-  for (Fiber& f : fibers) f.begun = false;
-  if (error) std::rethrow_exception(error);
+  end_block();
   for (size_t t = 0; t < threads.size(); t++)
     if (threads[t].collectives != threads[t / 32 * 32].collectives)
-      fail("kernel ", cuda::readable(l.name), ": thread ", t, " took part in ", threads[t].collectives,
+      fail(kernel_name(), ": thread ", t, " took part in ", threads[t].collectives,
            " collective operations of its warp, but thread ", t / 32 * 32, " ", threads[t / 32 * 32].collectives);
 }
 
 }  // namespace
 
-void wait(bool whole_block, int line) {
-  BlockRunner& m = runner;
-  const int t = m.running;
-  Thread& thread = m.threads[t];
-  thread = {whole_block ? Where::at_block_barrier : Where::at_warp_barrier, line, thread.collectives, m.fiber};
-  m.leave(/*for_good=*/false);
+// ---- what kernels call --------------------------------------------------------------------------------------------
+
+void wait_for_block(int line) {
+  BlockRunner& r = runner;
+  if (r.at_barrier++ == 0) r.barrier_line = line;
+  if (line != r.barrier_line)
+    fail(kernel_name(), ": threads of one block wait at barriers in lines ", r.barrier_line, " and ", line);
+  r.threads[r.running].where = Where::at_block_barrier;
+  r.run(r.next());
+}
+
+void wait_for_warp(const char* operation, int line, void* operands, void (*execute)(void* const*)) {
+  BlockRunner& r = runner;
+  const int t = r.running, first = t / 32 * 32, lanes = r.lanes();
+  if (execute && lanes < 32) fail(kernel_name(), ": ", operation, " in a warp of only ", lanes, " threads");
+  if (r.waiting++ == 0) r.operation = operation, r.operation_line = line;
+  if (operation != r.operation || line != r.operation_line)
+    fail(kernel_name(), ": threads of one warp are at different operations, ", r.operation, " and ", operation,
+         line ? text(", in lines ", r.operation_line, " and ", line) : "");
+  r.operands[t - first] = operands;
+  r.threads[t].where = Where::at_warp_operation;
+  if (r.waiting < lanes) return r.run(r.next());
+  r.waiting = 0;
+  for (int i = first; i < first + lanes; i++) r.threads[i].where = Where::ready;
+  if (execute) execute(r.operands);
+  r.threads[t].where = Where::running;  // the last one simply goes on
+  r.begin_turns();
+}
+
+uint64_t shuffle(uint64_t value, int from_lane, int line) {
+  struct Operands {
+    uint64_t value;
+    int from;
+  } mine{value, from_lane};
+  wait_for_warp("a shuffle", line, &mine, [](void* const* lanes) {
+    uint64_t values[32];
+    for (int lane = 0; lane < 32; lane++) values[lane] = static_cast<Operands*>(lanes[lane])->value;
+    for (int lane = 0; lane < 32; lane++) {
+      Operands& o = *static_cast<Operands*>(lanes[lane]);
+      o.value = values[o.from];
+    }
+  });
+  return mine.value;
 }
 
 void collective() { runner.threads[runner.running].collectives++; }
 
-void* exchange_slot(int lane) { return &runner.slots[runner.running / 32 * 32 + lane]; }
+std::string kernel_name() { return "kernel " + cuda::readable(launched->name); }
 
 void check_aligned(const void* address, size_t bytes) {
   if (uintptr_t(address) % bytes == 0) return;
-  fail("kernel ", cuda::readable(runner.launch->name), ": an address that should be a multiple of ", bytes, " is not");
+  fail(kernel_name(), ": an address that should be a multiple of ", bytes, " is not");
 }
 
 void run(const Launch& launch) {

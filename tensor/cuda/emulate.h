@@ -1,22 +1,26 @@
 // CUDA without a GPU: the words that kernels are written with, defined for the CPU. So the same source runs in the tests on
 // any machine, under the address sanitizer, and step by step in a debugger (break in the kernel, print threadIdx).
 //
-// The blocks of a grid are distributed over the CPU's threads. The threads of a block run one at a time, each until it
-// reaches a barrier, in an order drawn anew after each barrier: a kernel without a barrier that it needs reads values that
-// are not yet written, or already overwritten, and its result is wrong. Each thread has a stack of its own (a *fiber*); at
-// a barrier the emulation switches to the next one's. The emulation refuses, with an Error that names the kernel, and the
-// line of a barrier:
+// The blocks of a grid are distributed over the CPU's threads. Of a block one warp runs at a time, until all of its threads
+// wait at a barrier of the block or have ended, and of a warp one thread, until it comes to something that the warp does
+// together; the order is drawn anew each time. So a warp is as far ahead of the others as the barriers allow: a kernel without
+// a barrier that it needs reads values that are not yet written, or already overwritten, and its result is wrong. Each
+// thread has a stack of its own (a *fiber*); where it waits, the emulation switches to the next one's. The emulation refuses,
+// with an Error that names the kernel, and the line of a barrier:
 //
 //   - a barrier that some threads of the block do not reach, or threads of a block that wait at different barriers
-//   - a collective operation of a warp (a shuffle, a matrix product) that only some of its 32 threads execute
-//   - sixteen bytes, or a fragment of a matrix, that are not aligned as a GPU demands
+//   - an operation of a warp (a shuffle, a matrix product) that only some of its 32 threads come to
+//   - addresses that are not aligned as a GPU demands, or outside of the block's shared memory
 //
-// It says nothing about speed, and does not notice two blocks that write to the same address: only on a real GPU, where
-// blocks run at the same time, would the result change from run to run. So each element is written by one thread alone.
+// The instructions of mma.h are in emulate_mma.cpp. There, what has been asked for but not been waited for is NaN.
+//
+// The emulation says nothing about time, and does not notice two blocks that write to the same address: only on a real GPU,
+// where blocks run at the same time, would the result change from run to run. So each element is written by one thread alone.
 #pragma once
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <type_traits>
 
 #include "tensor/dtype.h"
@@ -46,11 +50,19 @@ struct Launch {
 };
 void run(const Launch& launch);
 
-inline thread_local unsigned char* shared_bytes;        // of the block, filled with NaN when it begins
-void wait(bool whole_block, int line);                  // a barrier for the block, or for the warp
-void collective();                                      // an operation that a warp executes together
-void* exchange_slot(int lane);                          // eight bytes for each lane of the warp, for shuffles
-void check_aligned(const void* address, size_t bytes);  // Error unless it is a multiple of `bytes`
+inline thread_local const Launch* launched;       // what is running
+inline thread_local unsigned char* shared_bytes;  // of the block, filled with NaN when it begins
+
+void wait_for_block(int line);  // __syncthreads()
+// An operation of a warp. Each thread leaves its operands and waits; when all 32 have come to the same operation, in the same
+// line, `execute` is called once with the operands of lanes 0 to 31, and they go on.
+void wait_for_warp(const char* operation, int line, void* operands = nullptr, void (*execute)(void* const*) = nullptr);
+uint64_t shuffle(uint64_t value, int from_lane, int line);  // the value that another lane gives
+void collective();                                          // an operation of a warp that lane 0 performs alone
+void check_aligned(const void* address, size_t bytes);      // Error unless it is a multiple of `bytes`
+std::string kernel_name();                                  // "kernel conv_forward", for messages
+void begin_block();                                         // emulate_mma.cpp's part of a block
+void end_block();
 
 }  // namespace emulate
 
@@ -59,18 +71,18 @@ T& shared_memory() {
   return *reinterpret_cast<T*>(emulate::shared_bytes);
 }
 
-inline void __syncthreads(int line = __builtin_LINE()) { emulate::wait(true, line); }
-inline void __syncwarp(int line = __builtin_LINE()) { emulate::wait(false, line); }
+inline void __syncthreads(int line = __builtin_LINE()) { emulate::wait_for_block(line); }
+inline void __syncwarp(int line = __builtin_LINE()) { emulate::wait_for_warp("__syncwarp()", line); }
 
 // The value of the lane `offset` further on, or the lane's own at the end of the warp.
 template <class T>
 T __shfl_down_sync(unsigned, T value, int offset, int line = __builtin_LINE()) {
   static_assert(sizeof(T) <= 8);
-  const int lane = int(threadIdx.x % 32), from = lane + offset < 32 ? lane + offset : lane;
-  std::memcpy(emulate::exchange_slot(lane), &value, sizeof(T));
-  emulate::wait(false, line);
-  std::memcpy(&value, emulate::exchange_slot(from), sizeof(T));
-  emulate::wait(false, line);  // before the slots are written again
+  const int lane = int(threadIdx.x % 32);
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = emulate::shuffle(bits, lane + offset < 32 ? lane + offset : lane, line);
+  std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
 

@@ -2,7 +2,6 @@
 // GPU is in test_ops.cpp.
 #include <algorithm>
 #include <functional>
-#include <numeric>
 
 #include "nn/unet.h"
 #include "optim/adam.h"
@@ -471,52 +470,14 @@ TEST_CASE("cuda: dropout cannot be part of a graph", "[cuda]") {
   CHECK_THAT(error_of([&] { graph.run([&] { layer(x); }); }), Catch::Contains("Dropout") && Catch::Contains("Graph"));
 }
 
-// ---- the emulation ------------------------------------------------------------------------------------------------
+// ---- the emulation (more in test_emulator.cpp) -----------------------------------------------------------------------
 
 #ifdef ACINUS_EMULATE
 namespace {
 
-// Each turns 64 numbers round, through shared memory.
-__global__ void turn_round(const float* x, float* y) {
-  auto& shared = shared_memory<float[64]>();
-  shared[threadIdx.x] = x[threadIdx.x];
-  __syncthreads();
-  y[threadIdx.x] = shared[63 - threadIdx.x];
-}
-__global__ void turn_round_without_barrier(const float* x, float* y) {
-  auto& shared = shared_memory<float[64]>();
-  shared[threadIdx.x] = x[threadIdx.x];
-  y[threadIdx.x] = shared[63 - threadIdx.x];
-}
-// Right but for the second turn, which overwrites what others have yet to read.
-__global__ void turn_round_twice(const float* x, float* y) {
-  auto& shared = shared_memory<float[64]>();
-  for (int turn = 0; turn < 2; turn++) {
-    shared[threadIdx.x] = turn ? 100 : x[threadIdx.x];
-    __syncthreads();
-    y[threadIdx.x] = turn ? y[threadIdx.x] : shared[63 - threadIdx.x];
-  }
-}
-__global__ void half_at_barrier(int) {
-  if (threadIdx.x < 32) __syncthreads();
-}
-__global__ void two_barriers(int) {
-  if (threadIdx.x < 32)
-    __syncthreads();
-  else
-    __syncthreads();
-}
-__global__ void half_a_warp(int) {
-  if (threadIdx.x % 32 < 16) __syncwarp();
-}
 __global__ void lone_fragment(int) {
   nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> f;
   if (threadIdx.x % 32 < 16) nvcuda::wmma::fill_fragment(f, 0.0f);
-}
-__global__ void warp_sum(const float* x, float* y) {
-  float sum = x[threadIdx.x];
-  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_down_sync(0xFFFFFFFF, sum, offset);
-  if (threadIdx.x % 32 == 0) y[threadIdx.x / 32] = sum;
 }
 __global__ void crooked(int) {
   auto& shared = shared_memory<float[512]>();
@@ -524,36 +485,15 @@ __global__ void crooked(int) {
   nvcuda::wmma::fill_fragment(f, 0.0f);
   nvcuda::wmma::store_matrix_sync(shared + 4, f, 20, nvcuda::wmma::mem_row_major);
 }
-__global__ void throws(int) { fail("from within"); }
 
 }  // namespace
 
-TEST_CASE("emulation: barriers, and what goes wrong without", "[cuda]") {
-  const Tensor x = random_tensor({64}, 1, DType::f32);
-  std::vector<float> turned = x.to_vector<float>();
-  std::reverse(turned.begin(), turned.end());
-  const auto run = [&](void (*kernel)(const float*, float*)) {
-    Tensor y = Tensor::zeros({64});
-    launch("kernel", kernel, 1, 64, sizeof(float[64]), x.data<float>(), y.data<float>());
-    return y.to_vector<float>();
-  };
-  CHECK(run(turn_round) == turned);
-  CHECK(run(turn_round_without_barrier) != turned);
-  CHECK(run(turn_round_twice) != turned);
-  const std::vector<float> sums = run(warp_sum), values = x.to_vector<float>();
-  for (size_t warp = 0; warp < 2; warp++)
-    CHECK(sums[warp] == Approx(std::accumulate(values.begin() + 32 * warp, values.begin() + 32 * warp + 32, 0.0f)));
-
+TEST_CASE("emulation: fragments of a whole warp, aligned", "[cuda]") {
   const auto problem = [&](void (*kernel)(int)) {
     return error_of([&] { launch("the_kernel", kernel, 3, 64, 2048, 0); });
   };
-  CHECK_THAT(problem(half_at_barrier), Catch::Contains("the_kernel") && Catch::Contains("32 of 64"));
-  CHECK_THAT(problem(two_barriers), Catch::Contains("barriers in lines"));
-  CHECK_THAT(problem(half_a_warp), Catch::Contains("of a warp"));
   CHECK_THAT(problem(lone_fragment), Catch::Contains("collective operations of its warp"));
   CHECK_THAT(problem(crooked), Catch::Contains("multiple of 32"));
-  CHECK_THAT(problem(throws), Catch::Contains("from within"));
-  CHECK(run(turn_round) == turned);  // afterwards all is well
 }
 
 TEST_CASE("emulation: TF32 keeps ten binary digits", "[cuda]") {
