@@ -63,5 +63,21 @@ bool conv3x3_f32_weight_gradient_supports(const ConvGeometry& g, int64_t deep_ch
 void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
                                  float* dw, float* db);
 
+// The first layer, 3x3 with stride 1 of 1 to 4 channels into a multiple of 8. (A network needs no gradient of its image.)
+bool first_layer_supports(const ConvGeometry& g);
+template <class T>
+void first_layer(const ConvSum<T>& sum);
+template <class T>
+void first_layer_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw, float* db);
+
+// The head, 1x1 of a multiple of 8 channels into one. Its three gradients come from one pass over x; dx and db may be null.
+// Where x is the output of a ReLU, dx can be the gradient of its input, as in ConvSum.
+bool head_supports(const ConvGeometry& g);
+template <class T>
+void head(const ConvSum<T>& sum);
+template <class T>
+void head_backward(const ConvGeometry& g, const T* x, const T* dy, const float* w, bool x_is_relu_output, T* dx,
+                   float* dw, float* db);
+
 }  // namespace on_gpu
 }  // namespace acinus
