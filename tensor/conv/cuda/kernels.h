@@ -33,7 +33,8 @@ struct ConvSum {
   bool transposed_weights = false;
   const C* bias = nullptr;  // (o)
   bool relu = false;
-  SkipConcatData<T> y{nullptr, nullptr, 0};  // with `deep` (of a data gradient), the first deep_channels go there, the sum of each 2x2
+  // With `deep`, of a data gradient, its first deep_channels go there, the sum of each 2x2.
+  SkipConcatData<T> y{nullptr, nullptr, 0};
   T* pooled = nullptr;  // (n,oh/2,ow/2,o): the maximum of each 2x2 of y
   // As y, or null: what x was in the forward pass, if a ReLU made it. Where it is not positive, y is 0: the gradient of
   // that ReLU, on the way.
