@@ -29,6 +29,9 @@ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 uint32_t round_tf32(uint32_t bits);
 void copy_async_16(uint32_t to, const void* from, bool inside);
+inline void copy_async_16_if(bool wanted, uint32_t to, const void* from, bool inside) {
+  if (wanted) copy_async_16(to, from, inside);
+}
 void copy_async_commit();
 void copy_async_wait(int newest);
 template <int Newest>
@@ -122,6 +125,12 @@ __device__ inline uint32_t round_tf32(uint32_t bits) {
 // newest N are there, for the thread's own copies: for other threads' a barrier must follow.
 __device__ inline void copy_async_16(uint32_t to, const void* from, bool inside) {
   ACINUS_PTX("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
+}
+// The same if `wanted`. An if statement would become a branch, past which the compiler moves nothing.
+__device__ inline void copy_async_16_if(bool wanted, uint32_t to, const void* from, bool inside) {
+  ACINUS_PTX("{.reg .pred wanted; setp.ne.u32 wanted, %3, 0; @wanted cp.async.cg.shared.global [%0], [%1], 16, %2;}" ::"r"(to),
+             "l"(from), "r"(inside ? 16 : 0), "r"(unsigned(wanted))
+             : "memory");
 }
 __device__ inline void copy_async_commit() { ACINUS_PTX("cp.async.commit_group;" ::: "memory"); }
 template <int Newest>

@@ -61,13 +61,13 @@ struct TileCopy {
   static constexpr int rows_at_once = Threads / a_row < Rows ? Threads / a_row : Rows;
   static constexpr int count = (Rows + rows_at_once - 1) / rows_at_once;
   static constexpr int row_bytes = a_row * 16, bytes = Rows * row_bytes;
-  static_assert(rows_at_once > 0 && count <= 32);
+  static_assert(rows_at_once > 0);
 
   uint32_t to;          // offset of the first copy in the tile
   const char* from;     // its column of the image, in row 0; perhaps outside of it
   int image_row_bytes;  // from one row of the image to the next
-  int row, shrink;      // the first copy's row in the image
-  unsigned inside;      // bit i: copy i is inside
+  int row;              // of the image, of the first copy; of a column that is outside, one that is, too
+  int height, shrink;
 
   __device__ TileCopy() {
     const int item = int(threadIdx.x) % a_row, column = item / Chunks;
@@ -78,25 +78,26 @@ struct TileCopy {
   // From now on of the tile that begins at (row, column) of image n, perhaps outside: there it is 0.
   __device__ void find(const ImageView& image, int n, int tile_row, int tile_column) {
     const int item = int(threadIdx.x) % a_row, column = tile_column + item / Chunks;
-    const int height = image.height >> image.shrink, width = image.width >> image.shrink;
-    row = tile_row + first_row(), shrink = image.shrink;
-    image_row_bytes = width * image.pixel_bytes;
-    from = image.data + (int64_t(n) * height * width + (column >> shrink)) * image.pixel_bytes + item % Chunks * 16;
-    inside = 0;
-    ACINUS_UNROLL
-    for (int i = 0; i < count; i++) inside |= unsigned(unsigned(row + i * rows_at_once) < unsigned(image.height)) << i;
-    if (unsigned(column) >= unsigned(image.width)) inside = 0;
+    const int small_height = image.height >> image.shrink, small_width = image.width >> image.shrink;
+    row = unsigned(column) < unsigned(image.width) ? tile_row + first_row() : -(1 << 30);
+    shrink = image.shrink, height = image.height;
+    image_row_bytes = small_width * image.pixel_bytes;
+    from = image.data + (int64_t(n) * small_height * small_width + (column >> shrink)) * image.pixel_bytes +
+           item % Chunks * 16;
   }
 
-  // Asks for the copies of the channels from `channel_bytes` on.
+  // Asks for the copies of the channels from `channel_bytes` on; for all at once, or for one of them, so that a kernel can ask
+  // for some, multiply, and so on.
   __device__ void copy(uint32_t tile, int64_t channel_bytes) const {
-    if (first_row() >= rows_at_once) return;
     ACINUS_UNROLL
-    for (int i = 0; i < count; i++)
-      if (first_row() + i * rows_at_once < Rows)
-        copy_async_16(tile + to + i * rows_at_once * row_bytes,
-                      from + channel_bytes + int64_t((row + i * rows_at_once) >> shrink) * image_row_bytes,
-                      inside >> i & 1);
+    for (int i = 0; i < count; i++) copy(i, tile, channel_bytes);
+  }
+  __device__ void copy(int i, uint32_t tile, int64_t channel_bytes, bool wanted = true) const {
+    const int in_image = row + i * rows_at_once;
+    copy_async_16_if(wanted && first_row() < rows_at_once && first_row() + i * rows_at_once < Rows,
+                     tile + to + i * rows_at_once * row_bytes,
+                     from + channel_bytes + int64_t(in_image >> shrink) * image_row_bytes,
+                     unsigned(in_image) < unsigned(height));
   }
 };
 
