@@ -35,6 +35,7 @@ std::string readable(const char* kernel) {
 bool available() { return false; }
 bool emulated() { return false; }
 bool has_tensor_cores() { return false; }
+int64_t shared_bytes_a_block() { return 0; }
 std::string description() { return "built without CUDA"; }
 void use(int) { no_gpu(); }
 void synchronize() {}

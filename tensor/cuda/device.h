@@ -20,6 +20,7 @@ bool emulated();            // is it emulated?
 std::string description();  // "NVIDIA H100 80GB HBM3 (cuda:0), 79 GB, CUDA 13.0", or why there is none
 void use(int index);        // selects one of several GPUs, before the first tensor on it. Error if there is no such GPU
 bool has_tensor_cores();    // for bfloat16 and TF32: compute capability 8.0 (2020) and later
+int64_t shared_bytes_a_block();  // the most that a block of threads may have: 227 KB on an H100, 99 KB on many others
 
 void synchronize();  // waits until all is done. Error if a kernel has failed
 // Wait after every kernel, so that a failure is reported where it happened, and a kernel's time is its own. Slow.

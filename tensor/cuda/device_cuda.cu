@@ -130,6 +130,13 @@ bool has_tensor_cores() {
   return has;
 }
 
+int64_t shared_bytes_a_block() {
+  int bytes = 0;
+  check_result(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, chosen),
+               "cudaDeviceGetAttribute");
+  return bytes;
+}
+
 static void not_while_recording(const char* what) {
   check(!recording_graph, what, " while a Graph is recorded: a result is only there when the graph runs");
 }

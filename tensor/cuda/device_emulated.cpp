@@ -12,6 +12,7 @@ namespace acinus::cuda {
 bool available() { return true; }
 bool emulated() { return true; }
 bool has_tensor_cores() { return true; }
+int64_t shared_bytes_a_block() { return 227 << 10; }
 std::string description() { return "emulated on the CPU, which is slow and for tests"; }
 void use(int index) {
   if (index != 0) fail("there is no GPU cuda:", index, "; there is one, --device cuda:0");

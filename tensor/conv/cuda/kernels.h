@@ -81,4 +81,12 @@ void head_backward(const ConvGeometry& g, const T* x, const T* dy, const float* 
                    float* dw, float* db);
 
 }  // namespace on_gpu
+
+namespace testing {
+// Sums over all pixels are split for so many processors, those of an H100, on every GPU: results do not depend on it. Tests,
+// whose images are small, lower it.
+inline int64_t gpu_processors = 132;
+inline int64_t weight_gradient_channels = 0;  // of a block, 32 or 64; 0: by the shape
+}  // namespace testing
+
 }  // namespace acinus

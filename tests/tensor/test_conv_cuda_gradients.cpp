@@ -1,0 +1,136 @@
+// The weight and bias gradients of 3x3 convolutions on the GPU (conv/cuda), against the direct algorithm in float64.
+#include "tensor/conv/cuda/kernels.h"
+#include "tensor/cuda/device.h"
+#include "tensor/scoped_value.h"
+#include "tests/testing.h"
+
+using namespace acinus;
+
+#ifdef ACINUS_CUDA
+namespace {
+
+// k / 64 for whole k: so few digits that neither bfloat16 nor TF32 rounds them, nor float32 their sums here.
+Tensor short_numbers(const Shape& shape, uint64_t seed) {
+  Random random(seed);
+  std::vector<double> values(size_t(shape.elements()));
+  for (double& v : values) v = double(random.below(129) - 64) / 64;
+  return Tensor::from(shape, values);
+}
+
+struct GradientCase {
+  int64_t n, h, w, deep_channels, skip_channels, o, padding;
+  int64_t processors;  // which the sum is split for
+  ConvGeometry geometry() const {
+    const int64_t grows = 2 * padding - 2;
+    return {n, h, w, deep_channels + skip_channels, h + grows, w + grows, o, 3, 3, 1, padding, 1};
+  }
+};
+
+template <class T>
+using WeightGradient = void (*)(const ConvGeometry&, const SkipConcatData<const T>&, const T*, float*, float*);
+
+template <class T>
+void check_weight_gradient(const GradientCase& c, WeightGradient<T> weight_gradient) {
+  INFO(c.n << " images " << c.h << 'x' << c.w << ", channels " << c.deep_channels << " + " << c.skip_channels << " -> "
+           << c.o << ", padding " << c.padding << ", " << c.processors << " processors");
+  const ScopedValue<int64_t> processors(testing::gpu_processors, c.processors);
+  ConvGeometry g = c.geometry();
+  const Tensor skip = short_numbers({g.n, g.h, g.w, c.skip_channels}, 1), dy = short_numbers({g.n, g.oh, g.ow, g.o}, 2);
+  Tensor deep, x = skip;
+  if (c.deep_channels) {
+    deep = short_numbers({g.n, g.h / 2, g.w / 2, c.deep_channels}, 3);
+    x = concat(upsample2x(deep), skip);
+  }
+  g.algorithm = ConvAlgorithm::direct;
+  const Tensor dw = conv_weight_gradient(g, x, dy);
+  const Tensor db = reshape(conv_weight_gradient({g.n, g.oh, g.ow, 1, g.oh, g.ow, g.o, 1, 1, 1, 0, 1, g.algorithm},
+                                                 Tensor::full({g.n, g.oh, g.ow, 1}, 1, DType::f64), dy),
+                            {g.o});
+
+  const Tensor skip_there = skip.to(dtype_of<T>()).to(Device::cuda), dy_there = dy.to(dtype_of<T>()).to(Device::cuda);
+  const Tensor deep_there = deep ? deep.to(dtype_of<T>()).to(Device::cuda) : Tensor();
+  const SkipConcatData<const T> data{skip_there.ptr<T>(), deep ? deep_there.ptr<T>() : nullptr, c.deep_channels};
+  g.device = Device::cuda;
+  const Poison poison;
+  Tensor first;
+  for (bool with_bias : {true, true, false}) {
+    const Tensor sum({3, 3, g.c, g.o}, DType::f32, Device::cuda), sum_b({g.o}, DType::f32, Device::cuda);
+    weight_gradient(g, data, dy_there.ptr<T>(), sum.ptr<float>(), with_bias ? sum_b.ptr<float>() : nullptr);
+    CHECK(relative_error(sum, dw) < 2e-6);
+    if (with_bias) CHECK(relative_error(sum_b, db) < 2e-6);
+    if (first) CHECK(same_bits(sum, first));
+    first = sum;
+  }
+}
+
+template <class T>
+void check_on_tensor_cores(int64_t channels) {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const ScopedValue<int64_t> forced(testing::weight_gradient_channels, channels);
+  const int64_t k = channels;
+  const GradientCase cases[] = {
+      {2, 19, 20, 0, k, k, 1, 1},         // tiles that end outside of the image
+      {1, 3, 4, 0, k, 2 * k, 1, 1},       // one run for two blocks of channels
+      {1, 80, 4, 0, 2 * k, k, 1, 3},      // runs that go on in the middle of the next block of channels
+      {1, 12, 20, 0, k, k, 0, 1},         // dy smaller than x
+      {1, 10, 15, 0, k, k, 2, 1},         // and larger
+      {1, 8, 18, k, k, k, 1, 132},        // deep and skip
+      {1, 1, 1, 0, k, k, 1, 132},         // one pixel
+      {1024 / k, 2, 2, 0, k, k, 1, 132},  // so many parts that several warps add up
+  };
+  for (const GradientCase& c : cases) {
+    REQUIRE(on_gpu::conv3x3_weight_gradient_supports<T>(c.geometry(), c.deep_channels));
+    check_weight_gradient<T>(c, on_gpu::conv3x3_weight_gradient<T>);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("cuda: the weight gradient on tensor cores is the formula's: bfloat16, 32 channels a block", "[cuda]") {
+  check_on_tensor_cores<bf16>(32);
+}
+TEST_CASE("cuda: the weight gradient on tensor cores is the formula's: bfloat16, 64 channels a block", "[cuda]") {
+  check_on_tensor_cores<bf16>(64);
+}
+TEST_CASE("cuda: the weight gradient on tensor cores is the formula's: TF32, 32 channels a block", "[cuda]") {
+  check_on_tensor_cores<float>(32);
+}
+TEST_CASE("cuda: the weight gradient on tensor cores is the formula's: TF32, 64 channels a block", "[cuda]") {
+  check_on_tensor_cores<float>(64);
+}
+
+TEST_CASE("cuda: the weight gradient in TF32 rounds to the nearest", "[cuda]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  // 1 + 2^-11 is in the middle between 1 and 1 + 2^-10, and goes up: cutting digits off would leave 1.
+  const ConvGeometry g{1, 1, 1, 32, 1, 1, 32, 3, 3, 1, 1, 1};
+  const Tensor x = Tensor::full({1, 1, 1, 32}, 1 + 1. / 2048, DType::f32, Device::cuda);
+  const Tensor dw({3, 3, 32, 32}, DType::f32, Device::cuda), db({32}, DType::f32, Device::cuda);
+  on_gpu::conv3x3_weight_gradient<float>(g, {x.ptr<float>(), nullptr, 0}, x.ptr<float>(), dw.ptr<float>(),
+                                         db.ptr<float>());
+  CHECK(dw.to_vector()[4 * 32 * 32] == (1 + 1. / 1024) * (1 + 1. / 1024));
+  CHECK(db.to_vector()[31] == 1 + 1. / 1024);
+}
+
+TEST_CASE("cuda: which weight gradients the tensor cores' kernel takes") {
+  const auto takes = [](ConvGeometry g, int64_t deep) {
+    return on_gpu::conv3x3_weight_gradient_supports<bf16>(g, deep);
+  };
+  const ConvGeometry fits{1, 16, 16, 96, 16, 16, 64, 3, 3, 1, 1, 1};
+  CHECK(takes(fits, 0));
+  CHECK(takes(fits, 64));
+  const auto refuses = [&](auto change, int64_t deep = 0) {
+    ConvGeometry g = fits;
+    change(g);
+    return !takes(g, deep);
+  };
+  CHECK(refuses([](ConvGeometry&) {}, 48));
+  CHECK(refuses([](ConvGeometry& g) { g.c = 48; }));
+  CHECK(refuses([](ConvGeometry& g) { g.o = 16; }));
+  CHECK(refuses([](ConvGeometry& g) { g.padding = 3, g.oh = g.ow = 20; }));
+  CHECK(refuses([](ConvGeometry& g) { g.dilation = 2, g.oh = g.ow = 14; }));
+  CHECK(refuses([](ConvGeometry& g) { g.stride = 2, g.oh = g.ow = 8; }));
+  CHECK(refuses([](ConvGeometry& g) { g.kh = 1, g.oh = 18; }));
+  CHECK(refuses([](ConvGeometry& g) { g.n = 0; }));
+  CHECK(refuses([](ConvGeometry& g) { g.h = g.oh = 15; }, 32));
+}
+#endif
