@@ -39,6 +39,7 @@ void copy_async_wait() {
   copy_async_wait(Newest);
 }
 uint32_t shuffle_xor(uint32_t value, int mask);
+inline uint32_t uniform(uint32_t value) { return value; }
 uint32_t pack_bf16(float low, float high);
 uint32_t max_bf16x2(uint32_t a, uint32_t b);
 void fence_async_proxy();
@@ -140,6 +141,9 @@ __device__ inline void copy_async_wait() {
 
 // The value of lane ^ mask.
 __device__ inline uint32_t shuffle_xor(uint32_t value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+
+// A value that is the same in all lanes. The compiler, which may not see that, then keeps it in a register of the warp.
+__device__ inline uint32_t uniform(uint32_t value) { return __shfl_sync(0xffffffffu, value, 0); }
 
 // Two bfloat16 in one register, rounded to the nearest; and the greater of each two, NaN if one of them is.
 __device__ inline uint32_t pack_bf16(float low, float high) {

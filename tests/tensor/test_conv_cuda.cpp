@@ -128,7 +128,11 @@ void check_same(const Results& actual, const Results& wanted) {
 // f(), by each variant that can compute it.
 template <class T, class F>
 void for_each_variant(const Case& k, F f) {
-  const std::vector<std::string> names = on_gpu::conv3x3_variants<T>(k.geometry(), k.deep_x);
+  ConvSum<T> sum{k.geometry(), {nullptr, nullptr, k.deep_x}, nullptr};
+  sum.y.deep_channels = k.deep_y;
+  T pooled;
+  sum.pooled = k.pool ? &pooled : nullptr;
+  std::vector<std::string> names = on_gpu::conv3x3_variants(sum);
   REQUIRE(!names.empty());
   for (const std::string& name : names) {
     INFO(acinus::name(dtype_of<T>()) << " " << name << ", " << k.h << "x" << k.w << ", " << k.c << " to " << k.o);

@@ -17,10 +17,17 @@
 //
 // Hopper's warp groups (mma.h) multiply by weights that they read from shared memory by themselves. That is a few lines here;
 // copies, tiles and epilogue are the same.
+//
+// Where half of the work of a decoder is, there is a better way. Of upsample2x(deep) the nine pixels that a pixel of y sees are
+// only four of deep's, 2x2. So four products are enough, by sums of the nine weights; which sums, depends on whether y's row
+// and column are even or odd. A warp then computes both columns, R rows x 32 pixels, from the same fragments of A. Likewise, the
+// gradient of deep is the sum of 2x2 pixels that see nine each, but together only 4x4: sixteen products instead of 36. Both
+// are 4/9 of the work. Taps says which of the three is meant; everything else is the same.
 #pragma once
 #include <vector>
 
 #include "tensor/conv/cuda/conv3x3_epilogue.h"
+#include "tensor/conv/cuda/conv3x3_taps.h"
 #include "tensor/conv/cuda/halo_tile.h"
 #include "tensor/conv/cuda/kernels.h"
 #include "tensor/conv/cuda/pack_weights.h"
@@ -35,154 +42,199 @@ struct Conv3x3Args {
   int padding;
   int deep_stages, stages;  // of channels: first deep's, then skip's
   const char* weights;
+  int64_t weight_bytes;  // of all stages of a tile
   const float* bias;
   TileGrid tiles;  // of y
   Conv3x3Epilogue<T> epilogue;
 };
 
+// A stage of an image that y sees by these taps.
+template <Taps taps, int R, int Parities, int PixelBytes, int TapBytes>
+struct Conv3x3Part {
+  using Table = TapTable<taps>;
+  static constexpr int down = taps == Taps::sixteen ? 2 : 1, up = taps == Taps::four ? 2 : 1;  // its size, by y's
+  static constexpr int warp_rows = R * down / up, tile_rows = 4 * warp_rows, tile_columns = 16 * Parities * down / up;
+  static constexpr int split = tile_columns / 16;  // a fragment is every so manyth pixel
+  static constexpr int shifts = split + 2;
+  using Copy = TileCopy<tile_rows + 2, tile_columns + 2, PixelBytes / 16, 128, split>;
+  static constexpr int weight_bytes = Table::count * TapBytes, bytes = Copy::bytes + weight_bytes;
+};
+
 // The kernel's parameters.
-template <class Element, int R, int N, int Depth_, int Stages, bool Wgmma = false>
+template <class Element, Taps taps_, int R, int N, int Depth, int Stages, bool Wgmma = false>
 struct Conv3x3Tiling {
   using T = Element;
-  static constexpr int threads = 128, warp_rows = R, rows = 4 * R, columns = 16, channels = N, depth = Depth_;
-  static constexpr int stages = Stages;  // in the ring
+  static constexpr Taps taps = taps_;
+  static constexpr int threads = 128, warp_rows = R, channels = N, depth = Depth, stages = Stages;
+  static constexpr int parities = taps == Taps::four ? 2 : 1;  // a warp computes columns 2 j and 2 j + 1, or j alone
+  static constexpr int rows = 4 * R, columns = 16 * parities;  // of a tile
   static constexpr bool wgmma = Wgmma;
   static constexpr int pixel_bytes = depth * int(sizeof(T)), steps = pixel_bytes / 32;
-  using Copy = TileCopy<rows + 2, columns + 2, pixel_bytes / 16, threads>;
-  static constexpr int step_bytes = 32 * channels, tap_bytes = steps * step_bytes, weight_bytes = 9 * tap_bytes;
-  static constexpr int stage_bytes = Copy::bytes + weight_bytes, shared_bytes = stages * stage_bytes;
-  static_assert(channels % 32 == 0 && R % 2 == 0 && stage_bytes % 128 == 0);
+  static constexpr int step_bytes = 32 * channels, tap_bytes = steps * step_bytes;
+  using Deep = Conv3x3Part<taps, R, parities, pixel_bytes, tap_bytes>;
+  using Skip = Conv3x3Part<taps == Taps::four ? Taps::nine : taps, R, parities, pixel_bytes, tap_bytes>;
+  static constexpr int stage_bytes = Deep::bytes > Skip::bytes ? Deep::bytes : Skip::bytes;
+  static constexpr int shared_bytes = stages * stage_bytes;
+  static_assert(channels % 32 == 0 && R % 2 == 0 && stage_bytes % 128 == 0 && Deep::Copy::bytes % 128 == 0);
 };
 
 // Asks for the stages of this block's tiles, one after the other.
 template <class V>
 struct Conv3x3Producer {
   const Conv3x3Args<typename V::T>& args;
-  typename V::Copy pixels;
+  typename V::Deep::Copy deep;
+  typename V::Skip::Copy skip;  // of deep, too, if it is seen in the same way
   const char* weights = nullptr;
   int tile = int(blockIdx.x), stage = 0;
 
   __device__ explicit Conv3x3Producer(const Conv3x3Args<typename V::T>& args) : args(args) {}
   __device__ void ask(uint32_t to) {
     if (tile < args.tiles.count) {
-      if (stage == 0 || stage == args.deep_stages) {
-        const TileGrid::Tile at = args.tiles.tile(tile);
-        pixels.find(stage < args.deep_stages ? args.deep : args.skip, at.n, at.row * V::rows - args.padding,
-                    at.column * V::columns - args.padding);
-        weights = args.weights + int64_t(at.channel_block * args.stages + stage) * V::weight_bytes;
-      }
-      pixels.copy(to, 0);
-      copy_run<V::weight_bytes, V::threads>(to + V::Copy::bytes, weights);
-      pixels.from += V::pixel_bytes, weights += V::weight_bytes;
+      if (V::taps == Taps::four && stage < args.deep_stages)
+        ask<typename V::Deep>(to, deep);
+      else
+        ask<typename V::Skip>(to, skip);
       if (++stage == args.stages) stage = 0, tile += int(gridDim.x);
     }
     copy_async_commit();
   }
+  template <class Part>
+  __device__ void ask(uint32_t to, typename Part::Copy& pixels) {
+    if (stage == 0 || stage == args.deep_stages) {
+      const TileGrid::Tile at = args.tiles.tile(tile);
+      pixels.find(stage < args.deep_stages ? args.deep : args.skip, at.n, at.row * Part::tile_rows - args.padding,
+                  at.column * Part::tile_columns - args.padding);
+      if (stage == 0) weights = args.weights + at.channel_block * args.weight_bytes;
+    }
+    pixels.copy(to, 0);
+    copy_run<Part::weight_bytes, V::threads>(to + Part::Copy::bytes, weights);
+    pixels.from += V::pixel_bytes, weights += Part::weight_bytes;
+  }
 };
 
-// One stage. `pixels` are the addresses of this lane's pixel and half of A for each shift and step, in stage 0.
-template <class V>
-__device__ void multiply(float (&sums)[V::warp_rows][V::channels / 8][4], const uint32_t (&pixels)[3][V::steps],
-                         uint32_t weights, uint32_t stage) {
-  constexpr int R = V::warp_rows, N = V::channels;
-  constexpr bool tf32 = sizeof(typename V::T) == 4;
-  uint32_t rows[2][R + 2][4];  // in turn, so that wgmma can still read the one while the other is loaded
-  const uint64_t core_matrices = wgmma_descriptor(weights + stage, 128, 256);
-  if constexpr (V::wgmma) wgmma_fence();
-  ACINUS_UNROLL
-  for (int i = 0; i < 3 * V::steps; i++) {
-    const int step = i / 3, shift = i % 3;
-    auto& a = rows[i % 2];
-    if constexpr (V::wgmma)
-      if (i >= 2) wgmma_wait<1>();
+// The products of one stage.
+template <class V, class Part>
+struct Conv3x3Multiplier {
+  using Table = typename Part::Table;
+  static constexpr int R = V::warp_rows, N = V::channels, steps = V::steps, shifts = Part::shifts;
+  static constexpr bool tf32 = sizeof(typename V::T) == 4;
+  uint32_t weights, pixels[shifts][steps];
+
+  // By mma.h, lane l gives the address of pixel l % 16 of a fragment, half l / 16 of k.
+  __device__ explicit Conv3x3Multiplier(uint32_t ring) {
+    const int lane = int(threadIdx.x) % 32, row = int(threadIdx.x) / 32 * Part::warp_rows;
+    weights = ring + Part::Copy::bytes + (V::wgmma ? 0 : lane * 16);
     ACINUS_UNROLL
-    for (int r = 0; r < R + 2; r++) {
-      ldmatrix_x4(a[r], pixels[shift][step] + stage + r * V::Copy::row_bytes);
-      if constexpr (tf32) {
-        ACINUS_UNROLL
-        for (int e = 0; e < 4; e++) a[r][e] = round_tf32(a[r][e]);
-      }
+    for (int shift = 0; shift < shifts; shift++) {
+      ACINUS_UNROLL
+      for (int step = 0; step < steps; step++)
+        pixels[shift][step] = ring + Part::Copy::offset(row, lane % 16 * Part::split + shift, 2 * step + lane / 16);
     }
+  }
+
+  __device__ void operator()(float (&sums)[V::parities][R][N / 8][4], uint32_t stage) const {
+    uint32_t rows[2][Part::warp_rows + 2]
+                 [4];  // in turn, so that wgmma can still read the one while the other is loaded
+    const uint64_t core_matrices = wgmma_descriptor(V::wgmma ? uniform(weights + stage) : 0, 128, 256);
     if constexpr (V::wgmma) wgmma_fence();
     ACINUS_UNROLL
-    for (int tap_row = 0; tap_row < 3; tap_row++) {
-      const uint32_t at = (tap_row * 3 + shift) * V::tap_bytes + step * V::step_bytes;
-      if constexpr (V::wgmma) {
-        ACINUS_UNROLL
-        for (int r = 0; r < R; r++) wgmma_bf16<N>(sums[r], a[r + tap_row], core_matrices + (at >> 4));
-      } else {
-        uint32_t b[N / 16][4];
-        ACINUS_UNROLL
-        for (int j = 0; j < N / 16; j++) load_shared_16(b[j], weights + stage + at + j * 512);
-        ACINUS_UNROLL
-        for (int r = 0; r < R; r++) {
+    for (int i = 0; i < shifts * steps; i++) {
+      const int step = i / shifts, shift = i % shifts;
+      auto& a = rows[i % 2];
+      if constexpr (V::wgmma)
+        if (i >= 2) wgmma_wait<1>();
+      ACINUS_UNROLL
+      for (int r = 0; r < Part::warp_rows + 2; r++) {
+        ldmatrix_x4(a[r], pixels[shift][step] + stage + r * Part::Copy::row_bytes);
+        if constexpr (tf32) {
           ACINUS_UNROLL
-          for (int j = 0; j < N / 8; j++) {
-            const uint32_t b0 = b[j / 2][j % 2 * 2], b1 = b[j / 2][j % 2 * 2 + 1];
-            if constexpr (tf32)
-              mma_tf32(sums[r][j], a[r + tap_row], b0, b1);
-            else
-              mma_bf16(sums[r][j], a[r + tap_row], b0, b1);
-          }
+          for (int e = 0; e < 4; e++) a[r][e] = round_tf32(a[r][e]);
         }
       }
+      if constexpr (V::wgmma) wgmma_fence();
+      ACINUS_UNROLL
+      for (int j = 0; j < V::parities * Table::rows; j++) {
+        const int parity = j / Table::rows, row = j % Table::rows, column = shift - parity;
+        if (column < 0 || column >= Table::columns) continue;
+        const uint32_t tap = Table::number(row, parity, column) * V::tap_bytes + step * V::step_bytes;
+        if constexpr (V::wgmma) {
+          ACINUS_UNROLL
+          for (int r = 0; r < R; r++)
+            if (Table::image_row(r, row) >= 0)
+              wgmma_bf16<N>(sums[parity][r], a[Table::image_row(r, row)], core_matrices + (tap >> 4));
+        } else {
+          uint32_t b[N / 16][4];
+          ACINUS_UNROLL
+          for (int n = 0; n < N / 16; n++) load_shared_16(b[n], weights + stage + tap + n * 512);
+          ACINUS_UNROLL
+          for (int r = 0; r < R; r++)
+            if (Table::image_row(r, row) >= 0) multiply(sums[parity][r], a[Table::image_row(r, row)], b);
+        }
+      }
+      if constexpr (V::wgmma) wgmma_commit();
     }
-    if constexpr (V::wgmma) wgmma_commit();
+    if constexpr (V::wgmma) wgmma_wait<0>();
   }
-  if constexpr (V::wgmma) wgmma_wait<0>();
-}
+
+  // 16 pixels of a row times a step of one tap.
+  __device__ static void multiply(float (&sums)[N / 8][4], const uint32_t (&a)[4], const uint32_t (&b)[N / 16][4]) {
+    ACINUS_UNROLL
+    for (int j = 0; j < N / 8; j++) {
+      if constexpr (tf32)
+        mma_tf32(sums[j], a, b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+      else
+        mma_bf16(sums[j], a, b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+    }
+  }
+};
 
 // Two blocks a processor: while one waits at a barrier, or stores its tile, the other multiplies.
 template <class V>
 __global__ void __launch_bounds__(V::threads, 2) conv3x3_kernel(const Conv3x3Args<typename V::T> args) {
   constexpr int R = V::warp_rows, N = V::channels;
-  const int lane = int(threadIdx.x) % 32, first_row = int(threadIdx.x) / 32 * R;
+  const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32;
   const uint32_t ring = shared_address(&shared_memory<unsigned char>());
-  const uint32_t weights = ring + V::Copy::bytes + (V::wgmma ? 0 : lane * 16);
-  uint32_t pixels[3][V::steps];  // mma.h: lane l gives the address of pixel l % 16 and half l / 16 of k
-  ACINUS_UNROLL
-  for (int shift = 0; shift < 3; shift++) {
-    ACINUS_UNROLL
-    for (int step = 0; step < V::steps; step++) {
-      const int column = lane % 16 + shift;
-      pixels[shift][step] = ring + first_row * V::Copy::row_bytes + column * V::pixel_bytes +
-                            swizzled<V::pixel_bytes / 16>(2 * step + lane / 16, column) * 16;
-    }
-  }
-
+  const Conv3x3Multiplier<V, typename V::Deep> deep(ring);
+  const Conv3x3Multiplier<V, typename V::Skip> skip(ring);
   Conv3x3Producer<V> producer(args);
   for (int i = 0; i < V::stages - 1; i++) producer.ask(ring + i * V::stage_bytes);
   int slot = 0;
   for (int tile = int(blockIdx.x); tile < args.tiles.count; tile += int(gridDim.x)) {
     const TileGrid::Tile at = args.tiles.tile(tile);
     const int first_channel = at.channel_block * N + lane % 4 * 8;  // of 8 in each 32, by the order of packed columns
-    float sums[R][N / 8][4];
+    float sums[V::parities][R][N / 8][4];
     ACINUS_UNROLL
     for (int i = 0; i < N / 4; i++) {
       const int channel = first_channel + i / 8 * 32 + i % 8;
       const float bias = args.bias && channel < args.epilogue.channels ? args.bias[channel] : 0.0f;
       ACINUS_UNROLL
-      for (int r = 0; r < R; r++) sums[r][i / 2][i % 2] = sums[r][i / 2][i % 2 + 2] = bias;
+      for (int j = 0; j < V::parities * R * 2; j++) sums[j / 2 / R][j / 2 % R][i / 2][i % 2 + j % 2 * 2] = bias;
     }
     for (int stage = 0; stage < args.stages; stage++) {
       copy_async_wait<V::stages - 2>();
       if constexpr (V::wgmma) fence_async_proxy();
       __syncthreads();
       producer.ask(ring + (slot == 0 ? V::stages - 1 : slot - 1) * V::stage_bytes);
-      multiply<V>(sums, pixels, weights, slot * V::stage_bytes);
+      if (V::taps == Taps::four && stage < args.deep_stages)
+        deep(sums, slot * V::stage_bytes);
+      else
+        skip(sums, slot * V::stage_bytes);
       slot = slot + 1 == V::stages ? 0 : slot + 1;
     }
     ACINUS_UNROLL
     for (int i = 0; i < N / 32; i++) {
       ACINUS_UNROLL
-      for (int half = 0; half < 2; half++) {
+      for (int j = 0; j < 2 * V::parities; j++) {
+        const int half = j / V::parities, parity = j % V::parities;
         ACINUS_UNROLL
         for (int r = 0; r < R; r += 2) {
           float values[2][8];
           ACINUS_UNROLL
-          for (int e = 0; e < 16; e++) values[e / 8][e % 8] = sums[r + e / 8][4 * i + e % 8 / 2][2 * half + e % 2];
-          args.epilogue(at.n, at.row * V::rows + first_row + r, at.column * V::columns + lane / 4 + 8 * half,
-                        first_channel + 32 * i, values);
+          for (int e = 0; e < 16; e++)
+            values[e / 8][e % 8] = sums[parity][r + e / 8][4 * i + e % 8 / 2][2 * half + e % 2];
+          args.epilogue(at.n, at.row * V::rows + warp * R + r,
+                        at.column * V::columns + (lane / 4 + 8 * half) * V::parities + parity, first_channel + 32 * i,
+                        values);
         }
       }
     }
@@ -193,41 +245,47 @@ __global__ void __launch_bounds__(V::threads, 2) conv3x3_kernel(const Conv3x3Arg
 
 template <class T>
 struct Conv3x3Variant {
-  const char* name;           // pixels x channels of a tile, channels a stage, stages
-  int rows, channels, depth;  // as in Conv3x3Tiling
-  double enough;              // it is fast from so many tiles on, times min_gpu_tiles
-  void (*run)(const char* name, const ConvSum<T>& sum);
+  const char* name;  // pixels x channels of a tile, channels a stage, stages
+  Taps taps;
+  int rows, columns, channels, depth;  // as in Conv3x3Tiling
+  double enough;                       // it is fast from so many tiles on, times min_gpu_tiles
+  // For the channels from first_channel on of y, where all that w and bias are for are w_channels.
+  void (*run)(const char* name, const ConvSum<T>& sum, int64_t first_channel, int64_t w_channels);
 
   TileGrid tiles(const ConvGeometry& g) const {
-    return TileGrid(g.n, (g.oh + rows - 1) / rows, (g.ow + 15) / 16, (g.o + channels - 1) / channels);
+    return TileGrid(g.n, (g.oh + rows - 1) / rows, (g.ow + columns - 1) / columns, (g.o + channels - 1) / channels);
   }
 };
 
 template <class V, class T = typename V::T>
 Conv3x3Variant<T> conv3x3_variant(const char* name, double enough) {
-  const auto run = [](const char* name, const ConvSum<T>& sum) {
+  const auto run = [](const char* name, const ConvSum<T>& sum, int64_t first_channel, int64_t w_channels) {
     const ConvGeometry& g = sum.g;
     const TileGrid tiles = conv3x3_variant<V>("", 0).tiles(g);
-    const int deep = int(sum.x.deep_channels), stages = int(g.c) / V::depth;
-    const int64_t bytes = int64_t(tiles.channel_blocks) * stages * V::weight_bytes;
+    const int deep = int(sum.x.deep_channels), stages = int(g.c) / V::depth, deep_stages = deep / V::depth;
+    const int64_t tile_bytes =
+        deep_stages * V::Deep::weight_bytes + int64_t(stages - deep_stages) * V::Skip::weight_bytes;
+    const int64_t bytes = tiles.channel_blocks * tile_bytes;
     const std::shared_ptr<void> packed = memory::allocate(bytes, Device::cuda);
-    for_each_on_gpu(bytes / 16, PackWeights<V>{sum.w, int(g.c), int(g.o), sum.transposed_weights, Divisor(stages),
-                                               static_cast<T*>(packed.get())});
-    const int height = int(g.h), width = int(g.w), each = sizeof(T);
+    for_each_on_gpu(bytes / 16,
+                    PackWeights<V>{sum.w, int(g.c), int(g.o), int(first_channel), int(w_channels), deep_stages,
+                                   sum.transposed_weights, Divisor(tile_bytes / 16), static_cast<T*>(packed.get())});
+    const int height = int(g.h), width = int(g.w), each = sizeof(T), up = V::Deep::up;
     const Conv3x3Args<T> args{
-        {reinterpret_cast<const char*>(sum.x.deep), height, width, /*shrink=*/1, deep * each},
+        {reinterpret_cast<const char*>(sum.x.deep), height / up, width / up, /*shrink=*/2 - up, deep * each},
         {reinterpret_cast<const char*>(sum.x.skip), height, width, /*shrink=*/0, (int(g.c) - deep) * each},
         int(g.padding),
-        deep / V::depth,
+        deep_stages,
         stages,
         static_cast<const char*>(packed.get()),
-        sum.bias,
+        tile_bytes,
+        sum.bias ? sum.bias + first_channel : nullptr,
         tiles,
-        {int(g.oh), int(g.ow), int(g.o), int(sum.y.deep_channels), sum.relu, sum.y, sum.pooled, sum.relu_output}};
+        {int(g.oh), int(g.ow), int(g.o), sum.relu, sum.y.skip, sum.pooled, sum.relu_output.skip}};
     static const int64_t resident = resident_blocks(name, conv3x3_kernel<V>, V::threads, V::shared_bytes);
     launch(name, conv3x3_kernel<V>, std::min<int64_t>(tiles.count, resident), V::threads, V::shared_bytes, args);
   };
-  return {name, V::rows, V::channels, V::depth, enough, run};
+  return {name, V::taps, V::rows, V::columns, V::channels, V::depth, enough, run};
 }
 
 // conv3x3_hopper.cu: none, unless this is a Hopper GPU and the program has code for it.

@@ -54,8 +54,9 @@ struct TileGrid {
 
 // The copies that one thread makes of a tile of Rows x Columns pixels, Chunks times 16 bytes each: one chunk of one column, and
 // of it every rows_at_once-th row. So of where a copy goes to, and of whether a pixel is inside the image, little changes from one
-// to the next, and no stage has to divide.
-template <int Rows, int Columns, int Chunks, int Threads>
+// to the next, and no stage has to divide. Where each pixel computed is two columns from the next, Split is 2: the even
+// columns are stored first, and then the odd ones, so that what is loaded at once again lies together.
+template <int Rows, int Columns, int Chunks, int Threads, int Split = 1>
 struct TileCopy {
   static constexpr int a_row = Columns * Chunks;  // copies
   static constexpr int rows_at_once = Threads / a_row < Rows ? Threads / a_row : Rows;
@@ -69,9 +70,14 @@ struct TileCopy {
   int row;              // of the image, of the first copy; of a column that is outside, one that is, too
   int height, shrink;
 
+  // The offset of a chunk in the tile.
+  __device__ static uint32_t offset(int row, int column, int chunk) {
+    const int place = column % Split * (Columns / Split) + column / Split;
+    return uint32_t(row * row_bytes + (place * Chunks + swizzled<Chunks>(chunk, place)) * 16);
+  }
   __device__ TileCopy() {
-    const int item = int(threadIdx.x) % a_row, column = item / Chunks;
-    to = uint32_t(first_row() * row_bytes + column * Chunks * 16 + swizzled<Chunks>(item % Chunks, column) * 16);
+    const int item = int(threadIdx.x) % a_row;
+    to = offset(first_row(), item / Chunks, item % Chunks);
   }
   __device__ static int first_row() { return int(threadIdx.x) / a_row; }
 

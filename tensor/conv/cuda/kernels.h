@@ -48,7 +48,7 @@ template <class T>
 void conv3x3(const char* name, const ConvSum<T>& sum);
 // The names of its variants (conv3x3.cu) that can compute it on this GPU.
 template <class T>
-std::vector<std::string> conv3x3_variants(const ConvGeometry& g, int64_t deep_channels_of_x);
+std::vector<std::string> conv3x3_variants(const ConvSum<T>& sum);
 
 // dw (3,3,c,o), and db (o) unless it is null, of y = bias + forward sum (g), for the gradient dy of y.
 template <class T>

@@ -30,20 +30,28 @@ __device__ inline float round_factor(float value, float) {
 template <class V>
 struct PackWeights {
   using T = typename V::T;
-  static constexpr int each = 16 / sizeof(T), chunks = V::weight_bytes / 16;  // 16 bytes each
+  static constexpr int each = 16 / sizeof(T);
   const float* w;
-  int c, o;
-  bool transposed;  // as in ConvSum
-  Divisor stages;
+  int c, o;                       // channels of x and y
+  int first_channel, w_channels;  // y's are those from first_channel on of all that w has
+  int deep_stages;
+  bool transposed;      // as in ConvSum
+  Divisor tile_chunks;  // of 16 bytes each, of N channels of y
   T* packed;
 
-  __device__ float weight(int tap, int from, int to) const {
-    if (to >= o) return 0;  // N does not divide o
-    return w[transposed ? (int64_t(8 - tap) * o + to) * c + from : (int64_t(tap) * c + from) * o + to];
+  __device__ void operator()(int64_t chunk) const {
+    const int tile = tile_chunks.quotient(int(chunk)), i = int(chunk) - tile * int(tile_chunks);
+    const int deep_chunks = deep_stages * V::Deep::weight_bytes / 16;
+    T* to = packed + chunk * each;
+    if (i < deep_chunks)
+      pack<typename V::Deep>(to, i, tile * V::channels, 0);
+    else
+      pack<typename V::Skip>(to, i - deep_chunks, tile * V::channels, deep_stages * V::depth);
   }
 
-  __device__ void operator()(int64_t chunk) const {
-    int i = int(chunk);
+  // Chunk i of those for `Part`, which begin with the channels to_channel of y and from_channel of x.
+  template <class Part>
+  __device__ void pack(T* packed, int i, int to_channel, int from_channel) const {
     const auto next = [&](int count) {
       const int rest = i / count, index = i - rest * count;
       i = rest;
@@ -51,7 +59,7 @@ struct PackWeights {
     };
     const int lane = V::wgmma ? 0 : next(32), column = V::wgmma ? next(8) : lane / 4, half = V::wgmma ? next(2) : 0;
     const int fragment = V::wgmma ? next(V::channels / 8) : 2 * next(V::channels / 16);
-    const int step = next(V::steps), tap = next(9), stage = stages.remainder(i), tile = stages.quotient(i);
+    const int step = next(V::steps), tap = next(Part::Table::count), stage = i;
     alignas(16) T numbers[each];
     ACINUS_UNROLL
     for (int e = 0; e < each; e++) {
@@ -59,13 +67,31 @@ struct PackWeights {
       constexpr int in_half = each / 4;
       const int j = V::wgmma ? fragment : fragment + e / (2 * in_half);
       const int k = V::wgmma ? half * each + e : e / in_half % 2 * each + lane % 4 * in_half + e % in_half;
-      const int from = stage * V::depth + step * 2 * each + k;
-      const int to = tile * V::channels + j / 4 * 32 + column / 2 * 8 + j % 4 * 2 + column % 2;
-      numbers[e] = round_factor(weight(tap, from, to), T());
+      numbers[e] =
+          round_factor(weight<typename Part::Table>(tap, from_channel + stage * V::depth + step * 2 * each + k,
+                                                    to_channel + j / 4 * 32 + column / 2 * 8 + j % 4 * 2 + column % 2),
+                       T());
     }
     Sixteen bytes;
     memcpy(&bytes, numbers, 16);
-    store_sixteen(packed + chunk * each, bytes);
+    store_sixteen(packed, bytes);
+  }
+
+  template <class Table>
+  __device__ float weight(int tap, int from, int to) const {
+    if (to >= o) return 0;  // N does not divide o
+    to += first_channel;
+    const auto at = [&](int k) {  // row k / 3, column k % 3
+      return w[transposed ? (int64_t(8 - k) * w_channels + to) * c + from : (int64_t(k) * c + from) * w_channels + to];
+    };
+    if (Table::nine) return at(tap);
+    const int column = tap % Table::columns, parity = tap / Table::columns % Table::parities;
+    const int row = tap / (Table::columns * Table::parities);
+    float sum = 0;
+    ACINUS_UNROLL
+    for (int k = 0; k < 9; k++)
+      if (Table::sums_row(row, k / 3) && Table::sums_column(parity, column, k % 3)) sum += at(k);
+    return sum;
   }
 };
 
