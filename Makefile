@@ -13,14 +13,14 @@
 # kernels for the CPU instead, for tests without a GPU (tensor/cuda/emulate.h), in build/emulate: make test EMULATE=1
 #
 # Overridable: CXX=clang++   OPENMP=0   ARCH=-march=x86-64-v3   OPT=-O1   CXXFLAGS=-Werror   V=1 (show the commands)
-#              NVCC=/opt/cuda/bin/nvcc   CUDA_ARCH=sm_86
+#              NVCC=/opt/cuda/bin/nvcc   CUDA_ARCH=sm_86   PTXAS="-Xptxas -v" (registers and spills of each kernel)
 # BUILD=build is the folder of the objects. The programs of any other folder stay in it: make BUILD=build/clang CXX=clang++
 
 BUILD     ?= $(if $(filter 1,$(EMULATE)),build/emulate,build)
 PREFIX    ?= /usr/local
 PROGRAMS  := train predict evaluate prepare doctor phantom tiny
 CHECKS    := check_reference check_metaimage
-BENCHES   := step conv read gpu
+BENCHES    = step conv read gpu $(if $(NVCC)$(filter 1,$(EMULATE)),sweep)
 # Cases of the same kind that lie beside the project on some machines; tested where they are there.
 REFERENCE ?= ../shared/reference
 METAIMAGE ?= ../shared/metaimage
@@ -107,7 +107,7 @@ LIBS := $(ZLIB) -lpthread $(if $(NVCC),$(CUDA_LINK))
 # What nvcc hands on to $(CXX), which compiles what is not for the GPU.
 ARCH_OF = $(if $(and $(HOPPER),$(filter %_hopper.cu,$<)),-gencode=arch=compute_90a$(comma)code=sm_90a -DACINUS_SM_90A,\
             -arch=$(CUDA_ARCH) $(if $(filter all%,$(CUDA_ARCH)),--threads 4))
-NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) $(ARCH_OF) -Wno-deprecated-gpu-targets -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
+NVCC_FLAGS = $(OPT_OF) -std=c++17 -ccbin $(CXX) $(ARCH_OF) -Wno-deprecated-gpu-targets $(PTXAS) -I. $(if $(findstring -Werror,$(CXXFLAGS)),-Werror all-warnings) \
              $(addprefix -Xcompiler ,$(filter-out -I. -isystem third_party/% /usr/%,$(FLAGS)))
 
 # ---- files

@@ -120,9 +120,30 @@ steps() {
 export -f steps
 export python EMULATE=$emulate
 
+# The CPU's step on this machine's cores, beside PyTorch's, in turns: of a network that is small enough for one thread.
+cpu_steps() { # SECONDS: no number of threads is begun after so many
+  local threads layout size="--size 256 --width 16 --depth 4 --batch 4 --repeat 3"
+  if [ "$quick" = 1 ]; then size="--size 16 --width 8 --depth 1 --batch 1 --repeat 1"; fi
+  for threads in 1 2 4 8 16 32 64; do
+    if [ "$threads" -gt "$(nproc)" ] || [ "$SECONDS" -gt "$1" ]; then break; fi
+    for _ in 1 2; do
+      # shellcheck disable=SC2086
+      "$build/bench_step" --device cpu --threads $threads $size | awk -v t=$threads '$1 == "ms" {print "cpu", "ours." t, $2}'
+      [ -n "$torch" ] || continue
+      for layout in channels_last contiguous; do
+        # shellcheck disable=SC2086
+        "$python" dev/bench/torch_step.py --threads $threads --layout $layout $size |
+          awk -v t=$threads -v l=$layout '$1 == "ms" {print "cpu", l "." t, $2}'
+      done
+    done
+  done >"$tmp/cpu"
+  [ -s "$tmp/cpu" ]
+}
+export -f cpu_steps
+
 # ---- the page -----------------------------------------------------------------------------------------------------
 
-numbers() { cat "$tmp/ours" "$tmp/torch" 2>/dev/null; }
+numbers() { cat "$tmp/ours" "$tmp/torch" "$tmp/cpu" 2>/dev/null; }
 median() { # WORD [NAME]: of the numbers on the lines that begin so; nothing where there are none
   numbers | awk -v word="$1" -v name="${2:-}" '$1 == word && (name == "" || $2 == name) {print $NF}' | sort -g |
     awk '{v[NR] = $1} END {if (NR) print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2}'
@@ -214,6 +235,21 @@ END
   fi
 }
 
+cpu_table() {
+  local threads theirs last
+  echo "U-Net of width 16 and depth 4, 256x256, batch 4, float32 on the CPU; medians. PyTorch in the faster of its two layouts."
+  echo
+  echo "| threads | acinus, ms | PyTorch, ms | acinus by PyTorch |"
+  echo "|---|---|---|---|"
+  for threads in 1 2 4 8 16 32 64; do
+    grep -q "^cpu ours.$threads " "$tmp/cpu" || continue
+    theirs=$(median cpu "channels_last.$threads") last=$(median cpu "contiguous.$threads")
+    if awk -v a="${last:-0}" -v b="${theirs:-0}" 'BEGIN {exit !(a < b)}'; then theirs=$last; fi
+    echo "| $threads | $(short "$(median cpu "ours.$threads")") | $(short "$theirs") |" \
+         "$(ratio "$(median cpu "ours.$threads")" "$theirs") |"
+  done
+}
+
 page() {
   echo "# $gpu"
   echo
@@ -248,6 +284,12 @@ page() {
   echo
   step_tables
   echo
+  if [ -s "$tmp/cpu" ]; then
+    echo "## The same on the CPU"
+    echo
+    cpu_table
+    echo
+  fi
   echo "## The kernels"
   echo
   if [ -s "$tmp/kernels" ]; then cat "$tmp/kernels"; else echo "Not measured."; fi
@@ -271,7 +313,7 @@ finish() {
 
 # ---- what there is ------------------------------------------------------------------------------------------------
 
-touch "$tmp/stages" "$tmp/ours" "$tmp/torch"
+touch "$tmp/stages" "$tmp/ours" "$tmp/torch" "$tmp/cpu"
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc /opt/cuda/bin/nvcc 2>/dev/null | head -n 1)
 nvcc_version=$("${nvcc:-false}" --version 2>/dev/null | sed -n 's/.*release \(.*\)/\1/p')
 sanitizer=$(command -v compute-sanitizer || ls "${nvcc%nvcc}compute-sanitizer" 2>/dev/null)
@@ -311,5 +353,6 @@ fi
 sanitize memcheck 45 "ops: the GPU*,cuda: tensor cores*,cuda: a step replayed*"
 sanitize racecheck 45 "*in tiles as wide*" "wide tiles"
 sanitize racecheck 45 "*in tiles as narrow*" "narrow tiles"
+stage "the CPU's steps" 60 bash -c "cpu_steps 45"
 if [ "$quick" != 1 ]; then tests "the other tests, on the CPU" 120 "~[cuda]"; fi
 exit $failed

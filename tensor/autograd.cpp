@@ -21,6 +21,7 @@ struct Node {
 struct GradSlot {
   Shape shape;
   bool leaf;  // a parameter: its gradient is kept for the optimiser
+  bool from_relu = false, masked = false;
   Tensor grad;
   std::unique_ptr<Node> node;  // the op that made the tensor; empty for a leaf, and after backward()
   bool freed = false;          // backward() has run and freed the node
@@ -65,7 +66,7 @@ GradSlot::~GradSlot() {
 
 // ---- recording ------------------------------------------------------------------------------------------------
 
-Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward) {
+Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward, bool from_relu) {
   notify({When::forward, op, Scope::current(), &y});
   if (!recording || std::ranges::none_of(inputs, &Tensor::needs_grad)) return y;
   auto node = std::make_unique<Node>(Node{op, Scope::current(), tick(), {}, std::move(backward)});
@@ -73,6 +74,7 @@ Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backw
   y = y.detach();
   Autograd::slot(y) = std::make_shared<GradSlot>(y.shape(), /*leaf=*/false);
   Autograd::slot(y)->node = std::move(node);
+  Autograd::slot(y)->from_relu = from_relu;
   return y;
 }
 
@@ -125,10 +127,13 @@ void Tensor::set_grad(const Tensor& grad) {
   slot_->grad = grad;
 }
 
-void Input::add_grad(Tensor gradient) {
+bool Input::from_relu() const { return slot_ && slot_->from_relu; }
+
+void Input::add_grad(Tensor gradient, bool masked) {
   if (!slot_) return;
   check(gradient.shape() == slot_->shape, "add_grad: gradient ", gradient.shape(), " for an input ", slot_->shape);
   Tensor& grad = slot_->grad;
+  slot_->masked = masked && (!grad || slot_->masked);
   if (!grad) {
     // The first contribution is stored as it is. A leaf gets elements of its own, since its gradient may be scaled in place.
     grad = slot_->leaf && !gradient.is_unique() ? gradient.clone() : std::move(gradient);
@@ -140,7 +145,11 @@ void Input::add_grad(Tensor gradient) {
   may_be_overwritten(grad);
 }
 
-Tensor Input::grad_buffer() const { return slot_ && slot_->grad.is_unique() ? slot_->grad : Tensor(); }
+Tensor Input::grad_buffer(bool masked) const {
+  if (!slot_ || !slot_->grad.is_unique()) return {};
+  slot_->masked = slot_->masked && masked;
+  return slot_->grad;
+}
 
 void Tensor::backward() const {
   check(elements() == 1, "backward: starts from a scalar such as a loss, not from shape ", shape_);
@@ -184,6 +193,7 @@ void Tensor::backward(Tensor gradient) const {
       ~Done() { notify({When::backward, node.op, node.scope}); }
     } done{*node};
     const ScopedValue<const Node*> now(running, node.get());
+    node->inputs.masked = slot->masked;
     node->backward(std::move(dy), node->inputs);
   }
 }

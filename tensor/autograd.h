@@ -36,20 +36,27 @@ class Input {
  public:
   explicit Input(std::shared_ptr<GradSlot> slot) : slot_(std::move(slot)) {}
   bool needs_grad() const { return slot_ != nullptr; }  // false: its gradient need not be computed
-  void add_grad(Tensor gradient);                       // accumulates: grad += gradient
+  // Accumulates: grad += gradient. `masked`: it is 0 already where the input is not positive (see from_relu).
+  void add_grad(Tensor gradient, bool masked = false);
+  // Is the input the result of a ReLU? Then an op that has it at hand may mask the gradient, input > 0 ? gradient : 0, and
+  // if all that used the input do so, the op that made it need not (Inputs::masked): a pass over memory less.
+  bool from_relu() const;
   // The sum so far, if no other tensor shares its elements, for an op to add to in place; otherwise empty. It saves a
-  // pass over memory where an activation has two users, as each skip connection of a U-Net has.
-  Tensor grad_buffer() const;
+  // pass over memory where an activation has two users, as each skip connection of a U-Net has. `masked` as in add_grad.
+  Tensor grad_buffer(bool masked = false) const;
 
  private:
   friend struct Autograd;
   std::shared_ptr<GradSlot> slot_;
 };
-using Inputs = std::vector<Input>;
+struct Inputs : std::vector<Input> {
+  bool masked = false;  // the gradient of the op's own output is: see Input::from_relu
+};
 using Backward = std::function<void(Tensor dy, Inputs& in)>;  // dy may be overwritten if it is_unique()
 
-// Attaches the op to y, if an input needs a gradient and no NoGrad is alive. Returns y.
-Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward);
+// Attaches the op to y, if an input needs a gradient and no NoGrad is alive. Returns y. from_relu: y is 0 or positive, and
+// where it is 0 the gradient ends.
+Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward, bool from_relu = false);
 
 // No ops are recorded during the life of a NoGrad object: for validation, prediction, optimiser steps.
 struct NoGrad : ScopedValue<bool> {

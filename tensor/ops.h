@@ -45,8 +45,9 @@ enum class ConvAlgorithm {
   direct,     // direct.cu: the formula; any device, any type, slow
   im2col,     // CPU: matrix products with the patches of x as rows (cpu/im2col.cpp)
   winograd,   // CPU: a quarter of the multiplications, for 3x3 kernels with stride 1 (cpu/winograd.cpp)
-  tiled,      // GPU: one matrix product, its tiles in shared memory (cuda/gemm_tiled.h)
-  tensor,     // GPU: the same on tensor cores, for bfloat16, or float32 rounded to TF32 (cuda/gemm_tensor.h)
+  tiled,      // GPU: one matrix product, its tiles in shared memory (cuda/tiled.cu)
+  halo,       // GPU: 3x3 kernels read an image's tile, with its halo, in shared memory; others are tiled (cuda/engine.cu)
+  tensor,     // GPU: the same on tensor cores, for bfloat16, or float32 rounded to TF32 (cuda/engine.cu)
 };
 
 struct Conv2dOptions {

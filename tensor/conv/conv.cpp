@@ -15,18 +15,23 @@ std::atomic<bool> tf32_allowed = false;
 ConvAlgorithm choose_on_gpu(const char* op, ConvAlgorithm wanted, DType dtype) {
   using A = ConvAlgorithm;
   check(wanted != A::winograd && wanted != A::im2col, op,
-        ": the Winograd and im2col algorithms run on the CPU; those of the GPU are direct, tiled and tensor");
-  check(wanted != A::tensor || (dtype != DType::f64 && cuda::has_tensor_cores()), op,
+        ": the Winograd and im2col algorithms run on the CPU; those of the GPU are direct, tiled, halo and tensor");
+  // Both copy into shared memory past the registers (cp.async), which is as old as tensor cores for these types.
+  const bool recent = cuda::has_tensor_cores();
+  check(wanted != A::tensor || (dtype != DType::f64 && recent), op,
         ": the tensor algorithm needs float32 or bfloat16, and a GPU of compute capability 8.0 or later");
+  check(wanted != A::halo || (dtype == DType::f32 && recent), op,
+        ": the halo algorithm needs float32, and a GPU of compute capability 8.0 or later");
   if (wanted != A::automatic) return wanted;
-  const bool tensor = dtype == DType::bf16 || (dtype == DType::f32 && tf32_allowed);
-  return tensor && cuda::has_tensor_cores() ? A::tensor : A::tiled;
+  if (dtype == DType::f64 || !recent) return A::tiled;
+  return dtype == DType::bf16 || tf32_allowed ? A::tensor : A::halo;
 }
 
 ConvAlgorithm choose_on_cpu(const char* op, const ConvGeometry& g, ConvAlgorithm wanted, DType dtype) {
   using A = ConvAlgorithm;
   if (wanted == A::direct || (dtype == DType::bf16 && wanted == A::automatic)) return A::direct;
-  check(wanted != A::tiled && wanted != A::tensor, op, ": the tiled and tensor algorithms run on the GPU");
+  check(wanted != A::tiled && wanted != A::halo && wanted != A::tensor, op,
+        ": the tiled, halo and tensor algorithms run on the GPU");
   check(dtype != DType::bf16, op, ": on the CPU, bfloat16 is computed by the direct algorithm only");
   const bool can_winograd =
       g.stride == 1 && g.dilation == 1 && g.kh == 3 && g.kw == 3 && g.padding < 3 && g.c > 0 && g.o > 0;
@@ -48,7 +53,7 @@ ConvEngine<T> engine(const ConvGeometry& g) {
     if (g.algorithm == A::winograd) return winograd_engine<T>();
   }
 #ifdef ACINUS_CUDA
-  if (g.algorithm == A::tiled || g.algorithm == A::tensor) return gpu_engine<T>();
+  if (g.algorithm == A::tiled || g.algorithm == A::halo || g.algorithm == A::tensor) return gpu_engine<T>();
 #endif
   fail("a convolution's algorithm must be one of this build's; choose_algorithm finds it");
 }
@@ -73,22 +78,23 @@ void choose_algorithm(const char* op, ConvGeometry& g, ConvAlgorithm wanted, con
       g.device == Device::cuda ? choose_on_gpu(op, wanted, x.dtype()) : choose_on_cpu(op, g, wanted, x.dtype());
 }
 
-bool supports_skip_concat(const ConvGeometry& g, const Tensor& deep) {
-  if (deep.device() == Device::cuda) return g.algorithm != ConvAlgorithm::direct && g.stride == 1;
-  const int64_t vector = deep.dtype() == DType::f32 ? lanes<float> : lanes<double>;
-  return g.algorithm == ConvAlgorithm::winograd && g.padding == 1 && deep.shape()[3] % vector == 0;
-}
-
-bool supports_pooling(const ConvGeometry& g) {
-  if (g.algorithm == ConvAlgorithm::winograd) return g.oh >= 2 && g.ow >= 2;
-  const bool gpu = g.algorithm == ConvAlgorithm::tiled || g.algorithm == ConvAlgorithm::tensor;
-  return gpu && g.oh % 2 == 0 && g.ow % 2 == 0;
+ConvFusions conv_fusions(const ConvGeometry& g, DType dtype, int64_t deep_channels) {
+  if (g.algorithm == ConvAlgorithm::winograd) {
+    const int64_t vector = dtype == DType::f32 ? lanes<float> : lanes<double>;
+    return {/*skip_concat=*/g.padding == 1 && deep_channels % vector == 0, /*pooling=*/g.oh >= 2 && g.ow >= 2};
+  }
+#ifdef ACINUS_CUDA
+  if (g.device == Device::cuda && g.algorithm != ConvAlgorithm::direct)
+    return dispatch(dtype, [&](auto zero) { return gpu_fusions<decltype(zero)>(g, deep_channels); });
+#endif
+  return {};
 }
 
 Tensor conv_forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias,
                     const ConvEpilogue& epilogue) {
-  check(!x.deep || supports_skip_concat(g, x.deep), "conv_forward: this algorithm reads one image only");
-  check(!epilogue.pooled || supports_pooling(g), "conv_forward: this algorithm does not pool");
+  const ConvFusions fusions = conv_fusions(g, x.skip.dtype(), x.deep ? x.deep.shape()[3] : 0);
+  check(!x.deep || fusions.skip_concat, "conv_forward: this algorithm reads one image only");
+  check(!epilogue.pooled || fusions.pooling, "conv_forward: this algorithm does not pool");
   const Tensor y({g.n, g.oh, g.ow, g.o}, x.skip.dtype(), g.device);
   dispatch(y.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -100,23 +106,24 @@ Tensor conv_forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w,
 }
 
 SkipConcat conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias,
-                              int64_t deep_channels) {
+                              int64_t deep_channels, const SkipConcat& relu_output) {
   SkipConcat dx = Tensor({g.n, g.h, g.w, g.c - deep_channels}, dy.dtype(), g.device);
   if (deep_channels > 0) dx.deep = Tensor({g.n, g.h / 2, g.w / 2, deep_channels}, dy.dtype(), g.device);
   dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
     using C = Compute<T>;
-    engine<T>(g).data_gradient(g, dy.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), data_of<T>(dx));
+    engine<T>(g).data_gradient(g, dy.ptr<T>(), w.ptr<C>(), ptr_or_null<C>(bias), data_of<T>(dx),
+                               data_of<const T>(relu_output));
   });
   return dx;
 }
 
-Tensor conv_weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy) {
+Tensor conv_weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& db) {
   return dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
     using C = Compute<T>;
     const Tensor dw({g.kh, g.kw, g.c, g.o}, dtype_of<C>(), g.device);
-    engine<T>(g).weight_gradient(g, data_of<const T>(x), dy.ptr<T>(), dw.ptr<C>());
+    engine<T>(g).weight_gradient(g, data_of<const T>(x), dy.ptr<T>(), dw.ptr<C>(), ptr_or_null<C>(db));
     return dw;
   });
 }

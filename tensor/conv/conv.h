@@ -45,21 +45,30 @@ struct ConvEpilogue {
   Tensor pooled;      // (n,oh/2,ow/2,o): max_pool2d(y) is written here too
 };
 
+// What an algorithm can do on the way.
+struct ConvFusions {
+  bool skip_concat = false;    // reads a SkipConcat where it is, and writes its two gradients
+  bool pooling = false;        // fills ConvEpilogue::pooled
+  bool relu_gradient = false;  // a data gradient is set to 0 where a ReLU made x 0
+  bool bias_gradient = false;  // a weight gradient comes with that of the bias
+};
+// Of g's algorithm, if the first deep_channels of x are from a coarser image.
+ConvFusions conv_fusions(const ConvGeometry& g, DType dtype, int64_t deep_channels = 0);
+
 // y = epilogue(bias + forward(x, w)); bias (o) may be empty.
 Tensor conv_forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias = {},
                     const ConvEpilogue& epilogue = {});
-// dx = bias + data gradient; the bias (c) is that of conv_transpose2d. The first deep_channels of dx are `deep`'s.
+// dx = bias + data gradient; the bias (c) is that of conv_transpose2d. The first deep_channels of dx are `deep`'s. Where x is
+// the result of a ReLU, relu_output is x, and dx is 0 where x is; either of its two images may be empty instead.
 SkipConcat conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias = {},
-                              int64_t deep_channels = 0);
-Tensor conv_weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy);
+                              int64_t deep_channels = 0, const SkipConcat& relu_output = Tensor());
+// db (o), if it is not empty, is overwritten with the gradient of the bias.
+Tensor conv_weight_gradient(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, const Tensor& db = {});
 
 // Sets g.algorithm and g.device, given the device and type of x: `wanted` if it can compute g (else an Error that names
 // `op`); for `automatic`, on the CPU, the one that was fastest when measured (dev/bench/conv.cpp).
 void choose_algorithm(const char* op, ConvGeometry& g, ConvAlgorithm wanted, const Tensor& x);
 // May `automatic` use tensor cores for float32? They round the factors to 10 binary digits (TF32). Off by default.
 void allow_tf32(bool on);
-// Does g's algorithm read concat(upsample2x(deep), skip) in place? Does it fill ConvEpilogue::pooled?
-bool supports_skip_concat(const ConvGeometry& g, const Tensor& deep);
-bool supports_pooling(const ConvGeometry& g);
 
 }  // namespace acinus

@@ -82,12 +82,13 @@ void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w
 }
 
 template <class T, class C = Compute<T>>
-void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx) {
+void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx,
+                   const SkipConcatData<const T>&) {
   for_each_row(g.device, g.n * g.h * g.w, g.c, DirectDataGradient<T>{g, dy, w, bias, dx.skip});
 }
 
 template <class T, class C = Compute<T>>
-void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw) {
+void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw, C*) {
   for_each_row(g.device, g.kh * g.kw * g.c, g.o, DirectWeightGradient<T>{g, x.skip, dy, dw});
 }
 

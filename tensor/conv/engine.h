@@ -11,13 +11,15 @@ struct SkipConcatData {
   int64_t deep_channels;
 };
 
-// For elements of type T; weights and biases are of the type of its arithmetic, C. A bias that is null counts as 0.
+// For elements of type T; weights and biases are of the type of its arithmetic, C. A bias that is null counts as 0. What
+// ConvFusions says that an algorithm cannot do is null: pooled, relu_output, db, and `deep`.
 template <class T, class C = Compute<T>>
 struct ConvEngine {
   void (*forward)(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y,
-                  T* pooled);  // null without pooling
-  void (*data_gradient)(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx);
-  void (*weight_gradient)(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw);
+                  T* pooled);
+  void (*data_gradient)(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx,
+                        const SkipConcatData<const T>& relu_output);
+  void (*weight_gradient)(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw, C* db);
 };
 
 template <class T>
@@ -27,7 +29,9 @@ ConvEngine<T> im2col_engine();  // cpu/im2col.cpp
 template <class T>
 ConvEngine<T> winograd_engine();  // cpu/winograd.cpp
 template <class T>
-ConvEngine<T> gpu_engine();  // cuda/, in a build with CUDA
+ConvEngine<T> gpu_engine();  // cuda/engine.cu, in a build with CUDA
+template <class T>
+ConvFusions gpu_fusions(const ConvGeometry& g, int64_t deep_channels);
 
 // The sub-pixel (polyphase) decomposition of a data gradient. Forward, output pixel i sees row i*s - p + a*d through tap
 // a; so row r of x was seen through tap a by output pixel (r + p - a*d) / s, if that is a whole number. Which taps those

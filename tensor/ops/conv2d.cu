@@ -21,6 +21,17 @@ Tensor bias_gradient(const Tensor& dy, const Tensor& y) {
   });
 }
 
+void add_parameter_gradients(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, Input& w, Input& b) {
+  const bool together =
+      w.needs_grad() && b.needs_grad() && conv_fusions(g, dy.dtype(), x.deep ? x.deep.shape()[3] : 0).bias_gradient;
+  if (b.needs_grad() && !together) b.add_grad(bias_gradient(dy));
+  if (!w.needs_grad()) return;
+  const DType precise = dy.dtype() == DType::bf16 ? DType::f32 : dy.dtype();
+  const Tensor db = together ? Tensor({g.o}, precise, dy.device()) : Tensor();
+  w.add_grad(conv_weight_gradient(g, x, dy, db));
+  if (together) b.add_grad(db);
+}
+
 ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, const Tensor& w, const Tensor& b,
                              Conv2dOptions options) {
   check_parameters(op, x, {&w, b ? &b : &w});
@@ -43,9 +54,10 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, Conv2dOptions o
   const ConvGeometry g = conv2d_geometry("conv2d", x, x.shape(), w, b, options);
   const Tensor y = conv_forward(g, x, w, b);
   return record("conv2d", y, {x, w, b}, [g, x = x.detach(), w = w.detach()](const Tensor& dy, Inputs& in) {
-    if (in[0].needs_grad()) in[0].add_grad(conv_data_gradient(g, dy, w).skip);  // all of dx: there is no deep image
-    if (in[1].needs_grad()) in[1].add_grad(conv_weight_gradient(g, x, dy));
-    if (in[2].needs_grad()) in[2].add_grad(bias_gradient(dy));
+    add_parameter_gradients(g, x, dy, in[1], in[2]);
+    if (!in[0].needs_grad()) return;
+    const bool masked = in[0].from_relu() && conv_fusions(g, dy.dtype()).relu_gradient;
+    in[0].add_grad(conv_data_gradient(g, dy, w, {}, 0, masked ? x : Tensor()).skip, masked);
   });
 }
 

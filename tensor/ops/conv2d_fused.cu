@@ -11,7 +11,8 @@
 //
 //   forward    bias, ReLU and the maximum of each 2x2, before the sums are stored (ConvEpilogue);
 //              concat(upsample2x(deep), x) is never in memory: the convolution reads both where they are (SkipConcat)
-//   backward   the gradient is set to 0 where the ReLU gave 0, and summed for the bias, in one pass over dy, in place;
+//   backward   the gradient is set to 0 where the ReLU gave 0 by those who compute it (Input::from_relu), or else in place,
+//              in the pass over dy that sums it for the bias;
 //              upsample2x's gradient, a sum over each 2x2, is made before it is stored
 #include "tensor/ops/shared.h"
 
@@ -29,30 +30,36 @@ FusedConv2d conv2d_fused(const Tensor& deep, const Tensor& x, const Tensor& w, c
     image = {sx[0], sx[1], sx[2], sd[3] + sx[3]};
   }
   const ConvGeometry g = conv2d_geometry("conv2d_fused", x, image, w, b, options.conv);
-  if (deep && !supports_skip_concat(g, deep)) return conv2d_fused({}, concat(upsample2x(deep), x), w, b, options);
+  const int64_t deep_channels = deep ? deep.shape()[3] : 0;
+  const ConvFusions fusions = conv_fusions(g, x.dtype(), deep_channels);
+  if (deep && !fusions.skip_concat) return conv2d_fused({}, concat(upsample2x(deep), x), w, b, options);
 
   ConvEpilogue epilogue{options.relu, Tensor()};
-  if (options.pool && supports_pooling(g))
-    epilogue.pooled = Tensor({g.n, g.oh / 2, g.ow / 2, g.o}, x.dtype(), x.device());
+  if (options.pool && fusions.pooling) epilogue.pooled = Tensor({g.n, g.oh / 2, g.ow / 2, g.o}, x.dtype(), x.device());
   const Tensor y = conv_forward(g, {x, deep}, w, b, epilogue);
 
   FusedConv2d result;
-  result.y =
-      record("conv2d_fused", y, {deep, x, w, b},
-             [g, y = options.relu ? y : Tensor(), deep = deep.detach(), x = x.detach(), w = w.detach()](
-                 const Tensor& dy, Inputs& in) mutable {
-               // forward: y = relu(s), hence ds = y > 0 ? dy : 0. In place, unless somebody else holds dy, too.
-               const Tensor ds = !y || dy.is_unique() ? dy : dy.clone();
-               if (y || in[3].needs_grad()) in[3].add_grad(bias_gradient(ds, y));
-               y = Tensor();  // a closure runs once: memory that it no longer needs is free for others from here on
-               if (in[2].needs_grad()) in[2].add_grad(conv_weight_gradient(g, {x, deep}, ds));
-               if (!in[0].needs_grad() && !in[1].needs_grad()) return;
-               x = Tensor();
-               SkipConcat dx = conv_data_gradient(g, ds, w, {}, deep ? deep.shape()[3] : 0);
-               in[1].add_grad(std::move(dx.skip));
-               if (deep) in[0].add_grad(std::move(dx.deep));
-             });
-  if (epilogue.pooled) result.pooled = record_max_pool2d(result.y, epilogue.pooled, {});
+  auto backward = [g, fusions, deep_channels, y = options.relu ? y : Tensor(), deep = deep.detach(), x = x.detach(),
+                   w = w.detach()](Tensor dy, Inputs& in) mutable {
+    // forward: y = relu(s), hence ds = y > 0 ? dy : 0. In place, unless somebody else holds dy, too.
+    if (y && !in.masked) {
+      if (!dy.is_unique()) dy = dy.clone();
+      in[3].add_grad(bias_gradient(dy, y));
+      if (in[2].needs_grad()) in[2].add_grad(conv_weight_gradient(g, {x, deep}, dy));
+    } else {
+      add_parameter_gradients(g, {x, deep}, dy, in[2], in[3]);
+    }
+    y = Tensor();  // a closure runs once: memory that it no longer needs is free for others from here on
+    if (!in[0].needs_grad() && !in[1].needs_grad()) return;
+    const bool mask_x = fusions.relu_gradient && in[1].from_relu(),
+               mask_deep = fusions.relu_gradient && in[0].from_relu();
+    if (!mask_x) x = Tensor();
+    SkipConcat dx = conv_data_gradient(g, dy, w, {}, deep_channels, {x, mask_deep ? deep : Tensor()});
+    in[1].add_grad(std::move(dx.skip), mask_x);
+    if (deep) in[0].add_grad(std::move(dx.deep), mask_deep);
+  };
+  result.y = record("conv2d_fused", y, {deep, x, w, b}, std::move(backward), /*from_relu=*/options.relu);
+  if (epilogue.pooled) result.pooled = record_max_pool2d(result.y, epilogue.pooled, {}, /*from_relu=*/options.relu);
   if (options.pool && !epilogue.pooled) result.pooled = max_pool2d(result.y);
   return result;
 }

@@ -87,11 +87,12 @@ PoolGeometry pool_geometry(const char* op, const Tensor& x, Pool2dOptions o) {
   return {s[0], s[1], s[2], s[3], last_row / o.stride + 1, last_column / o.stride + 1, o.kernel, o.stride, o.padding};
 }
 
-Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
+Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o, bool from_relu) {
   const PoolGeometry g = pool_geometry("max_pool2d", x, o);
-  return record("max_pool2d", y, {x}, [g, x = x.detach()](const Tensor& dy, Inputs& in) {
-    // In a U-Net x is also a skip connection, and the decoder's gradient is there already: added to in place.
-    Tensor dx = in[0].grad_buffer();
+  const auto backward = [g, x = x.detach()](const Tensor& dy, Inputs& in) {
+    // In a U-Net x is also a skip connection, and the decoder's gradient is there already: added to in place. If dy is masked,
+    // so is dx, since a maximum that is not positive is that of a window without positive pixels.
+    Tensor dx = in[0].grad_buffer(in.masked);
     const bool add = bool(dx);
     if (!add) dx = Tensor(x.shape(), x.dtype(), x.device());
     dispatch(x.dtype(), [&](auto zero) {
@@ -99,8 +100,9 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o) {
       for_each_row(x.device(), g.n * g.h * g.w, g.c,
                    MaxPool2dBackward<T>{g, x.ptr<T>(), dy.ptr<T>(), dx.ptr<T>(), add});
     });
-    if (!add) in[0].add_grad(std::move(dx));
-  });
+    if (!add) in[0].add_grad(std::move(dx), in.masked);
+  };
+  return record("max_pool2d", y, {x}, backward, from_relu);
 }
 
 Tensor max_pool2d(const Tensor& x, Pool2dOptions o) {

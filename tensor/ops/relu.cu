@@ -25,7 +25,10 @@ struct ReluBackward {
 Tensor relu(const Tensor& x) {
   check_same_kind("relu", {&x});
   Tensor y = map(ReluForward{}, x);
-  return record("relu", y, {x}, [y](const Tensor& dy, Inputs& in) { in[0].add_grad(map(ReluBackward{}, dy, y)); });
+  const auto backward = [y](const Tensor& dy, Inputs& in) {
+    in[0].add_grad(in.masked ? dy : map(ReluBackward{}, dy, y));
+  };
+  return record("relu", y, {x}, backward, /*from_relu=*/true);
 }
 
 }  // namespace acinus

@@ -66,8 +66,10 @@ ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, c
                              Conv2dOptions options);
 // conv2d.cu: db[o] = sum over n,i,j of dy[n,i,j,o]. With y = relu(...), dy is first set to 0 where y is 0, in place.
 Tensor bias_gradient(const Tensor& dy, const Tensor& y = {});
-// max_pool2d.cu: the gradient alone, for a y that has been computed.
-Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions options);
+// conv2d.cu: the gradients of w and b, where they are wanted, in one pass over dy where the algorithm can.
+void add_parameter_gradients(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, Input& w, Input& b);
+// max_pool2d.cu: the gradient alone, for a y that has been computed; from_relu: x is the result of a ReLU, and so is y.
+Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions options, bool from_relu = false);
 // The sizes of max_pool2d and avg_pool2d, checked.
 struct PoolGeometry {
   int64_t n, h, w, c, oh, ow, k, s, p;

@@ -5,6 +5,7 @@
 #include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/sgd.h"
+#include "tensor/for_each.h"
 #include "tensor/gradient_checkpoint.h"
 #include "tensor/ops.h"
 #include "tensor/parallel.h"
@@ -341,6 +342,41 @@ TEST_CASE("autograd: backward frees the graph as it goes, and runs once") {
     for (int i = 0; i < 10; i++) sum(mul(x, sigmoid(x)));
   }
   CHECK(memory::stats().in_use == before);
+}
+
+TEST_CASE("autograd: a ReLU masks its gradient unless all that used its result have") {
+  // y = scale * x, for the result x of a ReLU.
+  const auto use = [](const Tensor& x, double scale, bool masks) {
+    return record("use", map(Scale{scale}, x), {x}, [=, x = x.detach()](const Tensor& dy, Inputs& in) {
+      CHECK(in[0].from_relu());
+      const Tensor dx = map(Scale{scale}, dy);
+      for (int64_t i = 0; masks && i < 2; i++)
+        if (x.data<double>()[i] <= 0) dx.data<double>()[i] = 0;
+      in[0].add_grad(dx, masks);
+    });
+  };
+  for (const bool first : {false, true})
+    for (const bool second : {false, true}) {
+      INFO(first << ' ' << second);
+      Tensor x = Tensor::from({2}, std::vector<double>{-1, 2}).requires_grad();
+      bool given_masked = false;
+      const Tensor y = record(
+          "relu", relu(x.detach()), {x},
+          [&](const Tensor& dy, Inputs& in) {
+            given_masked = in.masked;
+            CHECK((dy.to_vector()[0] == 0) == in.masked);
+            in[0].add_grad(dy);
+          },
+          /*from_relu=*/true);
+      sum(add(use(y, 3, first), use(y, 5, second))).backward();
+      CHECK(given_masked == (first && second));
+      CHECK(x.grad().to_vector()[1] == 8);
+
+      Tensor z = Tensor::from({2}, std::vector<double>{-1, 2}).requires_grad();  // by the op itself
+      const Tensor r = relu(z);
+      sum(add(use(r, 3, first), use(r, 5, second))).backward();
+      CHECK(z.grad().to_vector() == std::vector<double>{0, 8});
+    }
 }
 
 TEST_CASE("autograd: 200,000 ops deep") {

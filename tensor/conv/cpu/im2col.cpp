@@ -226,7 +226,8 @@ void data_gradient_of_disjoint_patches(const ConvGeometry& g, const T* dy, const
 }
 
 template <class T>
-void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, const SkipConcatData<T>& dx) {
+void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, const SkipConcatData<T>& dx,
+                   const SkipConcatData<const T>&) {
   const bool disjoint = g.kh == g.stride && g.kw == g.stride && g.padding == 0 && g.dilation == 1 &&
                         g.h == g.oh * g.kh && g.w == g.ow * g.kw;
   const auto compute = disjoint ? data_gradient_of_disjoint_patches<T> : data_gradient_by_phase<T>;
@@ -241,7 +242,7 @@ void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias
 // which adds up its bands in order, and the partial sums are added in order. Each holds a whole dw, so large weights get
 // fewer. Kernel rows are independent.
 template <class T>
-void weight_gradient(const ConvGeometry& geometry, const SkipConcatData<const T>& x, const T* dy, T* dw) {
+void weight_gradient(const ConvGeometry& geometry, const SkipConcatData<const T>& x, const T* dy, T* dw, T*) {
   const Convolution g = geometry;
   const std::vector<Band> bands = g.bands(/*kernel_rows=*/1);
   const int64_t depth = g.kw * g.c, row_size = depth * g.o, size = g.kh * row_size, width = g.width();

@@ -393,7 +393,8 @@ void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w
 }
 
 template <class T>
-void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, const SkipConcatData<T>& dx) {
+void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, const SkipConcatData<T>& dx,
+                   const SkipConcatData<const T>&) {
   const Tensor rotated({3, 3, g.o, g.c}, dtype_of<T>());
   T* const taps = rotated.data<T>();
 #pragma omp parallel for schedule(static) if (g.c * g.o > 1 << 14)
@@ -411,7 +412,7 @@ int64_t group_size(int64_t channels, int64_t max_size) {
 // The tasks are groups of input channels x groups of output channels x partial sums over the blocks of tiles, which are
 // added in order at the end.
 template <class T>
-void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, T* dw) {
+void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, T* dw, T*) {
   const int64_t tiles = Tiles(g).count(), panel = panel_width<T>;
   const int64_t group_c = group_size<T>(g.c, 128), group_o = group_size<T>(g.o, 128);
   const int64_t groups_c = (g.c + group_c - 1) / group_c, groups_o = (g.o + group_o - 1) / group_o;

@@ -89,16 +89,17 @@ void data_gradient_of_phase(const ConvGeometry& g, int64_t phase_row, int64_t ph
 
 // One product for each phase of the rows and columns (engine.h).
 template <class T, class C>
-void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx) {
+void gemm_data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx) {
   for (int64_t row = 0; row < std::min(g.stride, g.h); row++)
     for (int64_t col = 0; col < std::min(g.stride, g.w); col++) data_gradient_of_phase(g, row, col, dy, w, bias, dx);
 }
 
-template void data_gradient(const ConvGeometry&, const float*, const float*, const float*,
-                            const SkipConcatData<float>&);
-template void data_gradient(const ConvGeometry&, const double*, const double*, const double*,
-                            const SkipConcatData<double>&);
-template void data_gradient(const ConvGeometry&, const bf16*, const float*, const float*, const SkipConcatData<bf16>&);
+template void gemm_data_gradient(const ConvGeometry&, const float*, const float*, const float*,
+                                 const SkipConcatData<float>&);
+template void gemm_data_gradient(const ConvGeometry&, const double*, const double*, const double*,
+                                 const SkipConcatData<double>&);
+template void gemm_data_gradient(const ConvGeometry&, const bf16*, const float*, const float*,
+                                 const SkipConcatData<bf16>&);
 
 }  // namespace acinus::on_gpu
 #endif

@@ -228,7 +228,7 @@ struct HeadThread {
   __device__ HeadThread(const float* from, int c, int threads_a_pixel)
       : threads_a_pixel(threads_a_pixel), pixels_a_block(head_threads / threads_a_pixel) {
     channel = int(threadIdx.x) % threads_a_pixel * 8, has_channels = channel < c;
-    if (has_channels) w = EightChannels<float>(from + channel);
+    if (from && has_channels) w = EightChannels<float>(from + channel);
   }
   // The k-th of its pixels in a round, which begins at pixel `first`.
   __device__ int pixel(int first, int k) const {
@@ -280,7 +280,7 @@ __global__ void __launch_bounds__(head_threads, 3)
     for (int k = 0; k < pixels_at_once; k++) {
       const int pixel = thread.pixel(first, k);
       const T* from = x + int64_t(pixel) * c + thread.channel;
-      if (pixel < pixels && thread.has_channels) values[k] = EightChannels<T>(from);
+      if (x && pixel < pixels && thread.has_channels) values[k] = EightChannels<T>(from);
       if (pixel < pixels) gradient[k] = float(dy[pixel]);
     }
     ACINUS_UNROLL
@@ -297,6 +297,7 @@ __global__ void __launch_bounds__(head_threads, 3)
         EightChannels<T>(result).store(dx + int64_t(pixel) * c + thread.channel);
     }
   }
+  if (!parts) return;
   float* to = parts + int64_t(blockIdx.x) * (c + with_bias);
   shared_memory<HeadSums>().add_up(sums, threads_a_pixel, [&](int v, int group, float total) {
     if (v < 8 && group * 8 < c)
@@ -336,10 +337,11 @@ void head_backward(const ConvGeometry& g, const T* x, const T* dy, const float* 
                    float* dw, float* db) {
   // A large GPU runs three of these blocks on each of its 132 processors.
   const int64_t count = std::clamp<int64_t>(rounds(g), 1, 384);
-  const Tensor parts({count, g.c + (db ? 1 : 0)}, DType::f32, Device::cuda);
+  const Tensor parts({dw ? count : 0, g.c + (db ? 1 : 0)}, DType::f32, Device::cuda);
   launch("conv_head_backward", head_backward_kernel<T>, count, head_threads, sizeof(HeadSums), int(g.n * g.h * g.w),
-         int(g.c), threads_of_a_pixel(g), x, dy, w, x_is_relu_output, db != nullptr, dx, parts.ptr<float>());
-  sum_parts(parts, g.c, dw, db);
+         int(g.c), threads_of_a_pixel(g), x, dy, w, x_is_relu_output, db != nullptr, dx,
+         dw ? parts.ptr<float>() : nullptr);
+  if (dw) sum_parts(parts, g.c, dw, db);
 }
 
 template void first_layer(const ConvSum<float>&);

@@ -34,8 +34,8 @@ struct ForwardEpilogue {
 }  // namespace
 
 template <class T, class C>
-void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y,
-             T* pooled) {
+void gemm_forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y,
+                  T* pooled) {
   const int64_t pixels = g.n * g.oh * g.ow, k = g.kh * g.kw * g.c;
   product<T>("conv_forward", g, {pixels, g.o, k, k}, common_alignment({g.c, x.deep_channels, g.o}), [&](auto vector) {
     constexpr bool v = decltype(vector)::value;
@@ -45,18 +45,12 @@ void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w
   });
 }
 
+template void gemm_forward(const ConvGeometry&, const SkipConcatData<const float>&, const float*, const float*, bool,
+                           float*, float*);
+template void gemm_forward(const ConvGeometry&, const SkipConcatData<const double>&, const double*, const double*, bool,
+                           double*, double*);
+template void gemm_forward(const ConvGeometry&, const SkipConcatData<const bf16>&, const float*, const float*, bool,
+                           bf16*, bf16*);
+
 }  // namespace acinus::on_gpu
-
-namespace acinus {
-
-template <class T>
-ConvEngine<T> gpu_engine() {
-  return {on_gpu::forward<T, Compute<T>>, on_gpu::data_gradient<T, Compute<T>>, on_gpu::weight_gradient<T, Compute<T>>};
-}
-
-template ConvEngine<float> gpu_engine();
-template ConvEngine<double> gpu_engine();
-template ConvEngine<bf16> gpu_engine();
-
-}  // namespace acinus
 #endif

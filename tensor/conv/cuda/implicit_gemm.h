@@ -168,9 +168,12 @@ Patches<T, Along_k, Vector> patches_of_x(const ConvGeometry& g, const SkipConcat
 }
 
 template <class T, class C>
-void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx);
+void gemm_forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y,
+                  T* pooled);
 template <class T, class C>
-void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw);
+void gemm_data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx);
+template <class T, class C>
+void gemm_weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw);
 
 }  // namespace acinus::on_gpu
 #endif

@@ -71,8 +71,8 @@ void first_layer(const ConvSum<T>& sum);
 template <class T>
 void first_layer_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw, float* db);
 
-// The head, 1x1 of a multiple of 8 channels into one. Its three gradients come from one pass over x; dx and db may be null.
-// Where x is the output of a ReLU, dx can be the gradient of its input, as in ConvSum.
+// The head, 1x1 of a multiple of 8 channels into one. Its three gradients come from one pass over x; any of them may be null,
+// but db without dw, and for dx alone x. Where x is the output of a ReLU, dx can be the gradient of its input, as in ConvSum.
 bool head_supports(const ConvGeometry& g);
 template <class T>
 void head(const ConvSum<T>& sum);

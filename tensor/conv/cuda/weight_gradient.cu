@@ -32,7 +32,7 @@ struct SumOfSplits {
 // A small matrix with a long sum: it is split ("split-K") until there are some hundred tiles for the GPU's processors.
 // How often depends on the shapes alone, and the splits are added in order.
 template <class T, class C>
-void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw) {
+void gemm_weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw) {
   const int64_t rows = g.kh * g.kw * g.c, pixels = g.n * g.oh * g.ow,
                 tiles = ((rows + 127) / 128) * ((g.o + 127) / 128);
   const int64_t wanted = std::clamp<int64_t>(std::min(512 / std::max<int64_t>(tiles, 1), pixels / 512), 1, 256);
@@ -49,9 +49,9 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
   if (split) for_each(Device::cuda, rows * g.o, SumOfSplits<C>{rows * g.o, size.splits(), sums, dw});
 }
 
-template void weight_gradient(const ConvGeometry&, const SkipConcatData<const float>&, const float*, float*);
-template void weight_gradient(const ConvGeometry&, const SkipConcatData<const double>&, const double*, double*);
-template void weight_gradient(const ConvGeometry&, const SkipConcatData<const bf16>&, const bf16*, float*);
+template void gemm_weight_gradient(const ConvGeometry&, const SkipConcatData<const float>&, const float*, float*);
+template void gemm_weight_gradient(const ConvGeometry&, const SkipConcatData<const double>&, const double*, double*);
+template void gemm_weight_gradient(const ConvGeometry&, const SkipConcatData<const bf16>&, const bf16*, float*);
 
 }  // namespace acinus::on_gpu
 #endif

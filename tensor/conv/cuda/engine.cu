@@ -1,0 +1,141 @@
+// Which kernel computes a convolution on the GPU (kernels.h lists them), for the algorithms tiled, halo and tensor.
+#include "tensor/conv/cuda/implicit_gemm.h"
+#include "tensor/conv/cuda/kernels.h"
+
+#ifdef ACINUS_KERNELS
+namespace acinus {
+namespace on_gpu {
+
+// For now.
+bool conv3x3_f32_supports(const ConvGeometry&, int64_t, int64_t) { return false; }
+void conv3x3_f32(const char*, const ConvSum<float>&) {}
+bool conv3x3_f32_weight_gradient_supports(const ConvGeometry&, int64_t) { return false; }
+void conv3x3_f32_weight_gradient(const ConvGeometry&, const SkipConcatData<const float>&, const float*, float*,
+                                 float*) {}
+
+namespace {
+
+enum class Kernel { first_layer, head, conv3x3, conv3x3_f32, general };
+
+template <class T>
+bool has_conv3x3_weight_gradient(const ConvGeometry& g, int64_t deep_channels) {
+  if constexpr (std::is_same_v<T, float>)
+    if (g.algorithm == ConvAlgorithm::halo) return conv3x3_f32_weight_gradient_supports(g, deep_channels);
+  if constexpr (!std::is_same_v<T, double>) return conv3x3_weight_gradient_supports<T>(g, deep_channels);
+  return false;
+}
+
+// Of all three sums of a layer, but that the general kernel may compute the weight gradient where a 3x3 kernel cannot: it
+// takes multiples of 32 channels only. (The general one reads no `deep`.)
+template <class T>
+Kernel kernel_of(const ConvGeometry& g, int64_t deep_channels) {
+  if constexpr (std::is_same_v<T, double>) return Kernel::general;
+  if (g.algorithm == ConvAlgorithm::tiled) return Kernel::general;
+  if (deep_channels == 0 && first_layer_supports(g)) return Kernel::first_layer;
+  if (deep_channels == 0 && head_supports(g)) return Kernel::head;
+  if (deep_channels > 0 && !has_conv3x3_weight_gradient<T>(g, deep_channels)) return Kernel::general;
+  const ConvGeometry back = g.transposed();
+  if constexpr (!std::is_same_v<T, double>)
+    if (g.algorithm == ConvAlgorithm::tensor && conv3x3_supports<T>(g, deep_channels, 0) &&
+        conv3x3_supports<T>(back, 0, deep_channels))
+      return Kernel::conv3x3;
+  if (g.algorithm == ConvAlgorithm::halo && conv3x3_f32_supports(g, deep_channels, 0) &&
+      conv3x3_f32_supports(back, 0, deep_channels))
+    return Kernel::conv3x3_f32;
+  return Kernel::general;
+}
+
+// For now.
+template <class T, class C = Compute<T>>
+void general_forward(const ConvGeometry& g, const T* x, const C* w, const C* bias, bool relu, T* y) {
+  gemm_forward<T, C>(g, {x, nullptr, 0}, w, bias, relu, y, nullptr);
+}
+template <class T, class C = Compute<T>>
+void general_data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, T* dx) {
+  gemm_data_gradient<T, C>(g, dy, w, bias, {dx, nullptr, 0});
+}
+template <class T, class C = Compute<T>>
+void general_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw) {
+  gemm_weight_gradient<T, C>(g, {x, nullptr, 0}, dy, dw);
+}
+
+template <class T>
+void run(const char* name, Kernel kernel, const ConvSum<T>& sum) {
+  if constexpr (std::is_same_v<T, float>)
+    if (kernel == Kernel::conv3x3_f32) return conv3x3_f32(name, sum);
+  if constexpr (!std::is_same_v<T, double>) {
+    if (kernel == Kernel::first_layer) return first_layer(sum);
+    if (kernel == Kernel::head) return head(sum);
+    conv3x3(name, sum);
+  }
+}
+
+template <class T, class C = Compute<T>>
+void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y,
+             T* pooled) {
+  const Kernel kernel = kernel_of<T>(g, x.deep_channels);
+  if (kernel == Kernel::general) return general_forward(g, x.skip, w, bias, relu, y);
+  ConvSum<T> sum{g, x, w};
+  sum.bias = bias, sum.relu = relu, sum.y = {y, nullptr, 0}, sum.pooled = pooled;
+  run("conv_forward", kernel, sum);
+}
+
+template <class T, class C = Compute<T>>
+void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx,
+                   const SkipConcatData<const T>& relu_output) {
+  const Kernel kernel = kernel_of<T>(g, dx.deep_channels);
+  if constexpr (!std::is_same_v<T, double>)
+    if (kernel == Kernel::head && !bias)
+      return head_backward<T>(g, relu_output.skip, dy, w, relu_output.skip, dx.skip, nullptr, nullptr);
+  if (kernel == Kernel::general || kernel == Kernel::first_layer || kernel == Kernel::head)
+    return general_data_gradient(g, dy, w, bias, dx.skip);
+  ConvSum<T> sum{g.transposed(), {dy, nullptr, 0}, w, /*transposed_weights=*/true, bias};
+  sum.y = dx, sum.relu_output = relu_output;
+  run("conv_data_gradient", kernel, sum);
+}
+
+template <class T, class C = Compute<T>>
+void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw, C* db) {
+  const Kernel kernel = kernel_of<T>(g, x.deep_channels);
+  const bool is_3x3 = kernel != Kernel::general && has_conv3x3_weight_gradient<T>(g, x.deep_channels);
+  if constexpr (std::is_same_v<T, float>)
+    if (kernel == Kernel::conv3x3_f32 && is_3x3) return conv3x3_f32_weight_gradient(g, x, dy, dw, db);
+  if constexpr (!std::is_same_v<T, double>) {
+    if (kernel == Kernel::first_layer) return first_layer_weight_gradient(g, x.skip, dy, dw, db);
+    if (kernel == Kernel::head) return head_backward<T>(g, x.skip, dy, nullptr, false, nullptr, dw, db);
+    if (kernel == Kernel::conv3x3 && is_3x3) return conv3x3_weight_gradient(g, x, dy, dw, db);
+  }
+  general_weight_gradient(g, x.skip, dy, dw);
+}
+
+}  // namespace
+}  // namespace on_gpu
+
+template <class T>
+ConvEngine<T> gpu_engine() {
+  return {on_gpu::forward<T>, on_gpu::data_gradient<T>, on_gpu::weight_gradient<T>};
+}
+
+template <class T>
+ConvFusions gpu_fusions(const ConvGeometry& g, int64_t deep_channels) {
+  using on_gpu::Kernel;
+  const Kernel kernel = on_gpu::kernel_of<T>(g, deep_channels);
+  const bool is_3x3 = kernel == Kernel::conv3x3 || kernel == Kernel::conv3x3_f32;
+  const bool is_narrow = kernel == Kernel::first_layer || kernel == Kernel::head;
+  ConvFusions f;
+  f.skip_concat = is_3x3;
+  f.pooling = is_3x3 && g.oh % 2 == 0 && g.ow % 2 == 0;
+  f.relu_gradient = is_3x3 || kernel == Kernel::head;
+  f.bias_gradient = is_narrow || (is_3x3 && on_gpu::has_conv3x3_weight_gradient<T>(g, deep_channels));
+  return f;
+}
+
+template ConvEngine<float> gpu_engine();
+template ConvEngine<double> gpu_engine();
+template ConvEngine<bf16> gpu_engine();
+template ConvFusions gpu_fusions<float>(const ConvGeometry&, int64_t);
+template ConvFusions gpu_fusions<double>(const ConvGeometry&, int64_t);
+template ConvFusions gpu_fusions<bf16>(const ConvGeometry&, int64_t);
+
+}  // namespace acinus
+#endif
