@@ -63,44 +63,40 @@ __attribute__((noinline)) void switch_to(Fiber& to) {
 
 // ---- a block ------------------------------------------------------------------------------------------------------
 
-enum class Where { not_begun, ready, running, at_warp_operation, at_block_barrier, ended };
-
-struct Thread {  // of the block
-  Where where = Where::not_begun;
-  Fiber* fiber = nullptr;
+struct Thread {
+  Fiber* fiber = nullptr;  // none: it has not begun
+  bool ready = true;       // neither running, nor waiting, nor at its end
   int64_t collectives = 0;
 };
 
 struct BlockRunner {  // runs one block at a time, on one thread of the CPU
   std::vector<Thread> threads;
   int running = 0;
+  int at_barrier = 0, barrier_line = 0;  // how many threads wait at the block's barrier
 
-  std::vector<int> warps;          // in the order in which they run
-  size_t warp = 0;                 // the index of the running one among them
-  int turn = 0;                    // how many of its lanes have had their turn since they last did something together,
-  unsigned stride = 1, first = 0;  // in the order first, first + stride, first + 2 * stride, ... modulo 32
-  int waiting = 0;                 // how many of its lanes have come to `operation`
+  std::vector<int> warps;               // in the order in which they run
+  size_t warp = 0;                      // the running one's index among them
+  int turns = 0;                        // how many of its lanes have had their turn since the warp last did something
+  unsigned first_turn = 0, stride = 1;  // together, in the order first_turn, first_turn + stride, ... modulo 32
+  int waiting = 0;                      // how many of them have come to `operation`, with these operands
   const char* operation = nullptr;
   int operation_line = 0;
   void* operands[32];
 
-  int at_barrier = 0, barrier_line = 0;  // threads of the block at the barrier, and its line
   uint64_t seed = 0, draws = 0;
   std::vector<unsigned char> shared;
-
   std::deque<Fiber> fibers;
-  std::vector<Fiber*> idle;  // fibers without a thread
+  std::vector<Fiber*> idle;  // those without a thread
   Fiber main;
   std::exception_ptr error;
 
   void run_block(const Launch& launch, int64_t block);
   void run_threads();
   void add_fiber();
-  int next();
   void run(int thread);
-  void begin_turns();
+  int next();
   void begin_warps();
-  void release_block();
+  void begin_turns();
   int lanes() const { return std::min(32, int(threads.size()) - warps[warp] * 32); }  // of the running warp
 };
 
@@ -118,40 +114,39 @@ thread_local BlockRunner runner;
   for (;;) switch_to(runner.main);
 }
 
+void BlockRunner::add_fiber() {
+  Fiber& f = fibers.emplace_back();
+  f.memory = std::make_unique_for_overwrite<char[]>(stack_bytes);
+  // Each begins elsewhere within a page: else what all of them use would be in the same few lines of the cache.
+  f.stack = f.memory.get(), f.bytes = stack_bytes - fibers.size() % 64 * 320;
+  getcontext(&f.context);
+  f.context.uc_stack.ss_sp = f.memory.get();
+  f.context.uc_stack.ss_size = f.bytes;
+  f.context.uc_link = nullptr;
+  makecontext(&f.context, fiber_main, 0);
+  idle.push_back(&f);
+}
+
 // Runs a thread to its end, then, if the next one has not begun, that one: a kernel without barriers runs on a single fiber, as a
 // plain loop. Where the next one waits on a fiber of its own, this one is idle until it is given another thread.
 void BlockRunner::run_threads() {
   for (;;) {
     launched->thread();
-    threads[running].where = Where::ended;
     const int t = next();
     idle.push_back(fiber);
     t >= 0 ? run(t) : switch_to(main);
   }
 }
 
-void BlockRunner::add_fiber() {
-  Fiber& f = fibers.emplace_back();
-  f.memory = std::make_unique_for_overwrite<char[]>(stack_bytes);
-  f.stack = f.memory.get(), f.bytes = stack_bytes;
-  getcontext(&f.context);
-  f.context.uc_stack.ss_sp = f.memory.get();
-  // Each ends elsewhere within a page: else what all of them use would be in the same few lines of the cache.
-  f.context.uc_stack.ss_size = stack_bytes - fibers.size() % 64 * 320;
-  f.context.uc_link = nullptr;
-  makecontext(&f.context, fiber_main, 0);
-  idle.push_back(&f);
-}
-
-// Continues with a thread, on its fiber; returns when it is the turn of the one that called.
+// Goes on with a thread, on its fiber; returns when it is the turn of the caller's.
 void BlockRunner::run(int t) {
   Thread& thread = threads[t];
-  if (thread.where == Where::not_begun) {
+  if (!thread.fiber) {
     if (idle.empty()) add_fiber();
     thread.fiber = idle.back();
     idle.pop_back();
   }
-  thread.where = Where::running;
+  thread.ready = false;
   running = t;
   threadIdx.x = unsigned(t);
   if (thread.fiber != fiber) switch_to(*thread.fiber);
@@ -160,30 +155,25 @@ void BlockRunner::run(int t) {
 // The thread whose turn it is, or -1 if all of the block have ended.
 int BlockRunner::next() {
   for (;;) {
-    const int n = lanes();
-    while (turn < 32) {
-      const int lane = int((first + unsigned(turn++) * stride) % 32), t = warps[warp] * 32 + lane;
-      if (lane < n && threads[t].where <= Where::ready) return t;
+    while (turns < 32) {
+      const int lane = int((first_turn + unsigned(turns++) * stride) % 32), t = warps[warp] * 32 + lane;
+      if (lane < lanes() && threads[t].ready) return t;
     }
     if (waiting > 0)
-      fail(kernel_name(), ": ", waiting, " of ", n, " threads of a warp are at ", operation,
+      fail(kernel_name(), ": ", waiting, " of ", lanes(), " threads of a warp are at ", operation,
            operation_line ? text(" in line ", operation_line) : "", "; the others do not come to it");
+    if (counting) count_moves();
     if (++warp == warps.size()) {
       if (at_barrier == 0) return -1;
-      release_block();
+      if (at_barrier < int(threads.size()))
+        fail(kernel_name(), ": ", at_barrier, " of ", threads.size(),
+             " threads of a block wait at the barrier in line ", barrier_line, "; the others do not reach it");
+      at_barrier = 0;
+      for (Thread& t : threads) t.ready = true;
+      begin_warps();
     }
     begin_turns();
   }
-}
-
-// All threads wait at the barrier or have ended.
-void BlockRunner::release_block() {
-  if (at_barrier != int(threads.size()))
-    fail(kernel_name(), ": ", at_barrier, " of ", threads.size(), " threads of a block wait at the barrier in line ",
-         barrier_line, "; the others do not reach it");
-  at_barrier = 0;
-  for (Thread& t : threads) t.where = Where::ready;
-  begin_warps();
 }
 
 void BlockRunner::begin_warps() {
@@ -192,7 +182,7 @@ void BlockRunner::begin_warps() {
 }
 void BlockRunner::begin_turns() {
   const uint64_t bits = random_bits(seed, draws++);
-  turn = 0, first = bits % 32, stride = bits / 32 % 32 | 1;
+  turns = 0, first_turn = bits % 32, stride = bits / 32 % 32 | 1;
 }
 
 void BlockRunner::run_block(const Launch& l, int64_t block) {
@@ -204,6 +194,7 @@ void BlockRunner::run_block(const Launch& l, int64_t block) {
   shared.assign(l.shared_bytes + 128, 0xFF);
   shared_bytes = shared.data() + (128 - uintptr_t(shared.data()) % 128);
   begin_block();
+  if (counting) count_moves(), counts = {};
   seed = uint64_t(block), draws = 0;
   warps.resize((threads.size() + 31) / 32);
   std::iota(warps.begin(), warps.end(), 0);
@@ -219,6 +210,7 @@ void BlockRunner::run_block(const Launch& l, int64_t block) {
     std::rethrow_exception(error);
   }
   end_block();
+  if (counting) counts.blocks = 1, add_counts(l.name, counts);
   for (size_t t = 0; t < threads.size(); t++)
     if (threads[t].collectives != threads[t / 32 * 32].collectives)
       fail(kernel_name(), ": thread ", t, " took part in ", threads[t].collectives,
@@ -234,25 +226,25 @@ void wait_for_block(int line) {
   if (r.at_barrier++ == 0) r.barrier_line = line;
   if (line != r.barrier_line)
     fail(kernel_name(), ": threads of one block wait at barriers in lines ", r.barrier_line, " and ", line);
-  r.threads[r.running].where = Where::at_block_barrier;
   r.run(r.next());
 }
 
 void wait_for_warp(const char* operation, int line, void* operands, void (*execute)(void* const*)) {
   BlockRunner& r = runner;
-  const int t = r.running, first = t / 32 * 32, lanes = r.lanes();
+  const int lanes = r.lanes();
   if (execute && lanes < 32) fail(kernel_name(), ": ", operation, " in a warp of only ", lanes, " threads");
   if (r.waiting++ == 0) r.operation = operation, r.operation_line = line;
   if (operation != r.operation || line != r.operation_line)
     fail(kernel_name(), ": threads of one warp are at different operations, ", r.operation, " and ", operation,
          line ? text(", in lines ", r.operation_line, " and ", line) : "");
-  r.operands[t - first] = operands;
-  r.threads[t].where = Where::at_warp_operation;
+  r.operands[r.running % 32] = operands;
   if (r.waiting < lanes) return r.run(r.next());
+  // The last one does it for all, and goes on.
   r.waiting = 0;
-  for (int i = first; i < first + lanes; i++) r.threads[i].where = Where::ready;
   if (execute) execute(r.operands);
-  r.threads[t].where = Where::running;  // the last one simply goes on
+  if (counting) count_moves();
+  for (int lane = 0; lane < lanes; lane++) r.threads[r.running / 32 * 32 + lane].ready = true;
+  r.threads[r.running].ready = false;
   r.begin_turns();
 }
 
@@ -282,6 +274,9 @@ void check_aligned(const void* address, size_t bytes) {
 }
 
 void run(const Launch& launch) {
+  cuda::KernelCounts one;
+  one.launches = 1;
+  if (counting) add_counts(launch.name, one);
   parallel(launch.blocks, launch.blocks * launch.threads > 1 << 12,
            [&](int64_t block) { runner.run_block(launch, block); });
 }

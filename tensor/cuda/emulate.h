@@ -23,6 +23,7 @@
 #include <string>
 #include <type_traits>
 
+#include "tensor/cuda/count.h"
 #include "tensor/dtype.h"
 
 #define __global__

@@ -1,18 +1,17 @@
-// The instructions of mma.h without a GPU, by the PTX ISA manual. What a warp does together is done when its 32 threads have come
-// to it (wait_for_warp), for all of them at once.
+// The instructions of mma.h without a GPU, by the PTX ISA manual. What a warp does together is done for all of its lanes at once,
+// when the last of them has come to it (wait_for_warp).
 //
-// What runs while a thread goes on is done as late as allowed, so that a kernel that does not wait for it is wrong:
+// What runs while a thread goes on is done as late as it may be, so that a kernel that does not wait for it is wrong:
 //
 //   copy_async   writes NaN at once; the bytes are read and written when their group is waited for
 //   wgmma        D is NaN until its group is waited for. A and B are read when it is asked for and again when it is waited
-//                for: what has changed in between counts as NaN, and so does what copy_async wrote to B, unless the thread that
+//                for: what has changed in between counts as NaN; so does what copy_async wrote to B, unless the thread that
 //                asked for the copy has fenced it
 //
-// Each product is exact, and sums are float, added one after the other; the order within a GPU is not published.
+// Products are exact, and sums are float, added one after the other; in which order a GPU adds is not published.
 #ifdef ACINUS_EMULATE
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <utility>
 #include <vector>
@@ -21,30 +20,166 @@
 #include "tensor/cuda/mma.h"
 
 namespace acinus {
+
+using emulate::counting, emulate::counts, emulate::kernel_name;
+
 namespace {
 
-using emulate::kernel_name;
+// ---- the state of a block -------------------------------------------------------------------------------------------
 
-constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+using Words = uint32_t[4];
 
-// `execute` gets the operands of all 32 lanes.
-template <auto execute, class Operands>
-void together(const char* operation, Operands& mine) {
+struct Copy {
+  uint32_t to;
+  const void* from;
+  bool inside;
+  int group;
+};
+struct ThreadState {
+  std::vector<Copy> copies;  // asked for
+  int groups = 0;            // committed
+  int fences = 0;            // fence_async_proxy
+};
+struct Writer {  // of 16 bytes of shared memory: whose copy it was, and how many fences the thread had executed then
+  int thread = -1, fences = 0;
+};
+
+struct Product {  // that a warp has asked wgmma for
+  float* d;       // lane 0's registers
+  const Words* a[32];
+  Words a_then[32];
+  uint64_t descriptor;
+  std::vector<uint16_t> b_then;  // (16,columns)
+  int columns, group;
+};
+struct Sums {  // the true D (16,columns), while there is NaN in the registers
+  std::vector<float> values;
+  float* registers[32];
+  int columns, group;  // the last product's
+};
+struct WarpState {
+  std::vector<Product> products;
+  std::map<float*, Sums> sums;                   // by lane 0's registers
+  int groups = 0;                                // committed
+  bool fenced = false;                           // wgmma_fence
+  std::vector<const Words*> written;             // lane 0's registers that ldmatrix has written since
+  std::vector<std::pair<uint64_t, int>> wgmmas;  // descriptor and columns of all
+};
+
+struct BlockState {
+  std::vector<ThreadState> threads;
+  std::vector<WarpState> warps;
+  std::vector<Writer> writers;
+};
+thread_local BlockState block;
+
+ThreadState& this_thread() { return block.threads[threadIdx.x]; }
+WarpState& this_warp() { return block.warps[threadIdx.x / 32]; }
+
+}  // namespace
+
+namespace emulate {
+
+void begin_block() {
+  block = {std::vector<ThreadState>(blockDim.x), std::vector<WarpState>((blockDim.x + 31) / 32), {}};
+}
+
+void end_block() {
+  for (size_t warp = 0; warp < block.warps.size(); warp++)
+    if (block.warps[warp].wgmmas != block.warps[warp / 4 * 4].wgmmas)
+      fail(kernel_name(), ": the four warps of a warp group execute different wgmma");
+}
+
+}  // namespace emulate
+
+// ---- loads ----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// Runs execute once, with the operands of the 32 lanes.
+template <class Operands, class Execute>
+void together(const char* operation, Operands& mine, Execute) {
   emulate::wait_for_warp(operation, 0, &mine, [](void* const* all) {
     Operands* lanes[32];
     for (int lane = 0; lane < 32; lane++) lanes[lane] = static_cast<Operands*>(all[lane]);
-    execute(lanes);
+    Execute()(lanes);
   });
 }
 
 unsigned char* shared(const char* operation, uint32_t address, uint32_t bytes) {
+  const size_t size = emulate::launched->shared_bytes;
   if (address % bytes != 0)
-    fail(kernel_name(), ": ", operation, " of ", bytes, " bytes at ", address, " in shared memory, not a multiple");
-  if (address + uint64_t(bytes) > emulate::launched->shared_bytes)
-    fail(kernel_name(), ": ", operation, " of ", bytes, " bytes at ", address, " in shared memory, outside of the ",
-         emulate::launched->shared_bytes, " bytes of the block");
+    fail(kernel_name(), ": ", operation, " at byte ", address, " of shared memory, which is not a multiple of ", bytes);
+  if (address + uint64_t(bytes) > size)
+    fail(kernel_name(), ": ", operation, " at byte ", address, " of shared memory, of which the block has ", size);
   return emulate::shared_bytes + address;
 }
+
+struct Load {
+  uint32_t address;
+  uint32_t* words;
+};
+
+void read_shared(const char* operation, Load* const* lanes, uint32_t bytes, Words (&words)[32]) {
+  uint32_t addresses[32];
+  for (int lane = 0; lane < 32; lane++) {
+    addresses[lane] = lanes[lane]->address;
+    std::memcpy(words[lane], shared(operation, addresses[lane], bytes), bytes);
+  }
+  if (counting) emulate::count_shared(counts.shared_loads, addresses, int(bytes));
+}
+
+template <bool transposed>
+void load_matrices(const char* operation, uint32_t (&matrices)[4], uint32_t address) {
+  Load mine{address, matrices};
+  together(operation, mine, [](Load* const* lanes) {
+    Words rows[32];
+    read_shared("ldmatrix", lanes, 16, rows);
+    uint16_t m[4][8][8];
+    std::memcpy(m, rows, sizeof(m));
+    for (int lane = 0; lane < 32; lane++)
+      for (int r = 0; r < 4; r++) {
+        const int g = lane / 4, t = lane % 4;
+        const uint32_t low = transposed ? m[r][2 * t][g] : m[r][g][2 * t];
+        const uint32_t high = transposed ? m[r][2 * t + 1][g] : m[r][g][2 * t + 1];
+        lanes[lane]->words[r] = low | high << 16;
+      }
+    this_warp().written.push_back(reinterpret_cast<const Words*>(lanes[0]->words));
+  });
+}
+
+template <int bytes>
+void load_words(const char* operation, uint32_t* words, uint32_t address) {
+  Load mine{address, words};
+  together(operation, mine, [](Load* const* lanes) {
+    Words words[32];
+    read_shared("load_shared", lanes, bytes, words);
+    for (int lane = 0; lane < 32; lane++) std::memcpy(lanes[lane]->words, words[lane], bytes);
+  });
+}
+
+}  // namespace
+
+uint32_t shared_address(const void* pointer) {
+  const auto* p = static_cast<const unsigned char*>(pointer);
+  if (p < emulate::shared_bytes || p > emulate::shared_bytes + emulate::launched->shared_bytes)
+    fail(kernel_name(), ": shared_address of what is not in the block's shared memory");
+  return uint32_t(p - emulate::shared_bytes);
+}
+void ldmatrix_x4(uint32_t (&matrices)[4], uint32_t address) { load_matrices<false>("ldmatrix_x4", matrices, address); }
+void ldmatrix_x4_trans(uint32_t (&matrices)[4], uint32_t address) {
+  load_matrices<true>("ldmatrix_x4_trans", matrices, address);
+}
+void load_shared_16(uint32_t (&words)[4], uint32_t address) { load_words<16>("load_shared_16", words, address); }
+uint32_t load_shared_4(uint32_t address) {
+  uint32_t word;
+  load_words<4>("load_shared_4", &word, address);
+  return word;
+}
+
+// ---- products -------------------------------------------------------------------------------------------------------
+
+namespace {
 
 float number(uint32_t bits) {
   float value;
@@ -54,189 +189,61 @@ float number(uint32_t bits) {
 float bf16_number(uint32_t word, int half) { return number(half ? word & 0xffff0000 : word << 16); }
 float tf32_number(uint32_t word) { return number(word & ~0x1fffu); }
 
-// ---- the state of a block -------------------------------------------------------------------------------------------
-
-struct Copy {
-  uint32_t to;
-  const void* from;
-  bool inside;
-  int group;
-};
-struct ThreadCopies {
-  std::vector<Copy> asked_for;
-  int groups = 0;       // committed
-  unsigned fences = 0;  // fence_async_proxy
-};
-struct Writer {  // of 16 bytes of shared memory: a thread, and how many fences it had executed when its copy was there
-  int thread = -1;
-  unsigned fences = 0;
-};
-
-using Words = uint32_t[4];
-struct WgmmaOperands {  // of a lane
-  float* d;
-  int columns;
-  const Words* a;
-  uint64_t b;
-};
-struct Product {  // that a warp has asked for
-  WgmmaOperands lanes[32];
-  Words a[32];              // as it was then
-  std::vector<uint16_t> b;  // (16, columns), as it was then
-  int group;
-};
-struct WarpProducts {
-  std::vector<Product> asked_for;
-  std::map<float*, std::vector<float>>
-      sums;  // the values of D, (16, columns), while NaN is in the registers; by lane 0's D
-  int groups = 0;
-  bool fenced = false;
-  std::vector<const Words*> written;  // lane 0's registers that ldmatrix has written since the last fence
-  std::vector<std::pair<uint64_t, int>> operations;  // which all warps of a warp group must have in common
-};
-
-struct BlockState {
-  std::vector<ThreadCopies> threads;
-  std::vector<Writer> writers;
-  std::vector<WarpProducts> warps;
-};
-thread_local BlockState block;
-
-ThreadCopies& my_copies() {
-  if (block.threads.empty()) {
-    block.threads.resize(blockDim.x);
-    block.writers.resize(emulate::launched->shared_bytes / 16);
-  }
-  return block.threads[threadIdx.x];
-}
-WarpProducts& my_products() {
-  if (block.warps.empty()) block.warps.resize((blockDim.x + 31) / 32);
-  return block.warps[threadIdx.x / 32];
-}
-
-}  // namespace
-
-// ---- loads ----------------------------------------------------------------------------------------------------------
-
-uint32_t shared_address(const void* pointer) {
-  const auto* p = static_cast<const unsigned char*>(pointer);
-  const size_t bytes = emulate::launched->shared_bytes;
-  if (p < emulate::shared_bytes || p > emulate::shared_bytes + bytes)
-    fail(kernel_name(), ": shared_address of a pointer that does not point into the block's shared memory");
-  return uint32_t(p - emulate::shared_bytes);
-}
-
-namespace {
-
-struct Load {
-  Words* words;
-  uint32_t address;
-};
-
-template <bool transposed>
-void execute_ldmatrix(Load* const* lanes) {
-  uint16_t m[4][8][8];
-  for (int i = 0; i < 32; i++) std::memcpy(m[i / 8][i % 8], shared("ldmatrix", lanes[i]->address, 16), 16);
-  for (int lane = 0; lane < 32; lane++)
-    for (int r = 0; r < 4; r++) {
-      const int g = lane / 4, t = lane % 4;
-      const uint32_t low = transposed ? m[r][2 * t][g] : m[r][g][2 * t];
-      const uint32_t high = transposed ? m[r][2 * t + 1][g] : m[r][g][2 * t + 1];
-      (*lanes[lane]->words)[r] = low | high << 16;
-    }
-  if (!block.warps.empty()) my_products().written.push_back(lanes[0]->words);
-}
-
-void execute_load(Load* const* lanes) {
-  for (int i = 0; i < 32; i++) std::memcpy(*lanes[i]->words, shared("load_shared_16", lanes[i]->address, 16), 16);
-}
-
-struct ShortLoad {
-  uint32_t word, address;
-};
-void execute_short_load(ShortLoad* const* lanes) {
-  for (int i = 0; i < 32; i++) std::memcpy(&lanes[i]->word, shared("load_shared_4", lanes[i]->address, 4), 4);
-}
-
-}  // namespace
-
-void ldmatrix_x4(uint32_t (&matrices)[4], uint32_t address) {
-  Load mine{&matrices, address};
-  together<execute_ldmatrix<false>>("ldmatrix_x4", mine);
-}
-void ldmatrix_x4_trans(uint32_t (&matrices)[4], uint32_t address) {
-  Load mine{&matrices, address};
-  together<execute_ldmatrix<true>>("ldmatrix_x4_trans", mine);
-}
-void load_shared_16(uint32_t (&words)[4], uint32_t address) {
-  Load mine{&words, address};
-  together<execute_load>("load_shared_16", mine);
-}
-uint32_t load_shared_4(uint32_t address) {
-  ShortLoad mine{0, address};
-  together<execute_short_load>("load_shared_4", mine);
-  return mine.word;
-}
-
-// ---- products -------------------------------------------------------------------------------------------------------
-
-namespace {
-
-// d (16, columns) += a (16, K) * b (K, columns)
+// d (16,columns) += a (16,K) * b (K,columns)
 template <int K>
 void multiply(const float (&a)[16][K], const float* b, int columns, float* d) {
   for (int i = 0; i < 16; i++)
     for (int k = 0; k < K; k++)
       for (int j = 0; j < columns; j++) d[i * columns + j] += a[i][k] * b[k * columns + j];
+  if (counting) counts.products++, counts.flops += 2 * 16 * K * columns;
 }
 
-void put_fragment_of_a(float (&a)[16][16], int lane, const Words& words) {
+// A lane's part of A.
+template <int K>
+void put(float (&a)[16][K], int lane, const Words& words) {
+  const int g = lane / 4, t = lane % 4;
   for (int r = 0; r < 4; r++)
-    for (int e = 0; e < 2; e++) a[lane / 4 + r % 2 * 8][2 * (lane % 4) + r / 2 * 8 + e] = bf16_number(words[r], e);
+    if constexpr (K == 16)
+      for (int e = 0; e < 2; e++) a[g + r % 2 * 8][2 * t + r / 2 * 8 + e] = bf16_number(words[r], e);
+    else
+      a[g + r % 2 * 8][t + r / 2 * 4] = tf32_number(words[r]);
 }
 
-// The place of number i of a lane's fragments of D, side by side, in D (16, columns).
+// Where number i of a lane's fragments side by side is in D (16,columns).
 int index_in_d(int lane, int i, int columns) {
   return (lane / 4 + i % 4 / 2 * 8) * columns + i / 4 * 8 + 2 * (lane % 4) + i % 2;
 }
 
-struct Factors {
-  float* d;
-  const Words* a;
-  uint32_t b[2];
-};
-
 template <int K>
-void execute_mma(Factors* const* lanes) {
-  float a[16][K], b[K][8], d[16 * 8];
-  for (int lane = 0; lane < 32; lane++) {
-    const Factors& f = *lanes[lane];
-    const int g = lane / 4, t = lane % 4;
-    if constexpr (K == 16) {
-      put_fragment_of_a(a, lane, *f.a);
+void mma(const char* operation, float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  struct Operands {
+    float* d;
+    const Words* a;
+    uint32_t b[2];
+  } mine{d, &a, {b0, b1}};
+  together(operation, mine, [](Operands* const* lanes) {
+    float a[16][K], b[K][8], d[16 * 8];
+    for (int lane = 0; lane < 32; lane++) {
+      const Operands& o = *lanes[lane];
+      const int g = lane / 4, t = lane % 4;
+      put(a, lane, *o.a);
       for (int r = 0; r < 2; r++)
-        for (int e = 0; e < 2; e++) b[2 * t + r * 8 + e][g] = bf16_number(f.b[r], e);
-    } else {
-      for (int r = 0; r < 4; r++) a[g + r % 2 * 8][t + r / 2 * 4] = tf32_number((*f.a)[r]);
-      for (int r = 0; r < 2; r++) b[t + r * 4][g] = tf32_number(f.b[r]);
+        if constexpr (K == 16)
+          for (int e = 0; e < 2; e++) b[2 * t + r * 8 + e][g] = bf16_number(o.b[r], e);
+        else
+          b[t + r * 4][g] = tf32_number(o.b[r]);
+      for (int i = 0; i < 4; i++) d[index_in_d(lane, i, 8)] = o.d[i];
     }
-    for (int i = 0; i < 4; i++) d[index_in_d(lane, i, 8)] = f.d[i];
-  }
-  multiply(a, &b[0][0], 8, d);
-  for (int lane = 0; lane < 32; lane++)
-    for (int i = 0; i < 4; i++) lanes[lane]->d[i] = d[index_in_d(lane, i, 8)];
+    multiply(a, &b[0][0], 8, d);
+    for (int lane = 0; lane < 32; lane++)
+      for (int i = 0; i < 4; i++) lanes[lane]->d[i] = d[index_in_d(lane, i, 8)];
+  });
 }
 
 }  // namespace
 
-void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  Factors mine{d, &a, {b0, b1}};
-  together<execute_mma<16>>("mma_bf16", mine);
-}
-void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  Factors mine{d, &a, {b0, b1}};
-  together<execute_mma<8>>("mma_tf32", mine);
-}
+void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { mma<16>("mma_bf16", d, a, b0, b1); }
+void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { mma<8>("mma_tf32", d, a, b0, b1); }
 
 // ---- registers ------------------------------------------------------------------------------------------------------
 
@@ -257,8 +264,8 @@ uint32_t pack_bf16(float low, float high) {
 uint32_t max_bf16x2(uint32_t a, uint32_t b) {
   const auto larger = [&](int half) {
     const float x = bf16_number(a, half), y = bf16_number(b, half);
-    if (std::isnan(x) || std::isnan(y)) return not_a_number;
-    return x > y || (x == y && std::signbit(y)) ? x : y;  // 0 is more than -0
+    if (std::isnan(x) || std::isnan(y)) return NAN;
+    return x > y || (x == y && std::signbit(y)) ? x : y;  // 0 is larger than -0
   };
   return pack_bf16(larger(0), larger(1));
 }
@@ -268,141 +275,116 @@ uint32_t max_bf16x2(uint32_t a, uint32_t b) {
 void copy_async_16(uint32_t to, const void* from, bool inside) {
   if (inside) emulate::check_aligned(from, 16);
   std::memset(shared("copy_async_16", to, 16), 0xFF, 16);
-  ThreadCopies& mine = my_copies();
-  mine.asked_for.push_back({to, from, inside, mine.groups});
+  this_thread().copies.push_back({to, from, inside, this_thread().groups});
+  if (counting) emulate::note_move(emulate::Move::copy, inside ? from : nullptr, to);
 }
 
-void copy_async_commit() { my_copies().groups++; }
+void copy_async_commit() { this_thread().groups++; }
 
 void copy_async_wait(int newest) {
-  ThreadCopies& mine = my_copies();
-  auto copy = mine.asked_for.begin();
-  for (; copy != mine.asked_for.end() && copy->group < mine.groups - newest; ++copy) {
+  ThreadState& mine = this_thread();
+  if (block.writers.empty()) block.writers.resize(emulate::launched->shared_bytes / 16);
+  auto copy = mine.copies.begin();
+  for (; copy != mine.copies.end() && copy->group < mine.groups - newest; ++copy) {
     unsigned char* to = emulate::shared_bytes + copy->to;
     copy->inside ? std::memcpy(to, copy->from, 16) : std::memset(to, 0, 16);
     block.writers[copy->to / 16] = {int(threadIdx.x), mine.fences};
   }
-  mine.asked_for.erase(mine.asked_for.begin(), copy);
+  mine.copies.erase(mine.copies.begin(), copy);
 }
+
+void fence_async_proxy() { this_thread().fences++; }
 
 // ---- wgmma ------------------------------------------------------------------------------------------------------------
 
-void fence_async_proxy() { my_copies().fences++; }
-
 namespace {
 
-// What a warp does must be what the other three of its group do, too; they need not do it at the same time.
-void note_operation(uint64_t descriptor, int columns) {
-  if (blockDim.x % 128 != 0)
-    fail(kernel_name(), ": wgmma in a block of ", blockDim.x, " threads, not a multiple of 128");
-  my_products().operations.push_back({descriptor, columns});
-}
-
-// B (16, columns), of which wgmma_descriptor says where it is.
+// B (16,columns), from where wgmma_descriptor says.
 std::vector<uint16_t> read_b(uint64_t descriptor, int columns) {
-  const uint32_t start = uint32_t(descriptor & 0x3fff) << 4, leading = uint32_t(descriptor >> 16 & 0x3fff) << 4,
-                 stride = uint32_t(descriptor >> 32 & 0x3fff) << 4;
-  std::vector<uint16_t> b(16 * columns);
+  const auto field = [&](int shift) { return uint32_t(descriptor >> shift & 0x3fff) << 4; };
+  std::vector<uint16_t> b(16 * size_t(columns));
   for (int half = 0; half < 2; half++)
     for (int j = 0; j < columns; j++) {
-      const uint32_t address = start + half * leading + j / 8 * stride + j % 8 * 16;
+      const uint32_t address = field(0) + half * field(16) + j / 8 * field(32) + j % 8 * 16;
       uint16_t numbers[8];
       std::memcpy(numbers, shared("wgmma", address, 16), 16);
-      if (!block.writers.empty()) {
-        const Writer& w = block.writers[address / 16];
-        if (w.thread >= 0 && block.threads[w.thread].fences == w.fences) std::fill_n(numbers, 8, uint16_t(0x7fff));
-      }
-      for (int k = 0; k < 8; k++) b[(half * 8 + k) * columns + j] = numbers[k];
+      const Writer writer = block.writers.empty() ? Writer() : block.writers[address / 16];
+      const bool hidden = writer.thread >= 0 && block.threads[writer.thread].fences == writer.fences;
+      for (int k = 0; k < 8; k++) b[(half * 8 + k) * columns + j] = hidden ? 0x7fff : numbers[k];
     }
   return b;
 }
 
-void execute_wgmma(WgmmaOperands* const* lanes) {
-  WarpProducts& mine = my_products();
-  const auto [d, columns, registers, descriptor] = *lanes[0];
-  note_operation(descriptor, columns);
-  if (!mine.fenced || std::count(mine.written.begin(), mine.written.end(), registers))
-    fail(kernel_name(), ": wgmma without a wgmma_fence since its registers were written");
-  Product& p = mine.asked_for.emplace_back();
-  p.group = mine.groups;
-  p.b = read_b(descriptor, columns);
-  std::vector<float>& sums = mine.sums[d];
-  const bool first = sums.empty();
-  sums.resize(16 * columns);
-  for (int lane = 0; lane < 32; lane++) {
-    p.lanes[lane] = *lanes[lane];
-    if (lanes[lane]->b != descriptor)
-      fail(kernel_name(), ": wgmma with different descriptors in the lanes of one warp");
-    std::memcpy(p.a[lane], *lanes[lane]->a, sizeof(Words));
-    for (int i = 0; first && i < columns / 2; i++)
-      sums[index_in_d(lane, i, columns)] = std::exchange(lanes[lane]->d[i], not_a_number);
-  }
-}
-
-void multiply(const Product& p, std::vector<float>& sums) {
-  const int columns = p.lanes[0].columns;
-  const std::vector<uint16_t> now = read_b(p.lanes[0].b, columns);
+void multiply(const Product& p, float* sums) {
+  const std::vector<uint16_t> now = read_b(p.descriptor, p.columns);
   std::vector<float> b(now.size());
-  for (size_t i = 0; i < b.size(); i++) b[i] = now[i] == p.b[i] ? bf16_number(now[i], 0) : not_a_number;
+  for (size_t i = 0; i < b.size(); i++) b[i] = now[i] == p.b_then[i] ? bf16_number(now[i], 0) : NAN;
   float a[16][16];
   for (int lane = 0; lane < 32; lane++) {
-    const Words& words = *p.lanes[lane].a;
-    const bool same = std::memcmp(words, p.a[lane], sizeof(Words)) == 0;
     const Words changed = {~0u, ~0u, ~0u, ~0u};
-    put_fragment_of_a(a, lane, same ? words : changed);
+    put(a, lane, std::memcmp(*p.a[lane], p.a_then[lane], sizeof(Words)) == 0 ? p.a_then[lane] : changed);
   }
-  multiply(a, b.data(), columns, sums.data());
+  multiply(a, b.data(), p.columns, sums);
 }
-
-struct Newest {
-  int groups;
-};
-void execute_wgmma_wait(Newest* const* lanes) {
-  WarpProducts& mine = my_products();
-  const auto done = [&](const Product& p) { return p.group < mine.groups - lanes[0]->groups; };
-  std::map<float*, const Product*> finished;
-  for (const Product& p : mine.asked_for) {
-    if (done(p)) multiply(p, mine.sums[p.lanes[0].d]);
-    done(p) ? void(finished[p.lanes[0].d] = &p) : void(finished.erase(p.lanes[0].d));  // later ones add to the same D
-  }
-  for (const auto& [d, p] : finished) {
-    for (int lane = 0; lane < 32; lane++)
-      for (int i = 0; i < p->lanes[0].columns / 2; i++)
-        p->lanes[lane].d[i] = mine.sums[d][index_in_d(lane, i, p->lanes[0].columns)];
-    mine.sums.erase(d);
-  }
-  mine.asked_for.erase(std::remove_if(mine.asked_for.begin(), mine.asked_for.end(), done), mine.asked_for.end());
-}
-
-struct Nothing {};
-void execute_wgmma_fence(Nothing* const*) { my_products().fenced = true, my_products().written.clear(); }
-void execute_wgmma_commit(Nothing* const*) { my_products().groups++; }
 
 }  // namespace
 
-void wgmma_fence() {
-  Nothing mine;
-  together<execute_wgmma_fence>("wgmma_fence", mine);
-}
-void wgmma_commit() {
-  Nothing mine;
-  together<execute_wgmma_commit>("wgmma_commit", mine);
-}
-void wgmma_wait(int newest) {
-  Newest mine{newest};
-  together<execute_wgmma_wait>("wgmma_wait", mine);
-}
 void wgmma_bf16(float* d, int columns, const uint32_t (&a)[4], uint64_t b) {
-  WgmmaOperands mine{d, columns, &a, b};
-  together<execute_wgmma>("wgmma_bf16", mine);
+  if (blockDim.x % 128 != 0) fail(kernel_name(), ": wgmma by ", blockDim.x, " threads, not a multiple of 128");
+  struct Operands {
+    float* d;
+    int columns;
+    const Words* a;
+    uint64_t b;
+  } mine{d, columns, &a, b};
+  together("wgmma_bf16", mine, [](Operands* const* lanes) {
+    WarpState& warp = this_warp();
+    const auto [d, columns, a, descriptor] = *lanes[0];
+    if (!warp.fenced || std::count(warp.written.begin(), warp.written.end(), a))
+      fail(kernel_name(), ": wgmma without a wgmma_fence since its registers were written");
+    warp.wgmmas.push_back({descriptor, columns});
+    Product& p = warp.products.emplace_back();
+    p.d = d, p.columns = columns, p.group = warp.groups, p.descriptor = descriptor;
+    p.b_then = read_b(descriptor, columns);
+    Sums& sums = warp.sums[d];
+    const bool first = sums.values.empty();
+    sums.values.resize(16 * size_t(columns));
+    sums.columns = columns, sums.group = warp.groups;
+    for (int lane = 0; lane < 32; lane++) {
+      if (lanes[lane]->b != descriptor) fail(kernel_name(), ": wgmma with different descriptors in one warp");
+      p.a[lane] = lanes[lane]->a;
+      std::memcpy(p.a_then[lane], *p.a[lane], sizeof(Words));
+      sums.registers[lane] = lanes[lane]->d;
+      for (int i = 0; first && i < columns / 2; i++)
+        sums.values[index_in_d(lane, i, columns)] = std::exchange(lanes[lane]->d[i], NAN);
+    }
+  });
 }
 
-void emulate::end_block() {
-  for (size_t warp = 0; warp < block.warps.size(); warp++)
-    if (block.warps[warp].operations != block.warps[warp / 4 * 4].operations)
-      fail(kernel_name(), ": the four warps of a warp group execute different wgmma");
+void wgmma_wait(int newest) {
+  together("wgmma_wait", newest, [](int* const* lanes) {
+    WarpState& warp = this_warp();
+    const int done = warp.groups - *lanes[0];  // groups
+    for (const Product& p : warp.products)
+      if (p.group < done) multiply(p, warp.sums[p.d].values.data());
+    std::erase_if(warp.products, [&](const Product& p) { return p.group < done; });
+    std::erase_if(warp.sums, [&](const auto& entry) {
+      const Sums& s = entry.second;
+      for (int lane = 0; s.group < done && lane < 32; lane++)
+        for (int i = 0; i < s.columns / 2; i++) s.registers[lane][i] = s.values[index_in_d(lane, i, s.columns)];
+      return s.group < done;
+    });
+  });
 }
-void emulate::begin_block() { block.threads.clear(), block.writers.clear(), block.warps.clear(); }
+
+void wgmma_fence() {
+  int nothing = 0;
+  together("wgmma_fence", nothing, [](int* const*) { this_warp().fenced = true, this_warp().written.clear(); });
+}
+void wgmma_commit() {
+  int nothing = 0;
+  together("wgmma_commit", nothing, [](int* const*) { this_warp().groups++; });
+}
 
 }  // namespace acinus
 #endif

@@ -70,12 +70,14 @@ struct alignas(16) Sixteen {
 __device__ inline Sixteen load_sixteen(const void* from) {
 #ifdef ACINUS_EMULATE
   emulate::check_aligned(from, 16);
+  if (emulate::counting) emulate::note_move(emulate::Move::load, from);
 #endif
   return *static_cast<const Sixteen*>(from);
 }
 __device__ inline void store_sixteen(void* to, const Sixteen& bytes) {
 #ifdef ACINUS_EMULATE
   emulate::check_aligned(to, 16);
+  if (emulate::counting) emulate::note_move(emulate::Move::store, to);
 #endif
   *static_cast<Sixteen*>(to) = bytes;
 }

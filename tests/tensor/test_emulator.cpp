@@ -6,6 +6,8 @@
 #include <numeric>
 #include <vector>
 
+#include "tensor/conv/cuda/halo_tile.h"
+#include "tensor/cuda/count.h"
 #include "tensor/cuda/mma.h"
 #include "tests/testing.h"
 
@@ -250,5 +252,277 @@ TEST_CASE("emulator: rounding, packing and the maximum keep NaN", "[cuda]") {
   CHECK(max_bf16x2(pack_bf16(1, -2), pack_bf16(-3, -1)) == pack_bf16(1, -1));
   CHECK(max_bf16x2(pack_bf16(NAN, -0.0f), pack_bf16(1, 0)) == pack_bf16(NAN, 0));
   CHECK(max_bf16x2(pack_bf16(1, 0), pack_bf16(NAN, -0.0f)) == pack_bf16(NAN, 0));
+}
+
+// ---- copies ---------------------------------------------------------------------------------------------------------
+
+namespace {
+
+enum class Fault {
+  none,
+  no_wait,
+  waits_for_too_few,
+  no_barrier,
+  copies_before_barrier,
+  waits_for_copies_later,
+  overwrites_b,
+  no_fence,
+  no_register_fence,
+  changes_registers,
+  lone_warp
+};
+
+// y[i] = the sum over tiles of 256 floats of x[tile][255 - i], by 64 threads with a ring of three stages.
+template <Fault fault>
+__global__ void sum_tiles(int tiles, const float* x, float* y) {
+  constexpr int stages = 3;
+  const uint32_t ring = shared_address(&shared_memory<float[stages][256]>()), t = threadIdx.x;
+  const auto ask_for = [&](int tile) {
+    if (tile < tiles) copy_async_16(ring + uint32_t(tile) % stages * 1024 + t * 16, x + tile * 256 + t * 4, true);
+    copy_async_commit();
+  };
+  float sum[4] = {};
+  for (int tile = 0; tile < stages - 1; tile++) ask_for(tile);
+  for (int tile = 0; tile < tiles; tile++) {
+    if (fault == Fault::copies_before_barrier) ask_for(tile + stages - 1);
+    if (fault != Fault::no_wait) copy_async_wait<fault == Fault::waits_for_too_few ? stages - 1 : stages - 2>();
+    if (fault != Fault::no_barrier) __syncthreads();
+    if (fault != Fault::copies_before_barrier) ask_for(tile + stages - 1);
+    uint32_t words[4];
+    load_shared_16(words, ring + uint32_t(tile) % stages * 1024 + (63 - t) * 16);
+    for (int e = 0; e < 4; e++) {
+      float value;
+      std::memcpy(&value, &words[e], 4);
+      sum[e] += value;
+    }
+  }
+  for (int e = 0; e < 4; e++) y[t * 4 + 3 - e] = sum[e];
+}
+
+__global__ void copy_where_inside(const float* from, float* to) {
+  auto& shared = shared_memory<float[64]>();
+  for (uint32_t i = 0; i < 2; i++) copy_async_16(shared_address(shared) + i * 16, i ? from : nullptr, i);
+  to[0] = shared[0], to[1] = shared[4];
+  copy_async_wait<0>();
+  to[2] = shared[0], to[3] = shared[4];  // not committed
+  copy_async_commit();
+  copy_async_wait<0>();
+  to[4] = shared[0], to[5] = shared[4];
+}
+
+}  // namespace
+
+TEST_CASE("emulator: what is copied meanwhile is NaN until it has been waited for", "[cuda]") {
+  const std::vector<float> x = whole_numbers(4, 1);
+  std::vector<float> y(6);
+  launch("copy", copy_where_inside, 1, 1, 256, x.data(), y.data());
+  for (int i = 0; i < 4; i++) CHECK(std::isnan(y[i]));
+  CHECK(y[4] == 0);
+  CHECK(y[5] == x[0]);
+}
+
+TEST_CASE("emulator: a ring of stages is right, and with any mistake in it wrong", "[cuda]") {
+  const int tiles = 9;
+  const std::vector<float> x = whole_numbers(tiles * 256, 1);
+  std::vector<float> expected(256, 0.0f);
+  for (int i = 0; i < tiles * 256; i++) expected[255 - i % 256] += x[i];
+  const auto run = [&](void (*kernel)(int, const float*, float*)) {
+    std::vector<float> y(256, NAN);
+    launch("sum_tiles", kernel, 1, 64, 3 * 1024, tiles, x.data(), y.data());
+    return y;
+  };
+  CHECK(run(sum_tiles<Fault::none>) == expected);
+  CHECK(run(sum_tiles<Fault::no_wait>) != expected);
+  CHECK(run(sum_tiles<Fault::waits_for_too_few>) != expected);
+  CHECK(run(sum_tiles<Fault::no_barrier>) != expected);
+  CHECK(run(sum_tiles<Fault::copies_before_barrier>) != expected);
+}
+
+namespace {
+
+// What only some lanes do, and addresses that a GPU refuses.
+__global__ void half_a_product(int) {
+  float d[4] = {};
+  if (threadIdx.x % 32 < 16) mma_bf16(d, {}, 0, 0);
+}
+__global__ void two_operations(int) {
+  uint32_t words[4];
+  threadIdx.x % 2 ? ldmatrix_x4(words, 0) : ldmatrix_x4_trans(words, 0);
+}
+__global__ void load_matrices_at(uint32_t address) {
+  uint32_t words[4];
+  ldmatrix_x4(words, address + threadIdx.x % 32 * 16);
+}
+__global__ void load_at(uint32_t address) {
+  uint32_t words[4];
+  load_shared_16(words, address);
+}
+__global__ void load_word_at(uint32_t address) { load_shared_4(address); }
+__global__ void copy_to(uint32_t address, const float* from) { copy_async_16(address, from, true); }
+__global__ void address_of(const float* pointer) { shared_address(pointer); }
+
+}  // namespace
+
+TEST_CASE("emulator: what a GPU would not do is refused, with the kernel's name", "[cuda]") {
+  CHECK_THAT(problem(half_a_product, 64, 0, 0), Catch::Contains("the_kernel") && Catch::Contains("mma_bf16"));
+  CHECK_THAT(problem(two_operations, 64, 512, 0), Catch::Contains("different operations"));
+  CHECK_THAT(problem(load_matrices_at, 48, 1024, 0), Catch::Contains("only 16 threads"));
+  CHECK(problem(load_matrices_at, 64, 1024, 512) == "no error");
+  CHECK_THAT(problem(load_matrices_at, 64, 1024, 8), Catch::Contains("multiple of 16"));
+  CHECK_THAT(problem(load_matrices_at, 64, 1024, 528), Catch::Contains("byte 1024") && Catch::Contains("the_kernel"));
+  CHECK_THAT(problem(load_at, 64, 64, 56), Catch::Contains("multiple of 16"));
+  CHECK_THAT(problem(load_at, 64, 64, 64), Catch::Contains("byte 64"));
+  CHECK_THAT(problem(load_word_at, 64, 64, 2), Catch::Contains("multiple of 4"));
+  CHECK_THAT(problem(load_word_at, 64, 64, ~3u), Catch::Contains("of which the block has 64"));
+  const std::vector<float> x(64);
+  CHECK_THAT(problem(copy_to, 64, 64, 4, x.data()), Catch::Contains("multiple of 16"));
+  CHECK_THAT(problem(copy_to, 64, 64, 64, x.data()), Catch::Contains("byte 64"));
+  CHECK_THAT(problem(copy_to, 64, 64, 0, reinterpret_cast<const float*>(8)), Catch::Contains("multiple of 16"));
+  CHECK_THAT(problem(address_of, 64, 64, x.data()), Catch::Contains("shared_address"));
+}
+
+// ---- wgmma ----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// d (64,32) = a (64,k) * b (k,32) by a warp group; b in a ring of two stages of 16 rows, as core matrices.
+template <Fault fault>
+__global__ void multiply_by_group(int steps, const float* a, const bf16* b, float* d) {
+  const uint32_t ring = shared_address(&shared_memory<bf16[2][512]>());
+  const int warp = int(threadIdx.x) / 32, g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
+  const auto ask_for = [&](int step) {  // each thread one column's 8 numbers of 64 x 8; b is packed already
+    if (step < steps && threadIdx.x < 64)
+      copy_async_16(ring + uint32_t(step % 2) * 1024 + threadIdx.x * 16, b + step * 512 + threadIdx.x * 8, true);
+    copy_async_commit();
+  };
+  float sums[4][4] = {};
+  uint32_t fa[4];
+  ask_for(0);
+  for (int step = 0; step < steps; step++) {
+    if (fault != Fault::waits_for_copies_later) copy_async_wait<0>();
+    if (fault != Fault::no_fence) fence_async_proxy();
+    if (fault != Fault::no_barrier) __syncthreads();
+    for (int r = 0; r < 4; r++) {
+      const float* at = a + (warp * 16 + g + r % 2 * 8) * steps * 16 + step * 16 + 2 * t + r / 2 * 8;
+      fa[r] = pack_bf16(at[0], at[1]);
+    }
+    if (fault != Fault::no_register_fence) wgmma_fence();
+    const uint64_t where = wgmma_descriptor(ring + uint32_t(step % 2) * 1024, 128, 256);
+    if (fault != Fault::lone_warp || warp == 0) wgmma_bf16<32>(sums, fa, where);
+    wgmma_commit();
+    if (fault == Fault::waits_for_copies_later) copy_async_wait<0>();
+    ask_for(fault == Fault::overwrites_b ? step + 2 : step + 1);
+    if (fault == Fault::changes_registers) fa[1] = 0;
+    if (fault != Fault::no_wait) wgmma_wait<fault == Fault::waits_for_too_few ? 1 : 0>();
+  }
+  for (int i = 0; i < 16; i++) d[(warp * 16 + g + i % 4 / 2 * 8) * 32 + i / 4 * 8 + 2 * t + i % 2] = sums[i / 4][i % 4];
+}
+
+}  // namespace
+
+TEST_CASE("emulator: a warp group multiplies, and with any mistake the product is wrong or refused", "[cuda]") {
+  const int steps = 3, k = steps * 16;
+  const std::vector<float> a = whole_numbers(size_t(64 * k), 1), b = whole_numbers(size_t(k * 32), 2);
+  const std::vector<float> expected = product(a, b, 64, k, 32);
+  std::vector<bf16> packed;  // (steps, 4 times 8 columns, 2 times 8 rows, column, row)
+  for (int i = 0; i < k * 32; i++) {
+    const int row = i / 512 * 16 + i / 64 % 2 * 8 + i % 8, column = i / 128 % 4 * 8 + i / 8 % 8;
+    packed.push_back(b[size_t(row * 32 + column)]);
+  }
+  std::vector<float> d;
+  const auto run = [&](void (*kernel)(int, const float*, const bf16*, float*), int threads = 128) {
+    d.assign(64 * 32, NAN);
+    const std::string error =
+        error_of([&] { launch("multiply", kernel, 1, threads, 2048, steps, a.data(), packed.data(), d.data()); });
+    return error == "no error" ? d == expected ? "right" : "wrong" : error;
+  };
+  CHECK(run(multiply_by_group<Fault::none>) == "right");
+  CHECK(run(multiply_by_group<Fault::no_wait>) == "wrong");
+  CHECK(run(multiply_by_group<Fault::waits_for_too_few>) == "wrong");
+  CHECK(run(multiply_by_group<Fault::waits_for_copies_later>) == "wrong");
+  CHECK(run(multiply_by_group<Fault::no_barrier>) == "wrong");
+  CHECK(run(multiply_by_group<Fault::overwrites_b>) == "wrong");
+  CHECK(run(multiply_by_group<Fault::no_fence>) == "wrong");
+  CHECK(run(multiply_by_group<Fault::changes_registers>) == "wrong");
+  CHECK_THAT(run(multiply_by_group<Fault::no_register_fence>), Catch::Contains("wgmma_fence"));
+  CHECK_THAT(run(multiply_by_group<Fault::lone_warp>), Catch::Contains("warp group"));
+  CHECK_THAT(run(multiply_by_group<Fault::none>, 64), Catch::Contains("multiple of 128"));
+  const auto counts = cuda::counts_of([&] { run(multiply_by_group<Fault::none>); });
+  CHECK(counts.at("multiply").products == 4 * steps);
+  CHECK(counts.at("multiply").flops == 2 * 64 * k * 32);
+}
+
+// ---- counting -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// Copies 32 pixels of 64 bytes, loads each of their chunks of 16 bytes as fragments, multiplies once, and stores 16 bytes a lane.
+template <bool is_swizzled>
+__global__ void use_pixels(const char* x, char* y, int bytes_between_stores) {
+  const uint32_t tile = shared_address(&shared_memory<char[2048]>()), lane = threadIdx.x;
+  const auto at = [&](int pixel, int chunk) {
+    return tile + uint32_t(pixel * 64 + (is_swizzled ? on_gpu::swizzled<4>(chunk, pixel) : chunk) * 16);
+  };
+  for (int i = 0; i < 4; i++) {
+    const int item = i * 32 + int(lane);
+    copy_async_16(at(item / 4, item % 4), x + item * 16, item < 120);
+  }
+  copy_async_commit();
+  copy_async_wait<0>();
+  __syncwarp();
+  uint32_t a[4];
+  float d[4] = {};
+  for (int chunk = 0; chunk < 4; chunk++) ldmatrix_x4(a, at(int(lane), chunk));
+  mma_bf16(d, a, 0, 0);
+  load_shared_4(tile + lane * 8);
+  store_sixteen(y + blockIdx.x * 1024 + lane * bytes_between_stores, load_sixteen(x));
+}
+
+}  // namespace
+
+TEST_CASE("emulator: bank conflicts, sectors, products and bytes are counted", "[cuda]") {
+  struct alignas(128) Line {
+    char bytes[128];
+  };
+  std::vector<Line> x(16), y(300 * 8);
+  const auto run = [&](void (*kernel)(const char*, char*, int), int bytes_between_stores, int blocks = 3) {
+    launch("use_pixels", kernel, blocks, 32, 2048, +x[0].bytes, +y[0].bytes, bytes_between_stores);
+  };
+  const auto all = cuda::counts_of([&] { run(use_pixels<true>, 16), run(use_pixels<true>, 32); });
+  const cuda::KernelCounts c = all.at("use_pixels");
+  const int blocks = 6;
+  CHECK(c.launches == 2);
+  CHECK(c.blocks == blocks);
+  CHECK(c.products == blocks);
+  CHECK(c.flops == blocks * 4096);
+  CHECK(c.copied_bytes == blocks * 120 * 16);
+  CHECK(c.flops_per_byte() == 4096. / 1920);
+  CHECK(c.copies.instructions == blocks * 4);
+  CHECK(c.copies.actual == blocks * 60);
+  CHECK(c.copies.fewest == blocks * 60);
+  CHECK(c.shared_writes.instructions == blocks * 4);
+  CHECK(c.shared_writes.actual == blocks * 16);
+  CHECK(c.shared_writes.fewest == blocks * 16);
+  CHECK(c.shared_loads.instructions == blocks * 5);
+  CHECK(c.shared_loads.actual == blocks * (16 + 2));  // load_shared_4 of every second word
+  CHECK(c.shared_loads.fewest == blocks * (16 + 1));
+  CHECK(c.loads.actual == blocks);  // all lanes load the same
+  CHECK(c.stored_bytes == blocks * 512);
+  CHECK(c.stores.instructions == blocks);
+  CHECK(c.stores.actual == 3 * 16 + 3 * 32);
+  CHECK(c.stores.fewest == 3 * 16 + 3 * 16);
+
+  // Without the swizzle four of eight neighbouring pixels are in the same banks.
+  const auto unswizzled = cuda::counts_of([&] { run(use_pixels<false>, 16); });
+  CHECK(unswizzled.at("use_pixels").shared_loads.actual == 3 * (16 * 4 + 2));
+  CHECK(unswizzled.at("use_pixels").shared_writes.actual == 3 * 16);
+  CHECK_THAT(cuda::count_table(unswizzled), Catch::Contains("use_pixels") && Catch::Contains(" 3.88 "));
+
+  CHECK(cuda::counts_of([] {}).empty());
+  const auto many = [&](int threads) {
+    Threads t(threads);
+    return cuda::count_table(cuda::counts_of([&] { run(use_pixels<true>, 32, 300); }));
+  };
+  CHECK(many(1) == many(3));
 }
 #endif
