@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensor/check.h"
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/emulate.h"
 #include "tensor/scoped_value.h"
@@ -53,6 +54,43 @@ void keep_distinct(auto& numbers) {
 
 // ---- the table ----------------------------------------------------------------------------------------------------
 
+namespace {
+
+std::string number(double value, int digits = 0) {
+  std::ostringstream out;
+  value == 0 ? out << '-' : out << std::fixed << std::setprecision(digits) << value;
+  return out.str();
+}
+std::string ratio(const AccessCounts& c) {
+  return number(double(c.actual) / double(std::max<int64_t>(c.fewest, 1)), 2);
+}
+
+constexpr const char* explanation =
+    "What kernels did on the emulated GPU (tensor/cuda/count.h). Sectors of memory and wavefronts of shared memory "
+    "are\n"
+    "beside the fewest possible: 1.00 is best, and more wavefronts are bank conflicts.\n\n";
+
+struct Column {
+  const char *title, *heading;  // a title is for the columns up to the next one
+  std::string (*cell)(const KernelCounts&);
+};
+const Column columns[] = {
+    {"", "launches", [](const auto& c) { return number(double(c.launches)); }},
+    {"", "blocks", [](const auto& c) { return number(double(c.blocks)); }},
+    {"tensor cores", "products", [](const auto& c) { return number(double(c.products)); }},
+    {"", "MFLOP", [](const auto& c) { return number(double(c.flops) / 1e6, 3); }},
+    {"copied to shared memory", "kB", [](const auto& c) { return number(double(c.copied_bytes) / 1e3, 1); }},
+    {"", "FLOP/byte", [](const auto& c) { return number(c.flops_per_byte(), 1); }},
+    {"", "sectors", [](const auto& c) { return ratio(c.copies); }},
+    {"", "wavefronts", [](const auto& c) { return ratio(c.shared_writes); }},
+    {"loads from it", "number", [](const auto& c) { return number(double(c.shared_loads.instructions)); }},
+    {"", "wavefronts", [](const auto& c) { return ratio(c.shared_loads); }},
+    {"stored by 16 bytes", "kB", [](const auto& c) { return number(double(c.stored_bytes) / 1e3, 1); }},
+    {"", "sectors", [](const auto& c) { return ratio(c.stores); }},
+};
+
+}  // namespace
+
 namespace cuda {
 
 CountsByKernel counts_of(const std::function<void()>& work) {
@@ -65,37 +103,22 @@ CountsByKernel counts_of(const std::function<void()>& work) {
 }
 
 std::string count_table(const CountsByKernel& counts) {
-  const auto number = [](auto value, int digits = 0) {
-    std::ostringstream out;
-    value == 0 ? out << '-' : out << std::fixed << std::setprecision(digits) << double(value);
-    return out.str();
-  };
-  const auto ratio = [&](const AccessCounts& c) {
-    return number(double(c.actual) / double(std::max<int64_t>(c.fewest, 1)), 2);
-  };
-  using Row = std::vector<std::string>;
-  std::vector<Row> rows = {
-      {"", "", "tensor-core", "", "copied", "FLOP per", "read:", "written:", "shared", "", "stored", "", ""},
-      {"launches", "blocks", "products", "MFLOP", "kB", "byte", "sectors", "wavefronts", "loads", "wavefronts", "kB",
-       "sectors", "kernel"}};
-  for (const auto& [kernel, c] : counts)
-    rows.push_back({number(c.launches), number(c.blocks), number(c.products), number(double(c.flops) / 1e6, 3),
-                    number(double(c.copied_bytes) / 1e3, 1), number(c.flops_per_byte(), 1), ratio(c.copies),
-                    ratio(c.shared_writes), number(c.shared_loads.instructions), ratio(c.shared_loads),
-                    number(double(c.stored_bytes) / 1e3, 1), ratio(c.stores), kernel});
-  std::ostringstream out;
-  out << "What kernels did on the emulated GPU (tensor/cuda/count.h). Sectors of memory and wavefronts of shared "
-         "memory are\n"
-         "beside the fewest possible: 1.00 is best, and more wavefronts are bank conflicts.\n";
-  for (const Row& row : rows) {
-    for (size_t i = 0; i + 1 < row.size(); i++) {
-      size_t width = 0;
-      for (const Row& r : rows) width = std::max(width, r[i].size());
-      out << std::setw(int(width)) << row[i] << "  ";
-    }
-    out << row.back() << '\n';
+  std::string titles;
+  std::vector<std::string> lines(counts.size() + 1);
+  for (const Column& column : columns) {
+    std::vector<std::string> cells = {column.heading};
+    for (const auto& [kernel, c] : counts) cells.push_back(column.cell(c));
+    size_t width = 0;
+    for (const std::string& cell : cells) width = std::max(width, cell.size());
+    if (*column.title) titles.resize(lines[0].size(), ' '), titles += column.title;
+    for (size_t i = 0; i < cells.size(); i++) lines[i] += std::string(width - cells[i].size(), ' ') + cells[i] + "  ";
   }
-  return out.str();
+  size_t i = 0;
+  lines[i++] += "kernel";
+  for (const auto& [kernel, c] : counts) lines[i++] += kernel;
+  std::string table = text(explanation, titles, '\n');
+  for (const std::string& line : lines) table += line + '\n';
+  return table;
 }
 
 }  // namespace cuda

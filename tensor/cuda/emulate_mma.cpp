@@ -5,8 +5,8 @@
 //
 //   copy_async   writes NaN at once; the bytes are read and written when their group is waited for
 //   wgmma        D is NaN until its group is waited for. A and B are read when it is asked for and again when it is waited
-//                for: what has changed in between counts as NaN; so does what copy_async wrote to B, unless the thread that
-//                asked for the copy has fenced it
+//                for, and if something has changed in between D becomes NaN; B counts as NaN where copy_async wrote it, unless the
+//                thread that asked for the copy has fenced it
 //
 // Products are exact, and sums are float, added one after the other; in which order a GPU adds is not published.
 #ifdef ACINUS_EMULATE
@@ -47,10 +47,9 @@ struct Writer {  // of 16 bytes of shared memory: whose copy it was, and how man
 struct Product {  // that a warp has asked wgmma for
   float* d;       // lane 0's registers
   const Words* a[32];
-  Words a_then[32];
   uint64_t descriptor;
-  std::vector<uint16_t> b_then;  // (16,columns)
   int columns, group;
+  std::vector<float> factors;  // A (16,16) and B (16,columns), as they were then
 };
 struct Sums {  // the true D (16,columns), while there is NaN in the registers
   std::vector<float> values;
@@ -191,22 +190,22 @@ float tf32_number(uint32_t word) { return number(word & ~0x1fffu); }
 
 // d (16,columns) += a (16,K) * b (K,columns)
 template <int K>
-void multiply(const float (&a)[16][K], const float* b, int columns, float* d) {
+void multiply(const float* a, const float* b, int columns, float* d) {
   for (int i = 0; i < 16; i++)
     for (int k = 0; k < K; k++)
-      for (int j = 0; j < columns; j++) d[i * columns + j] += a[i][k] * b[k * columns + j];
+      for (int j = 0; j < columns; j++) d[i * columns + j] += a[i * K + k] * b[k * columns + j];
   if (counting) counts.products++, counts.flops += 2 * 16 * K * columns;
 }
 
-// A lane's part of A.
+// A lane's part of A (16,K).
 template <int K>
-void put(float (&a)[16][K], int lane, const Words& words) {
+void put(float* a, int lane, const Words& words) {
   const int g = lane / 4, t = lane % 4;
   for (int r = 0; r < 4; r++)
     if constexpr (K == 16)
-      for (int e = 0; e < 2; e++) a[g + r % 2 * 8][2 * t + r / 2 * 8 + e] = bf16_number(words[r], e);
+      for (int e = 0; e < 2; e++) a[(g + r % 2 * 8) * K + 2 * t + r / 2 * 8 + e] = bf16_number(words[r], e);
     else
-      a[g + r % 2 * 8][t + r / 2 * 4] = tf32_number(words[r]);
+      a[(g + r % 2 * 8) * K + t + r / 2 * 4] = tf32_number(words[r]);
 }
 
 // Where number i of a lane's fragments side by side is in D (16,columns).
@@ -222,19 +221,19 @@ void mma(const char* operation, float (&d)[4], const uint32_t (&a)[4], uint32_t 
     uint32_t b[2];
   } mine{d, &a, {b0, b1}};
   together(operation, mine, [](Operands* const* lanes) {
-    float a[16][K], b[K][8], d[16 * 8];
+    float a[16 * K], b[K * 8], d[16 * 8];
     for (int lane = 0; lane < 32; lane++) {
       const Operands& o = *lanes[lane];
       const int g = lane / 4, t = lane % 4;
-      put(a, lane, *o.a);
+      put<K>(a, lane, *o.a);
       for (int r = 0; r < 2; r++)
         if constexpr (K == 16)
-          for (int e = 0; e < 2; e++) b[2 * t + r * 8 + e][g] = bf16_number(o.b[r], e);
+          for (int e = 0; e < 2; e++) b[(2 * t + r * 8 + e) * 8 + g] = bf16_number(o.b[r], e);
         else
-          b[t + r * 4][g] = tf32_number(o.b[r]);
+          b[(t + r * 4) * 8 + g] = tf32_number(o.b[r]);
       for (int i = 0; i < 4; i++) d[index_in_d(lane, i, 8)] = o.d[i];
     }
-    multiply(a, &b[0][0], 8, d);
+    multiply<K>(a, b, 8, d);
     for (int lane = 0; lane < 32; lane++)
       for (int i = 0; i < 4; i++) lanes[lane]->d[i] = d[index_in_d(lane, i, 8)];
   });
@@ -299,32 +298,21 @@ void fence_async_proxy() { this_thread().fences++; }
 
 namespace {
 
-// B (16,columns), from where wgmma_descriptor says.
-std::vector<uint16_t> read_b(uint64_t descriptor, int columns) {
-  const auto field = [&](int shift) { return uint32_t(descriptor >> shift & 0x3fff) << 4; };
-  std::vector<uint16_t> b(16 * size_t(columns));
-  for (int half = 0; half < 2; half++)
-    for (int j = 0; j < columns; j++) {
-      const uint32_t address = field(0) + half * field(16) + j / 8 * field(32) + j % 8 * 16;
-      uint16_t numbers[8];
-      std::memcpy(numbers, shared("wgmma", address, 16), 16);
-      const Writer writer = block.writers.empty() ? Writer() : block.writers[address / 16];
-      const bool hidden = writer.thread >= 0 && block.threads[writer.thread].fences == writer.fences;
-      for (int k = 0; k < 8; k++) b[(half * 8 + k) * columns + j] = hidden ? 0x7fff : numbers[k];
-    }
-  return b;
-}
-
-void multiply(const Product& p, float* sums) {
-  const std::vector<uint16_t> now = read_b(p.descriptor, p.columns);
-  std::vector<float> b(now.size());
-  for (size_t i = 0; i < b.size(); i++) b[i] = now[i] == p.b_then[i] ? bf16_number(now[i], 0) : NAN;
-  float a[16][16];
-  for (int lane = 0; lane < 32; lane++) {
-    const Words changed = {~0u, ~0u, ~0u, ~0u};
-    put(a, lane, std::memcmp(*p.a[lane], p.a_then[lane], sizeof(Words)) == 0 ? p.a_then[lane] : changed);
+// A (16,16), from the registers, and B (16,columns), from where wgmma_descriptor says; NaN where a copy has not been fenced.
+std::vector<float> read_factors(const Product& p) {
+  std::vector<float> factors(256 + 16 * size_t(p.columns));
+  for (int lane = 0; lane < 32; lane++) put<16>(factors.data(), lane, *p.a[lane]);
+  const auto field = [&](int shift) { return uint32_t(p.descriptor >> shift & 0x3fff) << 4; };
+  for (int i = 0; i < 2 * p.columns; i++) {  // eight rows of a column
+    const int half = i % 2, column = i / 2;
+    const uint32_t address = field(0) + half * field(16) + column / 8 * field(32) + column % 8 * 16;
+    bf16 numbers[8];
+    std::memcpy(numbers, shared("wgmma", address, 16), 16);
+    const Writer writer = block.writers.empty() ? Writer() : block.writers[address / 16];
+    const bool visible = writer.thread < 0 || block.threads[writer.thread].fences > writer.fences;
+    for (int k = 0; k < 8; k++) factors[256 + (half * 8 + k) * p.columns + column] = visible ? float(numbers[k]) : NAN;
   }
-  multiply(a, b.data(), p.columns, sums);
+  return factors;
 }
 
 }  // namespace
@@ -343,9 +331,7 @@ void wgmma_bf16(float* d, int columns, const uint32_t (&a)[4], uint64_t b) {
     if (!warp.fenced || std::count(warp.written.begin(), warp.written.end(), a))
       fail(kernel_name(), ": wgmma without a wgmma_fence since its registers were written");
     warp.wgmmas.push_back({descriptor, columns});
-    Product& p = warp.products.emplace_back();
-    p.d = d, p.columns = columns, p.group = warp.groups, p.descriptor = descriptor;
-    p.b_then = read_b(descriptor, columns);
+    Product p{d, {}, descriptor, columns, warp.groups, {}};
     Sums& sums = warp.sums[d];
     const bool first = sums.values.empty();
     sums.values.resize(16 * size_t(columns));
@@ -353,11 +339,12 @@ void wgmma_bf16(float* d, int columns, const uint32_t (&a)[4], uint64_t b) {
     for (int lane = 0; lane < 32; lane++) {
       if (lanes[lane]->b != descriptor) fail(kernel_name(), ": wgmma with different descriptors in one warp");
       p.a[lane] = lanes[lane]->a;
-      std::memcpy(p.a_then[lane], *p.a[lane], sizeof(Words));
       sums.registers[lane] = lanes[lane]->d;
       for (int i = 0; first && i < columns / 2; i++)
         sums.values[index_in_d(lane, i, columns)] = std::exchange(lanes[lane]->d[i], NAN);
     }
+    p.factors = read_factors(p);
+    warp.products.push_back(std::move(p));
   });
 }
 
@@ -365,8 +352,13 @@ void wgmma_wait(int newest) {
   together("wgmma_wait", newest, [](int* const* lanes) {
     WarpState& warp = this_warp();
     const int done = warp.groups - *lanes[0];  // groups
-    for (const Product& p : warp.products)
-      if (p.group < done) multiply(p, warp.sums[p.d].values.data());
+    for (const Product& p : warp.products) {
+      if (p.group >= done) continue;
+      std::vector<float>& sums = warp.sums[p.d].values;
+      multiply<16>(p.factors.data(), &p.factors[256], p.columns, sums.data());
+      const std::vector<float> now = read_factors(p);
+      if (std::memcmp(now.data(), p.factors.data(), now.size() * 4) != 0) sums.assign(sums.size(), NAN);
+    }
     std::erase_if(warp.products, [&](const Product& p) { return p.group < done; });
     std::erase_if(warp.sums, [&](const auto& entry) {
       const Sums& s = entry.second;
