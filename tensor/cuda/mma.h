@@ -129,9 +129,10 @@ __device__ inline void copy_async_16(uint32_t to, const void* from, bool inside)
 }
 // The same if `wanted`. An if statement would become a branch, past which the compiler moves nothing.
 __device__ inline void copy_async_16_if(bool wanted, uint32_t to, const void* from, bool inside) {
-  ACINUS_PTX("{.reg .pred wanted; setp.ne.u32 wanted, %3, 0; @wanted cp.async.cg.shared.global [%0], [%1], 16, %2;}" ::"r"(to),
-             "l"(from), "r"(inside ? 16 : 0), "r"(unsigned(wanted))
-             : "memory");
+  ACINUS_PTX(
+      "{.reg .pred wanted; setp.ne.u32 wanted, %3, 0; @wanted cp.async.cg.shared.global [%0], [%1], 16, %2;}" ::"r"(to),
+      "l"(from), "r"(inside ? 16 : 0), "r"(unsigned(wanted))
+      : "memory");
 }
 __device__ inline void copy_async_commit() { ACINUS_PTX("cp.async.commit_group;" ::: "memory"); }
 template <int Newest>
