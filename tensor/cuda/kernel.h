@@ -56,9 +56,11 @@ class Divisor {
 #ifdef __CUDA_ARCH__  // nvcc compiling for the GPU; a C++ compiler does not know this pragma
 #define ACINUS_UNROLL _Pragma("unroll")
 #define ACINUS_UNROLL_16 _Pragma("unroll 16")
+#define ACINUS_NO_UNROLL _Pragma("unroll 1")
 #else
 #define ACINUS_UNROLL
 #define ACINUS_UNROLL_16
+#define ACINUS_NO_UNROLL
 #endif
 
 namespace acinus {
