@@ -293,6 +293,52 @@ TEST_CASE("cuda: convolutions do not swallow NaN", "[cuda]") {
     }
 }
 
+// ---- a network whose layers the fast kernels compute ---------------------------------------------------------------
+
+namespace {
+
+// Of a U-Net whose layers have enough channels: logits, and the gradients of the image and of all parameters.
+NamedTensors pass_through_unet(Device device, DType activations, bool fused, NormKind norm = NormKind::none) {
+  UNet net({.width = 32, .depth = 1, .norm = norm, .norm_groups = 4, .fused = fused}, 3);
+  net.to(device);
+  Tensor x = random_tensor({2, 18, 36, 1}, 6).to(activations).to(device);
+  x.requires_grad();
+  const Tensor y = cast(net(x), DType::f32);
+  sum(mul(y, random_tensor(y.shape(), 7, DType::f32).to(device))).backward();
+  NamedTensors results{{"logits", y.to(Device::cpu)}, {"x", x.grad().to(Device::cpu)}};
+  for (const auto& [name, tensor] : net.parameters()) results.emplace_back(name, tensor.grad().to(Device::cpu));
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("cuda: a U-Net of wide layers, by each kernel, gives what the plain ops give", "[cuda]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const Poison poison;
+  struct Way {
+    DType dtype;
+    bool tf32;
+    double tolerance;
+  };
+  const Way ways[] = {{DType::f32, false, 1e-5}, {DType::f32, true, 0.01}, {DType::bf16, false, 0.05}};
+  for (const Way& way : ways) {
+    allow_tf32(way.tf32);
+    const NamedTensors fused = pass_through_unet(Device::cuda, way.dtype, true),
+                       again = pass_through_unet(Device::cuda, way.dtype, true),
+                       plain = pass_through_unet(Device::cuda, way.dtype, false);
+    allow_tf32(false);
+    // Rounding turns some ReLUs, and their gradients, on and off: so only float32 can be compared with the CPU's.
+    const bool exact = way.dtype == DType::f32 && !way.tf32;
+    const NamedTensors expected = exact ? pass_through_unet(Device::cpu, DType::f32, false) : plain;
+    for (size_t i = 0; i < fused.size(); i++) {
+      INFO(fused[i].first << ' ' << name(way.dtype) << ", TF32 " << way.tf32);
+      CHECK(relative_error(fused[i].second, expected[i].second) < way.tolerance);
+      CHECK(relative_error(plain[i].second, expected[i].second) < way.tolerance);
+      CHECK(same_bits(fused[i].second, again[i].second));
+    }
+  }
+}
+
 // ---- graphs, training ---------------------------------------------------------------------------------------------
 
 namespace {
