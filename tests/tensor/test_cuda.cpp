@@ -7,6 +7,7 @@
 #include "optim/adam.h"
 #include "optim/sgd.h"
 #include "tensor/conv/engine.h"
+#include "tensor/cuda/count.h"
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/graph.h"
 #include "tensor/cuda/kernel.h"
@@ -338,6 +339,17 @@ TEST_CASE("cuda: a U-Net of wide layers, by each kernel, gives what the plain op
     }
   }
 }
+
+#ifdef ACINUS_EMULATE
+TEST_CASE("cuda: in the step of a U-Net no pass over memory is made for a ReLU, a bias or a concatenation", "[cuda]") {
+  const auto launched = cuda::counts_of([] { pass_through_unet(Device::cuda, DType::bf16, true); });
+  std::string names;
+  for (const auto& [kernel, counts] : launched) names += kernel + '\n';
+  INFO(names);
+  for (const char* pass : {"Relu", "Concat", "Upsample", "sum_columns", "MaxPool2dForward"})
+    CHECK(names.find(pass) == std::string::npos);
+}
+#endif
 
 // ---- graphs, training ---------------------------------------------------------------------------------------------
 
