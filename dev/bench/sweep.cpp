@@ -51,23 +51,37 @@ struct Work {
     db = Tensor::zeros({g.o}, DType::f32, Device::cuda);
   }
 
-  // The result of one set; of a data gradient with `deep`, its part of the skip connection.
-  Tensor run(Sum sum, size_t set) const {
+  // The result of one set; of a data gradient with `deep`, both parts.
+  SkipConcat run(Sum sum, size_t set) const {
     if (sum == Sum::forward) return conv_forward(g, x[set], w, bias, {/*relu=*/true, {}});
-    if (sum == Sum::data_gradient) return conv_data_gradient(g, dy[set], w, {}, deep_channels).skip;
+    if (sum == Sum::data_gradient) return conv_data_gradient(g, dy[set], w, {}, deep_channels);
     return conv_weight_gradient(g, x[set], dy[set], db);
   }
 };
 
-// Of `a`, beside the last channels of `b`: a data gradient's part of a skip connection is compared with all of it.
-double relative_error(const Tensor& a, const Tensor& b) {
-  const std::vector<double> va = a.to_vector(), vb = b.to_vector();
-  const size_t channels = a.shape()[-1], all = b.shape()[-1];
+// Of `a`, beside one image `b`: its last channels are a.skip's, and 2x2 sums of the others are a.deep's.
+double relative_error(const SkipConcat& a, const Tensor& b) {
+  const std::vector<double> expected = b.to_vector();
+  const int64_t all = b.shape()[-1];
   double difference = 0, norm = 0;
-  for (size_t i = 0; i < va.size(); i++) {
-    const double expected = vb[i / channels * all + all - channels + i % channels];
-    difference += (va[i] - expected) * (va[i] - expected);
-    norm += expected * expected;
+  const auto compare = [&](double actual, double wanted) {
+    difference += (actual - wanted) * (actual - wanted);
+    norm += wanted * wanted;
+  };
+  const std::vector<double> skip = a.skip.to_vector();
+  const int64_t channels = a.skip.shape()[-1];
+  for (int64_t i = 0; i < int64_t(skip.size()); i++)
+    compare(skip[i], expected[i / channels * all + all - channels + i % channels]);
+  if (a.deep) {
+    const std::vector<double> deep = a.deep.to_vector();
+    const int64_t own = a.deep.shape()[-1], width = a.deep.shape()[2];
+    for (int64_t i = 0; i < int64_t(deep.size()); i++) {
+      const int64_t row = i / own / width, column = i / own % width, c = i % own;
+      const auto at = [&](int64_t r, int64_t q) {
+        return expected[((2 * row + r) * 2 * width + 2 * column + q) * all + c];
+      };
+      compare(deep[i], at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1));
+    }
   }
   return std::sqrt(difference / norm);
 }
@@ -105,8 +119,9 @@ void print_table(Sum sum, DType dtype, int64_t batch, const std::vector<Layer>& 
     const auto names = [&](auto zero) {
       using T = decltype(zero);
       if (wgrad) return std::vector<std::string>{"32", "64"};  // channels of a block
-      if (sum == Sum::forward) return on_gpu::conv3x3_variants<T>(work.g, layer.deep);
-      return on_gpu::conv3x3_variants<T>(work.g.transposed(), 0);
+      on_gpu::ConvSum<T> s{sum == Sum::forward ? work.g : work.g.transposed(), {nullptr, nullptr, 0}, nullptr};
+      (sum == Sum::forward ? s.x.deep_channels : s.y.deep_channels) = layer.deep;
+      return on_gpu::conv3x3_variants(s);
     };
     const std::vector<std::string> variants = dtype == DType::bf16 ? names(bf16()) : names(float());
     const auto force = [&](const std::string& variant) {
@@ -118,12 +133,12 @@ void print_table(Sum sum, DType dtype, int64_t batch, const std::vector<Layer>& 
     plain.g.algorithm = ConvAlgorithm::tiled;
     plain.deep_channels = 0;  // the tiled kernel reads, and writes, one image
     if (layer.deep) plain.x[0] = concat(upsample2x(work.x[0].deep), work.x[0].skip);
-    const Tensor expected = plain.run(sum, 0);
+    const Tensor expected = plain.run(sum, 0).skip;
     for (const std::string& variant : variants) {
       if (std::find(columns.begin(), columns.end(), variant) == columns.end()) columns.push_back(variant);
       force(variant);
       memory::poison(true);
-      const Tensor result = work.run(sum, 0);
+      const SkipConcat result = work.run(sum, 0);
       memory::poison(false);
       const double error = relative_error(result, expected);
       if (!(error < 0.01)) {

@@ -2,6 +2,7 @@
 // 64ths, with so few digits that no product and no sum rounds them, in any order: what is stored is the exact result,
 // rounded once, and must have the same bits.
 #include "tensor/conv/cuda/kernels.h"
+#include "tensor/cuda/count.h"
 #include "tensor/cuda/device.h"
 #include "tests/testing.h"
 
@@ -241,6 +242,30 @@ TEST_CASE("cuda: conv3x3: weights that have changed are packed anew; twice the s
     CHECK(relative_error(other, expected(k, rounded).skip) < 1.0 / 256);
   });
 }
+
+#ifdef ACINUS_EMULATE
+TEST_CASE("cuda: conv3x3: no bank conflicts, and no more read from memory than a tile with its halo", "[cuda]") {
+  std::vector<Case> cases(3);
+  cases[0] = {1, 32, 32, 32, 128, 1};
+  cases[1] = {1, 32, 32, 64, 128, 1, /*deep_x=*/32};
+  cases[2] = {1, 32, 32, 32, 128, 1, 0, /*deep_y=*/128};
+  for (const Case& k : cases) {
+    const Operands in(k);
+    const auto check = [&](auto zero) {
+      using T = decltype(zero);
+      for_each_variant<T>(k, [&] {
+        const cuda::KernelCounts c = cuda::counts_of([&] { compute<T>(k, in); })["conv3x3"];
+        CHECK(c.shared_loads.actual == c.shared_loads.fewest);
+        CHECK(double(c.shared_writes.actual) < 1.05 * double(c.shared_writes.fewest));
+        CHECK(c.copies.actual == c.copies.fewest);
+        CHECK(c.flops_per_byte() > (sizeof(T) == 2 ? 60 : 30));  // of cuBLAS's tile of 128 x 128 of bfloat16: 64
+        if (sizeof(T) == 2) CHECK(c.stores.actual == c.stores.fewest);
+      });
+    };
+    check(bf16()), check(float());
+  }
+}
+#endif
 
 TEST_CASE("cuda: conv3x3: what it does not compute it refuses", "[cuda]") {
   const auto supports = [](auto change) {

@@ -58,6 +58,20 @@ Conv3x3Variant<T> choose(const std::vector<Conv3x3Variant<T>>& possible, const C
   return *most;
 }
 
+// A data gradient with `deep` is two sums: deep's, of half the size, and skip's.
+template <class T>
+ConvSum<T> deep_part(ConvSum<T> sum) {
+  sum.g.oh /= 2, sum.g.ow /= 2, sum.g.o = sum.y.deep_channels;
+  sum.y = {sum.y.deep, nullptr, 0}, sum.relu_output = {sum.relu_output.deep, nullptr, 0};
+  return sum;
+}
+template <class T>
+ConvSum<T> skip_part(ConvSum<T> sum) {
+  sum.g.o -= sum.y.deep_channels;
+  sum.y.deep_channels = sum.relu_output.deep_channels = 0;
+  return sum;
+}
+
 }  // namespace
 
 template <class T>
@@ -75,14 +89,10 @@ void conv3x3(const char* name, const ConvSum<T>& sum) {
   check(conv3x3_supports<T>(sum.g, sum.x.deep_channels, deep), name, ": not a sum that conv3x3_supports");
   if (deep == 0) return choose(possible(sum), sum.g).run(name, sum, 0, channels);
   check(!sum.bias && !sum.relu && !sum.pooled, name, ": a gradient of deep with bias, ReLU or pooling");
-  ConvSum<T> part = sum;
-  part.g.oh /= 2, part.g.ow /= 2, part.g.o = deep;
-  part.y = {sum.y.deep, nullptr, 0}, part.relu_output = {sum.relu_output.deep, nullptr, 0};
+  ConvSum<T> part = deep_part(sum);
   choose(possible(sum), part.g).run(name, part, 0, channels);
   if (deep == channels) return;
-  part = sum;
-  part.g.o -= deep;
-  part.y = {sum.y.skip, nullptr, 0}, part.relu_output = {sum.relu_output.skip, nullptr, 0};
+  part = skip_part(sum);
   choose(possible(part), part.g).run(name, part, deep, channels);
 }
 
@@ -90,6 +100,8 @@ template <class T>
 std::vector<std::string> conv3x3_variants(const ConvSum<T>& sum) {
   std::vector<std::string> names;
   for (const auto& v : possible(sum)) names.push_back(v.name);
+  if (sum.y.deep_channels > 0 && sum.y.deep_channels < sum.g.o)
+    for (const std::string& name : conv3x3_variants(skip_part(sum))) names.push_back(name);
   return names;
 }
 

@@ -55,13 +55,15 @@ struct TileGrid {
 // The copies that one thread makes of a tile of Rows x Columns pixels, Chunks times 16 bytes each: one chunk of one column, and
 // of it every rows_at_once-th row. So of where a copy goes to, and of whether a pixel is inside the image, little changes from one
 // to the next, and no stage has to divide. Where each pixel computed is two columns from the next, Split is 2: the even
-// columns are stored first, and then the odd ones, so that what is loaded at once again lies together.
+// columns are stored first, and then the odd ones, so that what is loaded at once again lies together. (Both as an even number:
+// then neighbours, which are copied at once, are in different banks, too.)
 template <int Rows, int Columns, int Chunks, int Threads, int Split = 1>
 struct TileCopy {
   static constexpr int a_row = Columns * Chunks;  // copies
   static constexpr int rows_at_once = Threads / a_row < Rows ? Threads / a_row : Rows;
   static constexpr int count = (Rows + rows_at_once - 1) / rows_at_once;
-  static constexpr int row_bytes = a_row * 16, bytes = Rows * row_bytes;
+  static constexpr int places = Split == 1 ? Columns : (Columns / Split + 1) / 2 * 2;  // of the columns of each kind
+  static constexpr int row_bytes = Split * places * Chunks * 16, bytes = Rows * row_bytes;
   static_assert(rows_at_once > 0);
 
   uint32_t to;          // offset of the first copy in the tile
@@ -72,7 +74,7 @@ struct TileCopy {
 
   // The offset of a chunk in the tile.
   __device__ static uint32_t offset(int row, int column, int chunk) {
-    const int place = column % Split * (Columns / Split) + column / Split;
+    const int place = column % Split * places + column / Split;
     return uint32_t(row * row_bytes + (place * Chunks + swizzled<Chunks>(chunk, place)) * 16);
   }
   __device__ TileCopy() {
