@@ -9,9 +9,6 @@ namespace on_gpu {
 // For now.
 bool conv3x3_f32_supports(const ConvGeometry&, int64_t, int64_t) { return false; }
 void conv3x3_f32(const char*, const ConvSum<float>&) {}
-bool conv3x3_f32_weight_gradient_supports(const ConvGeometry&, int64_t) { return false; }
-void conv3x3_f32_weight_gradient(const ConvGeometry&, const SkipConcatData<const float>&, const float*, float*,
-                                 float*) {}
 
 namespace {
 
