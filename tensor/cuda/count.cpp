@@ -40,7 +40,7 @@ struct Totals {
     table[kernel] = std::bit_cast<KernelCounts>(sum);
   }
   ~Totals() {
-    if (print) std::cerr << cuda::count_table(table);
+    if (print && !table.empty()) std::cerr << cuda::count_table(table);
   }
 } totals;
 

@@ -193,6 +193,7 @@ template <int K>
 void multiply(const float* a, const float* b, int columns, float* d) {
   for (int i = 0; i < 16; i++)
     for (int k = 0; k < K; k++)
+#pragma omp simd
       for (int j = 0; j < columns; j++) d[i * columns + j] += a[i * K + k] * b[k * columns + j];
   if (counting) counts.products++, counts.flops += 2 * 16 * K * columns;
 }
