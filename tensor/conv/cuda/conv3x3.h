@@ -48,29 +48,30 @@ struct Conv3x3Args {
   Conv3x3Epilogue<T> epilogue;
 };
 
-// A stage of an image that y sees by these taps.
+// A stage of an image that y sees by these taps; the image's size is y's times down / up.
 template <Taps taps, int R, int Parities, int PixelBytes, int TapBytes>
 struct Conv3x3Part {
   using Table = TapTable<taps>;
-  static constexpr int down = taps == Taps::sixteen ? 2 : 1, up = taps == Taps::four ? 2 : 1;  // its size, by y's
+  static constexpr int down = taps == Taps::sixteen ? 2 : 1, up = taps == Taps::four ? 2 : 1;
   static constexpr int warp_rows = R * down / up, tile_rows = 4 * warp_rows, tile_columns = 16 * Parities * down / up;
-  static constexpr int split = tile_columns / 16;  // a fragment is every so manyth pixel
+  static constexpr int split = tile_columns / 16;  // a fragment has every so manyth pixel
   static constexpr int shifts = split + 2;
   using Copy = TileCopy<tile_rows + 2, tile_columns + 2, PixelBytes / 16, 128, split>;
   static constexpr int weight_bytes = Table::count * TapBytes, bytes = Copy::bytes + weight_bytes;
 };
 
-// The kernel's parameters.
+// The kernel's parameters. By four taps a warp computes 32 columns, the even ones and the odd ones, *parities*.
 template <class Element, Taps taps_, int R, int N, int Depth, int Stages, bool Wgmma = false>
 struct Conv3x3Tiling {
   using T = Element;
   static constexpr Taps taps = taps_;
   static constexpr int threads = 128, warp_rows = R, channels = N, depth = Depth, stages = Stages;
-  static constexpr int parities = taps == Taps::four ? 2 : 1;  // a warp computes columns 2 j and 2 j + 1, or j alone
+  static constexpr int parities = taps == Taps::four ? 2 : 1;
   static constexpr int rows = 4 * R, columns = 16 * parities;  // of a tile
-  static constexpr bool wgmma = Wgmma;
+  static constexpr bool wgmma = Wgmma, tf32 = sizeof(T) == 4;
   static constexpr int pixel_bytes = depth * int(sizeof(T)), steps = pixel_bytes / 32;
   static constexpr int step_bytes = 32 * channels, tap_bytes = steps * step_bytes;
+  // skip is always seen by nine taps; without `deep` there is only skip.
   using Deep = Conv3x3Part<taps, R, parities, pixel_bytes, tap_bytes>;
   using Skip = Conv3x3Part<taps == Taps::four ? Taps::nine : taps, R, parities, pixel_bytes, tap_bytes>;
   static constexpr int stage_bytes = Deep::bytes > Skip::bytes ? Deep::bytes : Skip::bytes;
@@ -112,13 +113,52 @@ struct Conv3x3Producer {
   }
 };
 
-// The products of one stage.
+// What a lane has of its warp's R rows x 16 pixels (of each parity) x N channels of y, in fragments of 16 x 8. By the order of
+// packed columns these are eight neighbouring channels of each 32, of two pixels, g and g + 8.
+template <class V>
+struct Conv3x3Sums {
+  static constexpr int R = V::warp_rows, N = V::channels;
+  float of[V::parities][R][N / 8][4];
+  TileGrid::Tile tile;
+  int first_channel;
+
+  // They begin with the bias.
+  __device__ Conv3x3Sums(const Conv3x3Args<typename V::T>& args, const TileGrid::Tile& tile)
+      : tile(tile), first_channel(tile.channel_block * N + int(threadIdx.x) % 4 * 8) {
+    ACINUS_UNROLL
+    for (int i = 0; i < N / 4; i++) {
+      const int channel = first_channel + i / 8 * 32 + i % 8;
+      const float bias = args.bias && channel < args.epilogue.channels ? args.bias[channel] : 0.0f;
+      ACINUS_UNROLL
+      for (int j = 0; j < V::parities * R; j++)
+        of[j / R][j % R][i / 2][i % 2] = of[j / R][j % R][i / 2][2 + i % 2] = bias;
+    }
+  }
+
+  __device__ void finish(const Conv3x3Epilogue<typename V::T>& epilogue) {
+    const int g = int(threadIdx.x) % 32 / 4, first_row = tile.row * V::rows + int(threadIdx.x) / 32 * R;
+    ACINUS_UNROLL
+    for (int i = 0; i < N / 32 * 2 * V::parities; i++) {
+      const int parity = i % V::parities, half = i / V::parities % 2, group = i / V::parities / 2;
+      const int column = tile.column * V::columns + (g + 8 * half) * V::parities + parity;
+      ACINUS_UNROLL
+      for (int r = 0; r < R; r += 2) {
+        float values[2][8];
+        ACINUS_UNROLL
+        for (int e = 0; e < 16; e++)
+          values[e / 8][e % 8] = of[parity][r + e / 8][4 * group + e % 8 / 2][2 * half + e % 2];
+        epilogue(tile.n, first_row + r, column, first_channel + 32 * group, values);
+      }
+    }
+  }
+};
+
+// The products of a stage.
 template <class V, class Part>
 struct Conv3x3Multiplier {
   using Table = typename Part::Table;
-  static constexpr int R = V::warp_rows, N = V::channels, steps = V::steps, shifts = Part::shifts;
-  static constexpr bool tf32 = sizeof(typename V::T) == 4;
-  uint32_t weights, pixels[shifts][steps];
+  static constexpr int R = V::warp_rows, N = V::channels, shifts = Part::shifts;
+  uint32_t weights, pixels[shifts][V::steps];  // addresses in the ring's first stage
 
   // By mma.h, lane l gives the address of pixel l % 16 of a fragment, half l / 16 of k.
   __device__ explicit Conv3x3Multiplier(uint32_t ring) {
@@ -127,63 +167,64 @@ struct Conv3x3Multiplier {
     ACINUS_UNROLL
     for (int shift = 0; shift < shifts; shift++) {
       ACINUS_UNROLL
-      for (int step = 0; step < steps; step++)
+      for (int step = 0; step < V::steps; step++)
         pixels[shift][step] = ring + Part::Copy::offset(row, lane % 16 * Part::split + shift, 2 * step + lane / 16);
     }
   }
 
-  __device__ void operator()(float (&sums)[V::parities][R][N / 8][4], uint32_t stage) const {
-    uint32_t rows[2][Part::warp_rows + 2]
-                 [4];  // in turn, so that wgmma can still read the one while the other is loaded
-    const uint64_t core_matrices = wgmma_descriptor(V::wgmma ? uniform(weights + stage) : 0, 128, 256);
+  __device__ void add_to(Conv3x3Sums<V>& sums, uint32_t stage) const {
+    uint32_t a[2][Part::warp_rows + 2][4];  // by turns: wgmma may still read the one when the other is loaded
     if constexpr (V::wgmma) wgmma_fence();
     ACINUS_UNROLL
-    for (int i = 0; i < shifts * steps; i++) {
+    for (int i = 0; i < shifts * V::steps; i++) {
       const int step = i / shifts, shift = i % shifts;
-      auto& a = rows[i % 2];
       if constexpr (V::wgmma)
         if (i >= 2) wgmma_wait<1>();
       ACINUS_UNROLL
-      for (int r = 0; r < Part::warp_rows + 2; r++) {
-        ldmatrix_x4(a[r], pixels[shift][step] + stage + r * Part::Copy::row_bytes);
-        if constexpr (tf32) {
-          ACINUS_UNROLL
-          for (int e = 0; e < 4; e++) a[r][e] = round_tf32(a[r][e]);
-        }
-      }
+      for (int row = 0; row < Part::warp_rows + 2; row++)
+        load(a[i % 2][row], pixels[shift][step] + stage + row * Part::Copy::row_bytes);
       if constexpr (V::wgmma) wgmma_fence();
       ACINUS_UNROLL
       for (int j = 0; j < V::parities * Table::rows; j++) {
-        const int parity = j / Table::rows, row = j % Table::rows, column = shift - parity;
-        if (column < 0 || column >= Table::columns) continue;
-        const uint32_t tap = Table::number(row, parity, column) * V::tap_bytes + step * V::step_bytes;
-        if constexpr (V::wgmma) {
-          ACINUS_UNROLL
-          for (int r = 0; r < R; r++)
-            if (Table::image_row(r, row) >= 0)
-              wgmma_bf16<N>(sums[parity][r], a[Table::image_row(r, row)], core_matrices + (tap >> 4));
-        } else {
-          uint32_t b[N / 16][4];
-          ACINUS_UNROLL
-          for (int n = 0; n < N / 16; n++) load_shared_16(b[n], weights + stage + tap + n * 512);
-          ACINUS_UNROLL
-          for (int r = 0; r < R; r++)
-            if (Table::image_row(r, row) >= 0) multiply(sums[parity][r], a[Table::image_row(r, row)], b);
-        }
+        const int parity = j / Table::rows, tap_row = j % Table::rows, tap_column = shift - parity;
+        if (tap_column < 0 || tap_column >= Table::columns) continue;
+        const int tap = Table::number(tap_row, parity, tap_column);
+        multiply(sums.of[parity], a[i % 2], tap_row, stage, tap * V::tap_bytes + step * V::step_bytes);
       }
       if constexpr (V::wgmma) wgmma_commit();
     }
     if constexpr (V::wgmma) wgmma_wait<0>();
   }
 
-  // 16 pixels of a row times a step of one tap.
-  __device__ static void multiply(float (&sums)[N / 8][4], const uint32_t (&a)[4], const uint32_t (&b)[N / 16][4]) {
-    ACINUS_UNROLL
-    for (int j = 0; j < N / 8; j++) {
-      if constexpr (tf32)
-        mma_tf32(sums[j], a, b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
-      else
-        mma_bf16(sums[j], a, b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+  __device__ static void load(uint32_t (&a)[4], uint32_t address) {
+    ldmatrix_x4(a, address);
+    if constexpr (V::tf32) {
+      ACINUS_UNROLL
+      for (int e = 0; e < 4; e++) a[e] = round_tf32(a[e]);
+    }
+  }
+
+  // sums += the rows of the tile that this row of taps sees, times one tap's weights.
+  __device__ void multiply(float (&sums)[R][N / 8][4], const uint32_t (&a)[Part::warp_rows + 2][4], int tap_row,
+                           uint32_t stage, int tap_at) const {
+    if constexpr (V::wgmma) {
+      const uint64_t b = wgmma_descriptor(uniform(weights + stage), 128, 256) + (tap_at >> 4);
+      ACINUS_UNROLL
+      for (int r = 0; r < R; r++)
+        if (Table::image_row(r, tap_row) >= 0) wgmma_bf16<N>(sums[r], a[Table::image_row(r, tap_row)], b);
+    } else {
+      uint32_t b[N / 16][4];
+      ACINUS_UNROLL
+      for (int j = 0; j < N / 16; j++) load_shared_16(b[j], weights + stage + tap_at + j * 512);
+      ACINUS_UNROLL
+      for (int i = 0; i < R * N / 8; i++) {
+        const int r = i / (N / 8), j = i % (N / 8), row = Table::image_row(r, tap_row);
+        if (row < 0) continue;
+        if constexpr (V::tf32)
+          mma_tf32(sums[r][j], a[row], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+        else
+          mma_bf16(sums[r][j], a[row], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+      }
     }
   }
 };
@@ -191,8 +232,6 @@ struct Conv3x3Multiplier {
 // Two blocks a processor: while one waits at a barrier, or stores its tile, the other multiplies.
 template <class V>
 __global__ void __launch_bounds__(V::threads, 2) conv3x3_kernel(const Conv3x3Args<typename V::T> args) {
-  constexpr int R = V::warp_rows, N = V::channels;
-  const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32;
   const uint32_t ring = shared_address(&shared_memory<unsigned char>());
   const Conv3x3Multiplier<V, typename V::Deep> deep(ring);
   const Conv3x3Multiplier<V, typename V::Skip> skip(ring);
@@ -200,44 +239,19 @@ __global__ void __launch_bounds__(V::threads, 2) conv3x3_kernel(const Conv3x3Arg
   for (int i = 0; i < V::stages - 1; i++) producer.ask(ring + i * V::stage_bytes);
   int slot = 0;
   for (int tile = int(blockIdx.x); tile < args.tiles.count; tile += int(gridDim.x)) {
-    const TileGrid::Tile at = args.tiles.tile(tile);
-    const int first_channel = at.channel_block * N + lane % 4 * 8;  // of 8 in each 32, by the order of packed columns
-    float sums[V::parities][R][N / 8][4];
-    ACINUS_UNROLL
-    for (int i = 0; i < N / 4; i++) {
-      const int channel = first_channel + i / 8 * 32 + i % 8;
-      const float bias = args.bias && channel < args.epilogue.channels ? args.bias[channel] : 0.0f;
-      ACINUS_UNROLL
-      for (int j = 0; j < V::parities * R * 2; j++) sums[j / 2 / R][j / 2 % R][i / 2][i % 2 + j % 2 * 2] = bias;
-    }
+    Conv3x3Sums<V> sums(args, args.tiles.tile(tile));
     for (int stage = 0; stage < args.stages; stage++) {
       copy_async_wait<V::stages - 2>();
       if constexpr (V::wgmma) fence_async_proxy();
       __syncthreads();
       producer.ask(ring + (slot == 0 ? V::stages - 1 : slot - 1) * V::stage_bytes);
       if (V::taps == Taps::four && stage < args.deep_stages)
-        deep(sums, slot * V::stage_bytes);
+        deep.add_to(sums, slot * V::stage_bytes);
       else
-        skip(sums, slot * V::stage_bytes);
+        skip.add_to(sums, slot * V::stage_bytes);
       slot = slot + 1 == V::stages ? 0 : slot + 1;
     }
-    ACINUS_UNROLL
-    for (int i = 0; i < N / 32; i++) {
-      ACINUS_UNROLL
-      for (int j = 0; j < 2 * V::parities; j++) {
-        const int half = j / V::parities, parity = j % V::parities;
-        ACINUS_UNROLL
-        for (int r = 0; r < R; r += 2) {
-          float values[2][8];
-          ACINUS_UNROLL
-          for (int e = 0; e < 16; e++)
-            values[e / 8][e % 8] = sums[parity][r + e / 8][4 * i + e % 8 / 2][2 * half + e % 2];
-          args.epilogue(at.n, at.row * V::rows + warp * R + r,
-                        at.column * V::columns + (lane / 4 + 8 * half) * V::parities + parity, first_channel + 32 * i,
-                        values);
-        }
-      }
-    }
+    sums.finish(args.epilogue);
   }
 }
 
