@@ -27,8 +27,6 @@ namespace {
 
 // ---- the state of a block -------------------------------------------------------------------------------------------
 
-using Words = uint32_t[4];
-
 struct Copy {
   uint32_t to;
   const void* from;
@@ -46,7 +44,7 @@ struct Writer {  // of 16 bytes of shared memory: whose copy it was, and how man
 
 struct Product {  // that a warp has asked wgmma for
   float* d;       // lane 0's registers
-  const Words* a[32];
+  const uint32_t* a[32];
   uint64_t descriptor;
   int columns, group;
   std::vector<float> factors;  // A (16,16) and B (16,columns), as they were then
@@ -61,7 +59,7 @@ struct WarpState {
   std::map<float*, Sums> sums;                   // by lane 0's registers
   int groups = 0;                                // committed
   bool fenced = false;                           // wgmma_fence
-  std::vector<const Words*> written;             // lane 0's registers that ldmatrix has written since
+  std::vector<const uint32_t*> written;          // lane 0's registers that ldmatrix has written since
   std::vector<std::pair<uint64_t, int>> wgmmas;  // descriptor and columns of all
 };
 
@@ -72,8 +70,8 @@ struct BlockState {
 };
 thread_local BlockState block;
 
-ThreadState& this_thread() { return block.threads[threadIdx.x]; }
-WarpState& this_warp() { return block.warps[threadIdx.x / 32]; }
+ThreadState& my_thread() { return block.threads[threadIdx.x]; }
+WarpState& my_warp() { return block.warps[threadIdx.x / 32]; }
 
 }  // namespace
 
@@ -119,7 +117,7 @@ struct Load {
   uint32_t* words;
 };
 
-void read_shared(const char* operation, Load* const* lanes, uint32_t bytes, Words (&words)[32]) {
+void read_shared(const char* operation, Load* const* lanes, uint32_t bytes, uint32_t (&words)[32][4]) {
   uint32_t addresses[32];
   for (int lane = 0; lane < 32; lane++) {
     addresses[lane] = lanes[lane]->address;
@@ -132,7 +130,7 @@ template <bool transposed>
 void load_matrices(const char* operation, uint32_t (&matrices)[4], uint32_t address) {
   Load mine{address, matrices};
   together(operation, mine, [](Load* const* lanes) {
-    Words rows[32];
+    uint32_t rows[32][4];
     read_shared("ldmatrix", lanes, 16, rows);
     uint16_t m[4][8][8];
     std::memcpy(m, rows, sizeof(m));
@@ -143,7 +141,7 @@ void load_matrices(const char* operation, uint32_t (&matrices)[4], uint32_t addr
         const uint32_t high = transposed ? m[r][2 * t + 1][g] : m[r][g][2 * t + 1];
         lanes[lane]->words[r] = low | high << 16;
       }
-    this_warp().written.push_back(reinterpret_cast<const Words*>(lanes[0]->words));
+    my_warp().written.push_back(lanes[0]->words);
   });
 }
 
@@ -151,7 +149,7 @@ template <int bytes>
 void load_words(const char* operation, uint32_t* words, uint32_t address) {
   Load mine{address, words};
   together(operation, mine, [](Load* const* lanes) {
-    Words words[32];
+    uint32_t words[32][4];
     read_shared("load_shared", lanes, bytes, words);
     for (int lane = 0; lane < 32; lane++) std::memcpy(lanes[lane]->words, words[lane], bytes);
   });
@@ -200,7 +198,7 @@ void multiply(const float* a, const float* b, int columns, float* d) {
 
 // A lane's part of A (16,K).
 template <int K>
-void put(float* a, int lane, const Words& words) {
+void put(float* a, int lane, const uint32_t* words) {
   const int g = lane / 4, t = lane % 4;
   for (int r = 0; r < 4; r++)
     if constexpr (K == 16)
@@ -218,15 +216,15 @@ template <int K>
 void mma(const char* operation, float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   struct Operands {
     float* d;
-    const Words* a;
+    const uint32_t* a;
     uint32_t b[2];
-  } mine{d, &a, {b0, b1}};
+  } mine{d, a, {b0, b1}};
   together(operation, mine, [](Operands* const* lanes) {
     float a[16 * K], b[K * 8], d[16 * 8];
     for (int lane = 0; lane < 32; lane++) {
       const Operands& o = *lanes[lane];
       const int g = lane / 4, t = lane % 4;
-      put<K>(a, lane, *o.a);
+      put<K>(a, lane, o.a);
       for (int r = 0; r < 2; r++)
         if constexpr (K == 16)
           for (int e = 0; e < 2; e++) b[(2 * t + r * 8 + e) * 8 + g] = bf16_number(o.b[r], e);
@@ -275,14 +273,14 @@ uint32_t max_bf16x2(uint32_t a, uint32_t b) {
 void copy_async_16(uint32_t to, const void* from, bool inside) {
   if (inside) emulate::check_aligned(from, 16);
   std::memset(shared("copy_async_16", to, 16), 0xFF, 16);
-  this_thread().copies.push_back({to, from, inside, this_thread().groups});
+  my_thread().copies.push_back({to, from, inside, my_thread().groups});
   if (counting) emulate::note_move(emulate::Move::copy, inside ? from : nullptr, to);
 }
 
-void copy_async_commit() { this_thread().groups++; }
+void copy_async_commit() { my_thread().groups++; }
 
 void copy_async_wait(int newest) {
-  ThreadState& mine = this_thread();
+  ThreadState& mine = my_thread();
   if (block.writers.empty()) block.writers.resize(emulate::launched->shared_bytes / 16);
   auto copy = mine.copies.begin();
   for (; copy != mine.copies.end() && copy->group < mine.groups - newest; ++copy) {
@@ -293,7 +291,7 @@ void copy_async_wait(int newest) {
   mine.copies.erase(mine.copies.begin(), copy);
 }
 
-void fence_async_proxy() { this_thread().fences++; }
+void fence_async_proxy() { my_thread().fences++; }
 
 // ---- wgmma ------------------------------------------------------------------------------------------------------------
 
@@ -302,7 +300,7 @@ namespace {
 // A (16,16), from the registers, and B (16,columns), from where wgmma_descriptor says; NaN where a copy has not been fenced.
 std::vector<float> read_factors(const Product& p) {
   std::vector<float> factors(256 + 16 * size_t(p.columns));
-  for (int lane = 0; lane < 32; lane++) put<16>(factors.data(), lane, *p.a[lane]);
+  for (int lane = 0; lane < 32; lane++) put<16>(factors.data(), lane, p.a[lane]);
   const auto field = [&](int shift) { return uint32_t(p.descriptor >> shift & 0x3fff) << 4; };
   for (int i = 0; i < 2 * p.columns; i++) {  // eight rows of a column
     const int half = i % 2, column = i / 2;
@@ -323,11 +321,11 @@ void wgmma_bf16(float* d, int columns, const uint32_t (&a)[4], uint64_t b) {
   struct Operands {
     float* d;
     int columns;
-    const Words* a;
+    const uint32_t* a;
     uint64_t b;
-  } mine{d, columns, &a, b};
+  } mine{d, columns, a, b};
   together("wgmma_bf16", mine, [](Operands* const* lanes) {
-    WarpState& warp = this_warp();
+    WarpState& warp = my_warp();
     const auto [d, columns, a, descriptor] = *lanes[0];
     if (!warp.fenced || std::count(warp.written.begin(), warp.written.end(), a))
       fail(kernel_name(), ": wgmma without a wgmma_fence since its registers were written");
@@ -351,7 +349,7 @@ void wgmma_bf16(float* d, int columns, const uint32_t (&a)[4], uint64_t b) {
 
 void wgmma_wait(int newest) {
   together("wgmma_wait", newest, [](int* const* lanes) {
-    WarpState& warp = this_warp();
+    WarpState& warp = my_warp();
     const int done = warp.groups - *lanes[0];  // groups
     for (const Product& p : warp.products) {
       if (p.group >= done) continue;
@@ -372,11 +370,11 @@ void wgmma_wait(int newest) {
 
 void wgmma_fence() {
   int nothing = 0;
-  together("wgmma_fence", nothing, [](int* const*) { this_warp().fenced = true, this_warp().written.clear(); });
+  together("wgmma_fence", nothing, [](int* const*) { my_warp().fenced = true, my_warp().written.clear(); });
 }
 void wgmma_commit() {
   int nothing = 0;
-  together("wgmma_commit", nothing, [](int* const*) { this_warp().groups++; });
+  together("wgmma_commit", nothing, [](int* const*) { my_warp().groups++; });
 }
 
 }  // namespace acinus
