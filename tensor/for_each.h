@@ -6,12 +6,12 @@
 //
 //   map(SigmoidForward{}, x)                   y[i] = f(x[i]),      for tensors of one shape
 //   for_each(device, n, body)                  body(i) for i = 0 .. n-1, in any order, none depending on another
-//   for_each_row(device, rows, columns, body)  for each row body(row, begin, end), for columns begin .. end-1
 //
 // On the CPU these are loops shared by all threads and vectorised by the compiler. On the GPU the same functor runs in
-// a kernel, one element per thread. HD marks what must compile for both. (Functors have names because they must: nvcc
-// turns a lambda for both sides into a call through a pointer on the CPU.) A functor of map gets the type in which
-// arithmetic on the elements is performed, float for bfloat16. Sums are in reduce.h.
+// a kernel: one element a thread, or as many as 16 bytes hold (pack.h). HD marks what must compile for both. (Functors have
+// names because they must: nvcc turns a lambda for both sides into a call through a pointer on the CPU.) A functor of map
+// gets the type in which arithmetic on the elements is performed, float for bfloat16. What goes by pixels is in rows.h,
+// sums are in reduce.h.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "tensor/cuda/kernel.h"
+#include "tensor/pack.h"
 #include "tensor/tensor.h"
 
 namespace acinus {
@@ -49,40 +50,14 @@ void for_each_on_gpu(int64_t, const F&) {
 // Waking the other threads takes some microseconds, so a little work is done by one thread. `elements_each`: how many elements
 // one call of f processes.
 template <class F>
-void for_each(Device device, int64_t n, F f, [[maybe_unused]] int64_t elements_each = 1) {
-  if (device == Device::cuda) return for_each_on_gpu(n, f);
+void for_each_on_cpu(int64_t n, F f, [[maybe_unused]] int64_t elements_each = 1) {
 #pragma omp parallel for simd schedule(static) if (n * elements_each > 1 << 15)
   for (int64_t i = 0; i < n; i++) f(i);
 }
 
-// Images: a row is a pixel, its columns are the channels, which are adjacent in memory. The CPU does a pixel at a time, and
-// vectorises over its channels. On the GPU a thread does four channels: computing the indices of a pixel's neighbours
-// takes longer than adding them up, and adjacent threads read adjacent memory.
-#ifdef __CUDA_ARCH__
-constexpr int64_t columns_at_once = 4;  // the block size for a body that keeps a number for each column in an array
-#else
-constexpr int64_t columns_at_once = 64;
-#endif
-
 template <class F>
-struct RowBody {
-  static constexpr int64_t width = 4;
-  int64_t columns, blocks;  // blocks of `width` columns in a row
-  F f;
-  HD void operator()(int64_t i) const {
-    const int64_t begin = i % blocks * width, end = begin + width;
-    f(i / blocks, begin, end < columns ? end : columns);
-  }
-};
-
-template <class F>
-void for_each_row(Device device, int64_t rows, int64_t columns, F f) {
-  if (device == Device::cuda) {
-    const int64_t blocks = (columns + RowBody<F>::width - 1) / RowBody<F>::width;
-    return for_each_on_gpu(rows * blocks, RowBody<F>{columns, blocks, f});
-  }
-#pragma omp parallel for schedule(static) if (rows * columns > 1 << 15)
-  for (int64_t row = 0; row < rows; row++) f(row, 0, columns);
+void for_each(Device device, int64_t n, const F& f, int64_t elements_each = 1) {
+  device == Device::cuda ? for_each_on_gpu(n, f) : for_each_on_cpu(n, f, elements_each);
 }
 
 // ---- map ------------------------------------------------------------------------------------------------------
@@ -99,13 +74,20 @@ struct AtElement {
   }
 };
 
-// The body that map gives to for_each.
-template <class F, class T, int N>
+// What map does to one element.
+template <class F, class T, int N, class Y = T>
 struct MapBody {
   AtElement<F, T, N> f;
-  T* y;
-  HD void operator()(int64_t i) const { y[i] = T(f(i)); }
+  Y* y;
+  HD void operator()(int64_t i) const { y[i] = Y(Compute<Y>(f(i))); }
 };
+
+template <class F, class T, int N, class Y>
+void for_each(Device device, int64_t n, const MapBody<F, T, N, Y>& body) {
+  using Fast = MapSixteenBytes<MapBody<F, T, N, Y>, T, N, Y>;
+  device == Device::cuda ? for_each_on_gpu((n + Fast::at_once - 1) / Fast::at_once, Fast{body, n})
+                         : for_each_on_cpu(n, body);
+}
 
 // y[i] = f(x[i], more[i]...), written into an existing tensor, which may be one of the inputs.
 template <class F, class... More>

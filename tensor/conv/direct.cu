@@ -2,21 +2,22 @@
 // on. It runs on every device, in any type, and is slow, because every number is read from memory again and again. The
 // tests compare the faster algorithms with it, and docs/kernels.md starts from it.
 #include "tensor/conv/engine.h"
-#include "tensor/for_each.h"
+#include "tensor/rows.h"
 
 namespace acinus {
 namespace {
 
 template <class T, class C = Compute<T>>
-struct DirectForward {  // output channels begin .. end-1 of one output pixel
+struct DirectForward {  // output channels first .. first+count-1 of one output pixel
   ConvGeometry g;
   const T* x;
   const C *w, *bias;
   bool relu;
   T* y;
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count count) const {
     const int64_t n = pixel / (g.oh * g.ow), i = pixel / g.ow % g.oh, j = pixel % g.ow;
-    for (int64_t o = begin; o < end; o++) {
+    for (int64_t o = first; o < first + count; o++) {
       C sum = bias ? bias[o] : C(0);
       for (int64_t a = 0; a < g.kh; a++)
         for (int64_t b = 0; b < g.kw; b++) {
@@ -31,14 +32,15 @@ struct DirectForward {  // output channels begin .. end-1 of one output pixel
 };
 
 template <class T, class C = Compute<T>>
-struct DirectDataGradient {  // channels begin .. end-1 of one input pixel
+struct DirectDataGradient {  // channels first .. first+count-1 of one input pixel
   ConvGeometry g;
   const T* dy;
   const C *w, *bias;
   T* dx;
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count count) const {
     const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
-    for (int64_t c = begin; c < end; c++) {
+    for (int64_t c = first; c < first + count; c++) {
       C sum = bias ? bias[c] : C(0);
       for (int64_t a = 0; a < g.kh; a++)
         for (int64_t b = 0; b < g.kw; b++) {
@@ -56,13 +58,14 @@ struct DirectDataGradient {  // channels begin .. end-1 of one input pixel
 };
 
 template <class T, class C = Compute<T>>
-struct DirectWeightGradient {  // output channels begin .. end-1 of one (tap, input channel)
+struct DirectWeightGradient {  // output channels first .. first+count-1 of one (tap, input channel)
   ConvGeometry g;
   const T *x, *dy;
   C* dw;
-  HD void operator()(int64_t row, int64_t begin, int64_t end) const {
+  template <class Count>
+  HD void operator()(int64_t row, int64_t first, Count count) const {
     const int64_t a = row / g.c / g.kw, b = row / g.c % g.kw, c = row % g.c;
-    for (int64_t o = begin; o < end; o++) {
+    for (int64_t o = first; o < first + count; o++) {
       C sum = 0;
       for (int64_t n = 0; n < g.n; n++)
         for (int64_t i = 0; i < g.oh; i++)
@@ -78,18 +81,18 @@ struct DirectWeightGradient {  // output channels begin .. end-1 of one (tap, in
 
 template <class T, class C = Compute<T>>
 void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y, T*) {
-  for_each_row(g.device, g.n * g.oh * g.ow, g.o, DirectForward<T>{g, x.skip, w, bias, relu, y});
+  for_each_row<T>(g.device, g.n * g.oh * g.ow, g.o, DirectForward<T>{g, x.skip, w, bias, relu, y}, 1);
 }
 
 template <class T, class C = Compute<T>>
 void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx,
                    const SkipConcatData<const T>&) {
-  for_each_row(g.device, g.n * g.h * g.w, g.c, DirectDataGradient<T>{g, dy, w, bias, dx.skip});
+  for_each_row<T>(g.device, g.n * g.h * g.w, g.c, DirectDataGradient<T>{g, dy, w, bias, dx.skip}, 1);
 }
 
 template <class T, class C = Compute<T>>
 void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw, C*) {
-  for_each_row(g.device, g.kh * g.kw * g.c, g.o, DirectWeightGradient<T>{g, x.skip, dy, dw});
+  for_each_row<T>(g.device, g.kh * g.kw * g.c, g.o, DirectWeightGradient<T>{g, x.skip, dy, dw}, 1);
 }
 
 }  // namespace

@@ -17,6 +17,8 @@
 //
 // Without CUDA's compiler, emulate.h defines the same words.
 #pragma once
+#include <cstdint>
+
 #include "tensor/check.h"
 #include "tensor/hd.h"
 
@@ -53,12 +55,15 @@ class Divisor {
 #else
 #include "tensor/cuda/emulate.h"
 #endif
+#endif
 #ifdef __CUDA_ARCH__  // nvcc compiling for the GPU; a C++ compiler does not know this pragma
 #define ACINUS_UNROLL _Pragma("unroll")
+#define ACINUS_UNROLL_4 _Pragma("unroll 4")
 #define ACINUS_UNROLL_16 _Pragma("unroll 16")
 #define ACINUS_NO_UNROLL _Pragma("unroll 1")
 #else
 #define ACINUS_UNROLL
+#define ACINUS_UNROLL_4
 #define ACINUS_UNROLL_16
 #define ACINUS_NO_UNROLL
 #endif
@@ -69,20 +74,25 @@ namespace acinus {
 struct alignas(16) Sixteen {
   uint32_t word[4];
 };
-__device__ inline Sixteen load_sixteen(const void* from) {
+HD inline Sixteen load_sixteen(const void* from) {
 #ifdef ACINUS_EMULATE
   emulate::check_aligned(from, 16);
   if (emulate::counting) emulate::note_move(emulate::Move::load, from);
 #endif
   return *static_cast<const Sixteen*>(from);
 }
-__device__ inline void store_sixteen(void* to, const Sixteen& bytes) {
+HD inline void store_sixteen(void* to, const Sixteen& bytes) {
 #ifdef ACINUS_EMULATE
   emulate::check_aligned(to, 16);
   if (emulate::counting) emulate::note_move(emulate::Move::store, to);
 #endif
   *static_cast<Sixteen*>(to) = bytes;
 }
+
+}  // namespace acinus
+
+#ifdef ACINUS_KERNELS
+namespace acinus {
 
 #ifdef __CUDACC__
 template <class T>

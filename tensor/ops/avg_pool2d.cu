@@ -7,39 +7,45 @@
 namespace acinus {
 namespace {
 
-template <class T>
-struct AvgPool2dForward {  // channels begin .. end-1 of one output pixel
+template <class T, class C = Compute<T>>
+struct AvgPool2dForward {  // channels first .. first+n-1 of one output pixel
   PoolGeometry g;
   const T* x;
   T* y;
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const int64_t n = pixel / (g.oh * g.ow), i = pixel / g.ow % g.oh, j = pixel % g.ow;
-    for (int64_t ch = begin; ch < end; ch++) {
-      Compute<T> total = 0;
-      for (int64_t a = 0; a < g.k; a++)
-        for (int64_t b = 0; b < g.k; b++) {
-          const int64_t r = i * g.s - g.p + a, q = j * g.s - g.p + b;
-          if (g.inside(r, q)) total += x[((n * g.h + r) * g.w + q) * g.c + ch];
-        }
-      y[pixel * g.c + ch] = T(total / Compute<T>(g.k * g.k));
-    }
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count n) const {
+    const auto [image, i, j] = g.y[pixel];
+    Values<C, Count> total;
+    for (int ch = 0; ch < n; ch++) total[ch] = 0;
+    for (int a = 0; a < g.k; a++)
+      for (int b = 0; b < g.k; b++) {
+        const int r = i * g.s - g.p + a, q = j * g.s - g.p + b;
+        if (!g.x.inside(r, q)) continue;
+        const auto in = load(n, x + g.x.number(image, r, q) * g.c + first);
+        for (int ch = 0; ch < n; ch++) total[ch] += in[ch];
+      }
+    for (int ch = 0; ch < n; ch++) total[ch] /= C(g.k * g.k);
+    store(n, y + pixel * g.c + first, total);
   }
 };
 
-template <class T>
-struct AvgPool2dBackward {  // channels begin .. end-1 of one input pixel
+template <class T, class C = Compute<T>>
+struct AvgPool2dBackward {  // channels first .. first+n-1 of one input pixel
   PoolGeometry g;
   const T* dy;
   T* dx;
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
-    for (int64_t ch = begin; ch < end; ch++) {
-      Compute<T> gradient = 0;
-      for (int64_t i = g.first_window(r); i < g.oh && i * g.s - g.p <= r; i++)
-        for (int64_t j = g.first_window(q); j < g.ow && j * g.s - g.p <= q; j++)
-          gradient += dy[((n * g.oh + i) * g.ow + j) * g.c + ch];
-      dx[pixel * g.c + ch] = T(gradient / Compute<T>(g.k * g.k));
-    }
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count n) const {
+    const auto [image, r, q] = g.x[pixel];
+    Values<C, Count> gradient;
+    for (int ch = 0; ch < n; ch++) gradient[ch] = 0;
+    for (int i = g.first_window(r); i < g.y.h && i * g.s - g.p <= r; i++)
+      for (int j = g.first_window(q); j < g.y.w && j * g.s - g.p <= q; j++) {
+        const auto upstream = load(n, dy + g.y.number(image, i, j) * g.c + first);
+        for (int ch = 0; ch < n; ch++) gradient[ch] += upstream[ch];
+      }
+    for (int ch = 0; ch < n; ch++) gradient[ch] /= C(g.k * g.k);
+    store(n, dx + pixel * g.c + first, gradient);
   }
 };
 
@@ -47,9 +53,9 @@ struct AvgPool2dBackward {  // channels begin .. end-1 of one input pixel
 
 Tensor avg_pool2d(const Tensor& x, Pool2dOptions o) {
   const PoolGeometry g = pool_geometry("avg_pool2d", x, o);
-  const Tensor y = map_rows<AvgPool2dForward>(x, {g.n, g.oh, g.ow, g.c}, g);
-  return record("avg_pool2d", y, {x}, [g](const Tensor& dy, Inputs& in) {
-    in[0].add_grad(map_rows<AvgPool2dBackward>(dy, {g.n, g.h, g.w, g.c}, g));
+  const Tensor y = map_rows<AvgPool2dForward>(x, {x.shape()[0], g.y.h, g.y.w, g.c}, g);
+  return record("avg_pool2d", y, {x}, [g, s = x.shape()](const Tensor& dy, Inputs& in) {
+    in[0].add_grad(map_rows<AvgPool2dBackward>(dy, s, g));
   });
 }
 

@@ -1,21 +1,23 @@
 // concat   y = (a, b) along the channels        da += the first C1 channels of dy,  db += the rest
 //          a (N,H,W,C1), b (N,H,W,C2) -> y (N,H,W,C1+C2)
 //          Example: (2,64,64,32) and (2,64,64,16) -> (2,64,64,48)
-#include "tensor/for_each.h"
 #include "tensor/ops.h"
+#include "tensor/rows.h"
 
 namespace acinus {
 namespace {
 
-// Channels begin .. end-1 of one pixel, which has from_c channels in one image and to_c in the other.
+// Channels first .. first+n-1 of one pixel, which has from_c channels in one image and to_c in the other.
 template <class T>
 struct CopyChannels {
   const T* from;
   int64_t from_c;
   T* to;
   int64_t to_c;
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    for (int64_t c = begin; c < end; c++) to[pixel * to_c + c] = from[pixel * from_c + c];
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count n) const {
+    assign(
+        n, to + pixel * to_c + first, [](T x) { return x; }, load(n, from + pixel * from_c + first));
   }
 };
 
@@ -24,8 +26,9 @@ void copy_channels(const Tensor& from, int64_t first_from, Tensor& to, int64_t f
   const int64_t from_c = from.shape()[-1], to_c = to.shape()[-1];
   dispatch(from.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each_row(from.device(), from.elements() / std::max<int64_t>(from_c, 1), channels,
-                 CopyChannels<T>{from.ptr<T>() + first_from, from_c, to.ptr<T>() + first_to, to_c});
+    for_each_row<T>(from.device(), from.elements() / std::max<int64_t>(from_c, 1), channels,
+                    CopyChannels<T>{from.ptr<T>() + first_from, from_c, to.ptr<T>() + first_to, to_c},
+                    std::gcd(std::gcd(from_c, to_c), std::gcd(first_from, first_to)));
   });
 }
 

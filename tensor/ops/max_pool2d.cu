@@ -12,64 +12,63 @@
 namespace acinus {
 namespace {
 
-template <class T>
-struct MaxPool2dForward {  // channels begin .. end-1 of one output pixel
+template <class T, class C = Compute<T>>
+struct MaxPool2dForward {  // channels first .. first+n-1 of one output pixel
   PoolGeometry g;
   const T* x;
   T* y;
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const int64_t n = pixel / (g.oh * g.ow), i = pixel / g.ow % g.oh, j = pixel % g.ow;
-    T* out = y + pixel * g.c;
-    bool first = true;
-    for (int64_t a = 0; a < g.k; a++)
-      for (int64_t b = 0; b < g.k; b++) {
-        const int64_t r = i * g.s - g.p + a, q = j * g.s - g.p + b;
-        if (!g.inside(r, q)) continue;
-        const T* in = x + ((n * g.h + r) * g.w + q) * g.c;
-        for (int64_t ch = begin; ch < end; ch++)  // in != in: NaN wins, and stays
-          out[ch] = first || in[ch] > out[ch] || in[ch] != in[ch] ? in[ch] : out[ch];
-        first = false;
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count n) const {
+    const auto [image, i, j] = g.y[pixel];
+    Values<C, Count> largest;
+    for (int ch = 0; ch < n; ch++) largest[ch] = -INFINITY;
+    for (int a = 0; a < g.k; a++)
+      for (int b = 0; b < g.k; b++) {
+        const int r = i * g.s - g.p + a, q = j * g.s - g.p + b;
+        if (!g.x.inside(r, q)) continue;
+        const auto in = load(n, x + g.x.number(image, r, q) * g.c + first);
+        for (int ch = 0; ch < n; ch++)  // in != in: NaN wins, and stays
+          largest[ch] = in[ch] > largest[ch] || in[ch] != in[ch] ? C(in[ch]) : largest[ch];
       }
+    store(n, y + pixel * g.c + first, largest);
   }
 };
 
-template <class T>
-struct MaxPool2dBackward {  // channels begin .. end-1 of one input pixel
+template <class T, class C = Compute<T>>
+struct MaxPool2dBackward {  // channels first .. first+n-1 of one input pixel
   PoolGeometry g;
   const T *x, *dy;
   T* dx;
   bool add;  // to the gradient in dx, instead of 0
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const int64_t n = pixel / (g.h * g.w), r = pixel / g.w % g.h, q = pixel % g.w;
-    if (!add)
-      for (int64_t ch = begin; ch < end; ch++) dx[pixel * g.c + ch] = T(0);
-    for (int64_t i = g.first_window(r); i < g.oh && i * g.s - g.p <= r; i++)
-      for (int64_t j = g.first_window(q); j < g.ow && j * g.s - g.p <= q; j++)
-        for (int64_t first = begin; first < end; first += columns_at_once)
-          add_window(pixel, n, r, q, i, j, first, end - first < columns_at_once ? end - first : columns_at_once);
-  }
-
-  // dx += dy of window (i,j) in those channels where pixel (r,q) is its maximum: larger than all pixels before it, and not
-  // smaller than any after it.
-  HD void add_window(int64_t pixel, int64_t n, int64_t r, int64_t q, int64_t i, int64_t j, int64_t first,
-                     int64_t channels) const {
-    const T *own = x + pixel * g.c + first, *upstream = dy + ((n * g.oh + i) * g.ow + j) * g.c + first;
-    T gradient[columns_at_once];
-    for (int64_t ch = 0; ch < channels; ch++) gradient[ch] = upstream[ch];
-    for (int64_t a = 0; a < g.k; a++)
-      for (int64_t b = 0; b < g.k; b++) {
-        const int64_t row = i * g.s - g.p + a, col = j * g.s - g.p + b;
-        if (!g.inside(row, col) || (row == r && col == q)) continue;
-        const T* other = x + ((n * g.h + row) * g.w + col) * g.c + first;
-        if (row < r || (row == r && col < q))
-          for (int64_t ch = 0; ch < channels; ch++) gradient[ch] = other[ch] < own[ch] ? gradient[ch] : T(0);
-        else
-          for (int64_t ch = 0; ch < channels; ch++) gradient[ch] = other[ch] <= own[ch] ? gradient[ch] : T(0);
-      }
-    for (int64_t ch = 0; ch < channels; ch++) {
-      T& sum = dx[pixel * g.c + first + ch];
-      sum = T(Compute<T>(sum) + Compute<T>(gradient[ch]));
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count n) const {
+    const auto [image, r, q] = g.x[pixel];
+    const int64_t at = pixel * g.c + first;
+    const auto own = load(n, x + at);
+    Values<C, Count> sum, gradient;
+    for (int ch = 0; ch < n; ch++) sum[ch] = 0;
+    if (add) {
+      const auto before = load(n, dx + at);
+      for (int ch = 0; ch < n; ch++) sum[ch] = before[ch];
     }
+    for (int i = g.first_window(r); i < g.y.h && i * g.s - g.p <= r; i++)
+      for (int j = g.first_window(q); j < g.y.w && j * g.s - g.p <= q; j++) {
+        const auto upstream = load(n, dy + g.y.number(image, i, j) * g.c + first);
+        for (int ch = 0; ch < n; ch++) gradient[ch] = upstream[ch];
+        for (int a = 0; a < g.k; a++)
+          for (int b = 0; b < g.k; b++) {
+            const int row = i * g.s - g.p + a, col = j * g.s - g.p + b;
+            if (!g.x.inside(row, col) || (row == r && col == q)) continue;
+            // This pixel is the window's maximum if it is larger than all pixels before it, and not smaller than any after it.
+            const auto other = load(n, x + g.x.number(image, row, col) * g.c + first);
+            if (row < r || (row == r && col < q))
+              for (int ch = 0; ch < n; ch++) gradient[ch] = other[ch] < own[ch] ? gradient[ch] : C(0);
+            else
+              for (int ch = 0; ch < n; ch++) gradient[ch] = other[ch] <= own[ch] ? gradient[ch] : C(0);
+          }
+        for (int ch = 0; ch < n; ch++) sum[ch] = T(sum[ch] + gradient[ch]);
+      }
+    store(n, dx + at, sum);
   }
 };
 
@@ -84,7 +83,8 @@ PoolGeometry pool_geometry(const char* op, const Tensor& x, Pool2dOptions o) {
   const int64_t last_row = s[1] + 2 * o.padding - o.kernel, last_column = s[2] + 2 * o.padding - o.kernel;
   check(last_row >= 0 && last_column >= 0, op, ": kernel ", o.kernel, " is larger than x ", s, " with padding ",
         o.padding);
-  return {s[0], s[1], s[2], s[3], last_row / o.stride + 1, last_column / o.stride + 1, o.kernel, o.stride, o.padding};
+  const int64_t oh = last_row / o.stride + 1, ow = last_column / o.stride + 1;
+  return {s[3], {s[0], s[1], s[2]}, {s[0], oh, ow}, int(o.kernel), int(o.padding), o.stride};
 }
 
 Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o, bool from_relu) {
@@ -97,8 +97,8 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o, bool
     if (!add) dx = Tensor(x.shape(), x.dtype(), x.device());
     dispatch(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      for_each_row(x.device(), g.n * g.h * g.w, g.c,
-                   MaxPool2dBackward<T>{g, x.ptr<T>(), dy.ptr<T>(), dx.ptr<T>(), add});
+      for_each_row<T>(x.device(), x.elements() / std::max<int64_t>(g.c, 1), g.c,
+                      MaxPool2dBackward<T>{g, x.ptr<T>(), dy.ptr<T>(), dx.ptr<T>(), add});
     });
     if (!add) in[0].add_grad(std::move(dx), in.masked);
   };
@@ -107,7 +107,7 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o, bool
 
 Tensor max_pool2d(const Tensor& x, Pool2dOptions o) {
   const PoolGeometry g = pool_geometry("max_pool2d", x, o);
-  return record_max_pool2d(x, map_rows<MaxPool2dForward>(x, {g.n, g.oh, g.ow, g.c}, g), o);
+  return record_max_pool2d(x, map_rows<MaxPool2dForward>(x, {x.shape()[0], g.y.h, g.y.w, g.c}, g), o);
 }
 
 }  // namespace acinus

@@ -7,14 +7,15 @@ namespace acinus {
 namespace {
 
 // Of sums (images, channels) the mean over each group: the sum over its channels, divided by m. For channels begin ..
-// end-1 of one image.
+// begin+count-1 of one image.
 template <class T>
 struct GroupMean {
   int64_t channels, per_group, group_size;
   const T* sums;
   T* means;
-  HD void operator()(int64_t image, int64_t begin, int64_t end) const {
-    for (int64_t i = begin; i < end; i++) {
+  template <class Count>
+  HD void operator()(int64_t image, int64_t begin, Count count) const {
+    for (int64_t i = begin; i < begin + count; i++) {
       const int64_t first = image * channels + i / per_group * per_group;
       Compute<T> total = 0;
       for (int64_t c = first; c < first + per_group; c++) total += sums[c];
@@ -54,18 +55,22 @@ struct Xhat {
 };
 
 template <class T, class C = Compute<T>>
-struct NormalizeForward {  // channels begin .. end-1 of one row
-  int64_t rows, channels;
+struct NormalizeForward {  // channels first .. first+n-1 of one row
+  Pixels by_image;
+  int64_t channels;
   Xhat<T> xhat;
   const C *weight, *bias;
   C low;  // 0 with ReLU, minus infinity without
   T* y;
-  HD void operator()(int64_t row, int64_t begin, int64_t end) const {
-    const int64_t i = row * channels, s = row / rows * channels;
-    for (int64_t c = begin; c < end; c++) {
-      const C value = xhat(i + c, s + c) * weight[c] + bias[c];
-      y[i + c] = T(value <= low ? low : value);  // NaN stays NaN
-    }
+  template <class Count>
+  HD void operator()(int64_t row, int64_t first, Count n) const {
+    const int64_t i = row * channels + first, s = by_image[row].image * channels + first;
+    const auto normalized = [lowest = low](C x, C mean, C istd, C weight, C bias) {
+      const C value = (x - mean) * istd * weight + bias;
+      return value <= lowest ? lowest : value;  // NaN stays NaN
+    };
+    assign(n, y + i, normalized, load(n, xhat.x + i), load(n, xhat.mean + s), load(n, xhat.istd + s),
+           load(n, weight + first), load(n, bias + first));
   }
 };
 
@@ -86,20 +91,26 @@ struct TimesWeight {
 };
 
 template <class T, class C = Compute<T>>
-struct NormalizeBackward {  // channels begin .. end-1 of one row
-  int64_t rows, channels;
+struct NormalizeBackward {  // channels first .. first+n-1 of one row
+  Pixels by_image;
+  int64_t channels;
   Xhat<T> xhat;
   const T* dy;
   const C *weight, *mean_g, *mean_g_xhat;  // the means are null for fixed statistics
   T* dx;
-  HD void operator()(int64_t row, int64_t begin, int64_t end) const {
-    const int64_t i = row * channels, s = row / rows * channels;
-    if (mean_g)
-      for (int64_t c = begin; c < end; c++)
-        dx[i + c] =
-            T(xhat.istd[s + c] * (dy[i + c] * weight[c] - mean_g[s + c] - xhat(i + c, s + c) * mean_g_xhat[s + c]));
-    else
-      for (int64_t c = begin; c < end; c++) dx[i + c] = T(xhat.istd[s + c] * dy[i + c] * weight[c]);
+  template <class Count>
+  HD void operator()(int64_t row, int64_t first, Count n) const {
+    const int64_t i = row * channels + first, s = by_image[row].image * channels + first;
+    const auto g = load(n, dy + i);
+    const auto istd = load(n, xhat.istd + s), w = load(n, weight + first);
+    if (!mean_g)
+      return assign(
+          n, dx + i, [](C istd, C dy, C w) { return istd * dy * w; }, istd, g, w);
+    const auto gradient = [](C istd, C dy, C w, C x, C mean, C mean_g, C mean_g_xhat) {
+      return istd * (dy * w - mean_g - (x - mean) * istd * mean_g_xhat);
+    };
+    assign(n, dx + i, gradient, istd, g, w, load(n, xhat.x + i), load(n, xhat.mean + s), load(n, mean_g + s),
+           load(n, mean_g_xhat + s));
   }
 };
 
@@ -132,9 +143,9 @@ void normalize_backward(const NormGeometry& g, const Saved& saved, const Tensor&
   if (!in[0].needs_grad()) return;
   const Tensor mean_g = mean_times_weight(sum_dy), mean_g_xhat = mean_times_weight(sum_dy_xhat);
   Tensor dx(dy.shape(), dy.dtype(), dy.device());
-  for_each_row(dy.device(), g.images * g.rows, g.channels,
-               NormalizeBackward<T>{g.rows, g.channels, xhat, dy.ptr<T>(), saved.weight.ptr<C>(),
-                                    saved.fixed ? nullptr : mean_g.ptr<C>(), mean_g_xhat.ptr<C>(), dx.ptr<T>()});
+  for_each_row<T>(dy.device(), g.images * g.rows, g.channels,
+                  NormalizeBackward<T>{g.pixels(), g.channels, xhat, dy.ptr<T>(), saved.weight.ptr<C>(),
+                                       saved.fixed ? nullptr : mean_g.ptr<C>(), mean_g_xhat.ptr<C>(), dx.ptr<T>()});
   in[0].add_grad(dx);
 }
 
@@ -163,9 +174,9 @@ Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const N
     using T = decltype(zero);
     using C = Compute<T>;
     const Xhat<T> xhat{x.ptr<T>(), mean.ptr<C>(), istd.ptr<C>()};
-    for_each_row(x.device(), g.images * g.rows, g.channels,
-                 NormalizeForward<T>{g.rows, g.channels, xhat, weight.ptr<C>(), bias.ptr<C>(),
-                                     relu ? C(0) : C(-INFINITY), y.ptr<T>()});
+    for_each_row<T>(x.device(), g.images * g.rows, g.channels,
+                    NormalizeForward<T>{g.pixels(), g.channels, xhat, weight.ptr<C>(), bias.ptr<C>(),
+                                        relu ? C(0) : C(-INFINITY), y.ptr<T>()});
   });
   return record(op, y, {x, weight, bias},
                 [g, saved = Saved{x.detach(), mean, istd, weight.detach(), relu ? y : Tensor(), fixed}](

@@ -13,13 +13,14 @@
 // inference), dx = istd * g.
 #pragma once
 #include "tensor/autograd.h"
-#include "tensor/tensor.h"
+#include "tensor/rows.h"
 
 namespace acinus {
 
 struct NormGeometry {
   int64_t images, rows, channels, per_group;
   int64_t group_size() const { return rows * per_group; }  // m
+  Pixels pixels() const { return {images, rows, 1}; }      // which image a row belongs to
 };
 
 struct NormStatistics {  // (images, channels); channels of one group hold equal values

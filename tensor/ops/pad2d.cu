@@ -8,22 +8,30 @@ namespace acinus {
 namespace {
 
 template <class T>
-struct Pad2dBody {  // channels begin .. end-1 of one output pixel
-  int64_t h, w, c, oh, ow, top, left;
+struct Pad2dBody {  // channels first .. first+n-1 of one output pixel
+  Pixels in, out;
+  int top, left;
+  int64_t c;
   const T* x;
   T* y;
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const int64_t n = pixel / (oh * ow), i = pixel / ow % oh - top, j = pixel % ow - left;
-    const bool inside = i >= 0 && i < h && j >= 0 && j < w;
-    const T* from = inside ? x + ((n * h + i) * w + j) * c : nullptr;
-    for (int64_t k = begin; k < end; k++) y[pixel * c + k] = inside ? from[k] : T(0);
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count n) const {
+    const auto [image, i, j] = out[pixel];
+    T* const to = y + pixel * c + first;
+    if (in.inside(i - top, j - left))
+      return assign(
+          n, to, [](T from) { return from; }, load(n, x + in.number(image, i - top, j - left) * c + first));
+    Values<T, Count> zeros;
+    for (int k = 0; k < n; k++) zeros[k] = 0;
+    store(n, to, zeros);
   }
 };
 
 Tensor padded(const Tensor& x, int64_t top, int64_t bottom, int64_t left, int64_t right) {
   const Shape s = x.shape();
   const int64_t oh = top + s[1] + bottom, ow = left + s[2] + right;
-  return map_rows<Pad2dBody>(x, {s[0], oh, ow, s[3]}, s[1], s[2], s[3], oh, ow, top, left);
+  return map_rows<Pad2dBody>(x, {s[0], oh, ow, s[3]}, Pixels(s[0], s[1], s[2]), Pixels(s[0], oh, ow), int(top),
+                             int(left), s[3]);
 }
 
 }  // namespace

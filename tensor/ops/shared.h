@@ -3,6 +3,7 @@
 #include "tensor/conv/conv.h"
 #include "tensor/ops.h"
 #include "tensor/reduce.h"
+#include "tensor/rows.h"
 
 namespace acinus {
 
@@ -14,14 +15,14 @@ struct Multiply {
 };
 
 // y of `shape`, with x's type and device: Body<T>{parameters..., x, y} computes each row of the last axis (for_each_row).
-template <template <class> class Body, class... P>
+template <template <class...> class Body, class... P>
 Tensor map_rows(const Tensor& x, const Shape& shape, const P&... parameters) {
   Tensor y(shape, x.dtype(), x.device());
   const int64_t columns = shape[-1];
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for_each_row(x.device(), y.elements() / std::max<int64_t>(columns, 1), columns,
-                 Body<T>{parameters..., x.ptr<T>(), y.ptr<T>()});
+    for_each_row<T>(x.device(), y.elements() / std::max<int64_t>(columns, 1), columns,
+                    Body<T>{parameters..., x.ptr<T>(), y.ptr<T>()});
   });
   return y;
 }
@@ -72,10 +73,12 @@ void add_parameter_gradients(const ConvGeometry& g, const SkipConcat& x, const T
 Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions options, bool from_relu = false);
 // The sizes of max_pool2d and avg_pool2d, checked.
 struct PoolGeometry {
-  int64_t n, h, w, c, oh, ow, k, s, p;
-  HD bool inside(int64_t row, int64_t column) const { return row >= 0 && row < h && column >= 0 && column < w; }
+  int64_t c;
+  Pixels x, y;
+  int k, p;
+  Divisor s;
   // The first window, of rows or of columns alike, that holds row r: those with i*s-p <= r <= i*s-p+k-1 do.
-  HD int64_t first_window(int64_t r) const { return r + p < k ? 0 : (r + p - k) / s + 1; }
+  HD int first_window(int r) const { return r + p < k ? 0 : s.quotient(r + p - k) + 1; }
 };
 PoolGeometry pool_geometry(const char* op, const Tensor& x, Pool2dOptions options);
 

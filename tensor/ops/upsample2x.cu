@@ -12,60 +12,57 @@
 namespace acinus {
 namespace {
 
-HD inline int64_t far_row(int64_t i, int64_t size) {
-  const int64_t far = i % 2 ? i / 2 + 1 : i / 2 - 1;
+HD inline int far_row(int i, int size) {
+  const int far = i % 2 ? i / 2 + 1 : i / 2 - 1;
   return far < 0 ? 0 : far >= size ? size - 1 : far;
 }
 
-template <class T>
-struct Upsample2xForward {  // channels begin .. end-1 of one output pixel
-  int64_t h, w, c;
-  Compute<T> near_weight;
+template <class T, class C = Compute<T>>
+struct Upsample2xForward {  // channels first .. first+n-1 of one output pixel
+  Pixels in, out;
+  int64_t c;
+  C near_weight;
   const T* x;
   T* y;
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const int64_t n = pixel / (4 * h * w), i = pixel / (2 * w) % (2 * h), j = pixel % (2 * w);
-    const int64_t r0 = i / 2, r1 = far_row(i, h), q0 = j / 2, q1 = far_row(j, w);
-    const Compute<T> a = near_weight, b = 1 - near_weight;
-    if (b == 0) {  // nearest: a single pixel, as 0 times the NaN of another would be NaN
-      const T* near = x + ((n * h + r0) * w + q0) * c;
-      for (int64_t ch = begin; ch < end; ch++) y[pixel * c + ch] = near[ch];
-      return;
-    }
-    for (int64_t ch = begin; ch < end; ch++) {
-      const T* image = x + n * h * w * c + ch;
-      y[pixel * c + ch] = T(a * (a * image[(r0 * w + q0) * c] + b * image[(r0 * w + q1) * c]) +
-                            b * (a * image[(r1 * w + q0) * c] + b * image[(r1 * w + q1) * c]));
-    }
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count n) const {
+    const Pixels::Pixel to = out[pixel];
+    const int r0 = to.i / 2, r1 = far_row(to.i, in.h), q0 = to.j / 2, q1 = far_row(to.j, in.w);
+    const auto at = [&](int r, int q) { return load(n, x + in.number(to.image, r, q) * c + first); };
+    T* const result = y + pixel * c + first;
+    const C a = near_weight, b = 1 - near_weight;
+    if (b == 0)  // nearest: a single pixel, as 0 times the NaN of another would be NaN
+      return assign(
+          n, result, [](C near) { return near; }, at(r0, q0));
+    const auto mean = [a, b](C x00, C x01, C x10, C x11) { return a * (a * x00 + b * x01) + b * (a * x10 + b * x11); };
+    assign(n, result, mean, at(r0, q0), at(r0, q1), at(r1, q0), at(r1, q1));
   }
 };
 
-template <class T>
-struct Upsample2xBackward {  // channels begin .. end-1 of one input pixel
-  int64_t h, w, c;
-  Compute<T> near_weight;
+template <class T, class C = Compute<T>>
+struct Upsample2xBackward {  // channels first .. first+n-1 of one input pixel
+  Pixels in, out;
+  int64_t c;
+  C near_weight;
   const T* dy;
   T* dx;
-  HD Compute<T> weight(int64_t i, int64_t r, int64_t size) const {
+  HD C weight(int i, int r, int size) const {
     return (i / 2 == r ? near_weight : 0) + (far_row(i, size) == r ? 1 - near_weight : 0);
   }
-  HD void operator()(int64_t pixel, int64_t begin, int64_t end) const {
-    const int64_t n = pixel / (h * w), r = pixel / w % h, q = pixel % w;
-    for (int64_t first = begin; first < end; first += columns_at_once)
-      add_block(pixel, n, r, q, first, end - first < columns_at_once ? end - first : columns_at_once);
-  }
-  HD void add_block(int64_t pixel, int64_t n, int64_t r, int64_t q, int64_t first, int64_t channels) const {
-    Compute<T> sum[columns_at_once];
-    for (int64_t ch = 0; ch < channels; ch++) sum[ch] = 0;
-    for (int64_t i = 2 * r - 1; i <= 2 * r + 2; i++)
-      for (int64_t j = 2 * q - 1; j <= 2 * q + 2; j++) {
-        if (i < 0 || i >= 2 * h || j < 0 || j >= 2 * w) continue;
-        const Compute<T> factor = weight(i, r, h) * weight(j, q, w);
+  template <class Count>
+  HD void operator()(int64_t pixel, int64_t first, Count n) const {
+    const auto [image, r, q] = in[pixel];
+    Values<C, Count> sum;
+    for (int ch = 0; ch < n; ch++) sum[ch] = 0;
+    for (int i = 2 * r - 1; i <= 2 * r + 2; i++)
+      for (int j = 2 * q - 1; j <= 2 * q + 2; j++) {
+        if (!out.inside(i, j)) continue;
+        const C factor = weight(i, r, in.h) * weight(j, q, in.w);
         if (factor == 0) continue;
-        const T* from = dy + ((n * 2 * h + i) * 2 * w + j) * c + first;
-        for (int64_t ch = 0; ch < channels; ch++) sum[ch] += factor * from[ch];
+        const auto from = load(n, dy + out.number(image, i, j) * c + first);
+        for (int ch = 0; ch < n; ch++) sum[ch] += factor * from[ch];
       }
-    for (int64_t ch = 0; ch < channels; ch++) dx[pixel * c + first + ch] = T(sum[ch]);
+    store(n, dx + pixel * c + first, sum);
   }
 };
 
@@ -76,9 +73,10 @@ Tensor upsample2x(const Tensor& x, Upsample mode) {
   const Shape s = x.shape();
   check(s.rank() == 4, "upsample2x: needs (N,H,W,C), got ", s);
   const float near_weight = mode == Upsample::nearest ? 1 : 0.75f;
-  const Tensor y = map_rows<Upsample2xForward>(x, {s[0], 2 * s[1], 2 * s[2], s[3]}, s[1], s[2], s[3], near_weight);
-  return record("upsample2x", y, {x}, [s, near_weight](const Tensor& dy, Inputs& in) {
-    in[0].add_grad(map_rows<Upsample2xBackward>(dy, s, s[1], s[2], s[3], near_weight));
+  const Pixels in(s[0], s[1], s[2]), out(s[0], 2 * s[1], 2 * s[2]);
+  const Tensor y = map_rows<Upsample2xForward>(x, {s[0], out.h, out.w, s[3]}, in, out, s[3], near_weight);
+  return record("upsample2x", y, {x}, [=](const Tensor& dy, Inputs& inputs) {
+    inputs[0].add_grad(map_rows<Upsample2xBackward>(dy, s, in, out, s[3], near_weight));
   });
 }
 

@@ -108,10 +108,13 @@ const OpCase cases[] = {
     {"reshape", {{{2, 3, 5, 7}}}, OP(reshape(x[0], {x[0].shape()[0] * 3, 35}))},
     {"concat", {{{2, 3, 5, 7}}, {{2, 3, 5, 4}}}, OP(concat(x[0], x[1]))},
     {"concat: (x, x)", {{{1, 1, 5, 3}}}, OP(concat(x[0], x[0]))},
+    {"concat: 8 + 4 channels", {{{1, 3, 2, 8}}, {{1, 3, 2, 4}}}, OP(concat(x[0], x[1]))},
+    {"concat: 8 + 16 channels", {{{1, 3, 2, 8}}, {{1, 3, 2, 16}}}, OP(concat(x[0], x[1]))},
     {"concat: with a constant", {{{1, 3, 1, 1}}, {{1, 3, 1, 5}, zero_one}}, OP(concat(x[0], x[1]))},
     {"pad2d", {{{2, 3, 5, 3}}}, OP(pad2d(x[0], 1, 2, 0, 3))},
     {"pad2d: crops", {{{2, 7, 5, 3}}}, OP(pad2d(x[0], -1, -2, -3, 0))},
     {"pad2d: crops and pads", {{{1, 4, 5, 1}}}, OP(pad2d(x[0], -1, 2, 3, -2))},
+    {"pad2d: 8 channels", {{{2, 2, 3, 8}}}, OP(pad2d(x[0], 1, 0, -1, 2))},
     {"pad2d: nothing of x is left", {{{1, 2, 3, 2}}}, OP(pad2d(x[0], -3, 4, 1, 0))},
 
     conv("conv2d: winograd", {2, 5, 7, 3}, {3, 3, 3, 5}, {1, 1, 1, winograd}),
@@ -207,17 +210,23 @@ const OpCase cases[] = {
     {"max_pool2d: odd sizes", {{{3, 5, 7, 1}, distinct}}, OP(max_pool2d(x[0]))},
     {"max_pool2d: overlap and padding", {{{2, 7, 6, 5}, distinct}}, OP(max_pool2d(x[0], {3, 2, 1}))},
     {"max_pool2d: stride 1", {{{1, 5, 4, 67}, distinct}}, OP(max_pool2d(x[0], {3, 1, 1}))},
+    {"max_pool2d: 16 channels", {{{1, 5, 4, 16}, distinct}}, OP(max_pool2d(x[0], {3, 2, 1}))},
     {"max_pool2d: stride over kernel", {{{1, 7, 8, 2}, distinct}}, OP(max_pool2d(x[0], {2, 3, 0}))},
     {"max_pool2d: H = 1", {{{2, 1, 7, 3}, distinct}}, OP(max_pool2d(x[0], {2, 2, 1}))},
     {"avg_pool2d", {{{2, 6, 5, 3}}}, OP(avg_pool2d(x[0]))},
     {"avg_pool2d: overlap and padding", {{{2, 7, 6, 5}}}, OP(avg_pool2d(x[0], {3, 2, 1}))},
+    {"avg_pool2d: 8 channels", {{{2, 5, 4, 8}}}, OP(avg_pool2d(x[0], {3, 2, 1}))},
     {"avg_pool2d: stride over kernel", {{{1, 7, 8, 2}}}, OP(avg_pool2d(x[0], {2, 3, 0}))},
     {"upsample2x: nearest", {{{2, 3, 5, 3}}}, OP(upsample2x(x[0]))},
     {"upsample2x: nearest, one pixel", {{{3, 1, 1, 2}}}, OP(upsample2x(x[0]))},
     {"upsample2x: bilinear", {{{2, 3, 5, 3}}}, OP(upsample2x(x[0], Upsample::bilinear))},
+    {"upsample2x: bilinear, 264 channels", {{{1, 2, 3, 264}}}, OP(upsample2x(x[0], Upsample::bilinear))},
     {"upsample2x: bilinear, H = 1", {{{1, 1, 4, 2}}}, OP(upsample2x(x[0], Upsample::bilinear))},
 
     {"batch_norm2d", {{{3, 5, 3, 5}}, {{5}, weight}, {{5}, weight}}, OP(batch_norm2d(x[0], x[1], x[2], {}, {}))},
+    {"batch_norm2d: 16 channels",
+     {{{2, 5, 3, 16}}, {{16}, weight}, {{16}, weight}},
+     OP(batch_norm2d(x[0], x[1], x[2], {}, {}, {.relu = true}))},
     {"batch_norm2d: one channel",
      {{{1, 1, 5, 1}}, {{1}, weight}, {{1}, weight}},
      OP(batch_norm2d(x[0], x[1], x[2], {}, {}))},
@@ -231,6 +240,7 @@ const OpCase cases[] = {
      {{{2, 3, 5, 3}}, {{3}, weight}, {{3}, weight}, {{3}, constant}, {{3}, positive}},
      OP(batch_norm2d(x[0], x[1], x[2], x[3], x[4], {.training = false}))},
     {"group_norm", {{{2, 3, 5, 6}}, {{6}, weight}, {{6}, weight}}, OP(group_norm(x[0], 2, x[1], x[2]))},
+    {"group_norm: 24 channels", {{{3, 3, 5, 24}}, {{24}, weight}, {{24}, weight}}, OP(group_norm(x[0], 4, x[1], x[2]))},
     {"group_norm: one group", {{{3, 3, 1, 7}}, {{7}, weight}, {{7}, weight}}, OP(group_norm(x[0], 1, x[1], x[2]))},
     {"group_norm: large", {{{2, 83, 79, 4}}, {{4}, weight}, {{4}, weight}}, OP(group_norm(x[0], 2, x[1], x[2]))},
     {"group_norm: large eps", {{{2, 3, 5, 6}}, {{6}, weight}, {{6}, weight}}, OP(group_norm(x[0], 3, x[1], x[2], 0.1))},
@@ -413,6 +423,67 @@ TEST_CASE("ops: the GPU agrees with the CPU, and with itself", "[cuda]") {
           CHECK(relative_error(gpu.gradients[k], cpu.gradients[k], 0.01) < allowed);
           CHECK(same_bits(gpu.gradients[k], again.gradients[k]));
         }
+    }
+}
+
+// A GPU's thread moves 16 bytes at a time where rows are multiples of that: 16 channels are, 17 are not. What it does to a channel
+// must not depend on it. (Other tests cover what is summed, which depends on the order.)
+TEST_CASE("ops: sixteen bytes at a time give the bits of one number at a time", "[cuda]") {
+  if (!cuda::available()) return;
+  const Poison poison;
+  const auto parameter = [](const Tensor& x, double low) {
+    return random_tensor({17}, 3, x.dtype() == DType::f64 ? DType::f64 : DType::f32, low, 2);
+  };
+  const auto first = [](const Tensor& x, int64_t c) {  // of each row
+    const std::vector<double> from = x.to_vector();
+    const Shape s = x.shape();
+    std::vector<double> to;
+    for (size_t i = 0; i < from.size(); i++)
+      if (int64_t(i) % s[-1] < c) to.push_back(from[i]);
+    return Tensor::from(s.rank() == 1 ? Shape{c} : Shape{s[0], s[1], s[2], c}, to).to(x.dtype());
+  };
+  const std::function<Tensor(const Tensor&)> ops[] = {
+      [](const Tensor& x) { return max_pool2d(x); },
+      [](const Tensor& x) {
+        return max_pool2d(x, {3, 2, 1});
+      },
+      [](const Tensor& x) {
+        return avg_pool2d(x, {3, 1, 1});
+      },
+      [](const Tensor& x) { return upsample2x(x); },
+      [](const Tensor& x) { return upsample2x(x, Upsample::bilinear); },
+      [](const Tensor& x) { return pad2d(x, 1, -2, 2, 0); },
+      [&](const Tensor& x) {
+        const auto p = [&](double low) { return first(parameter(x, low), x.shape()[3]).to(Device::cuda); };
+        return batch_norm2d(x, p(-1), p(-2), p(-0.5), p(0.5), {.training = false, .relu = true});
+      }};
+  for (DType dtype : {DType::f32, DType::f64, DType::bf16})
+    for (const auto& op : ops) {
+      INFO(name(dtype) << ", op " << &op - ops);
+      const Tensor x = random_tensor({2, 6, 7, 17}, 1).to(dtype);
+      Tensor dy;
+      const auto run = [&](int64_t channels) {
+        Tensor leaf = first(x, channels).to(Device::cuda).requires_grad();
+        const Tensor y = op(leaf);
+        if (!dy) dy = random_tensor(y.shape(), 2).to(dtype);
+        y.backward(first(dy, channels).to(Device::cuda));
+        return Tensors{first(y, 16), first(leaf.grad(), 16)};
+      };
+      const Tensors one = run(17), sixteen = run(16);
+      CHECK(same_bits(sixteen[0], one[0]));
+      CHECK(same_bits(sixteen[1], one[1]));
+    }
+  // Elementwise: of n elements in a row, and each alone.
+  for (DType dtype : {DType::f32, DType::f64, DType::bf16})
+    for (int64_t n : {1, 3, 8, 15, 16, 33}) {
+      const auto op = [](const Tensor& a, const Tensor& b) { return add(mul(a, b), leaky_relu(a, 0.3)); };
+      const Tensor a = random_tensor({n}, 4).to(dtype), b = random_tensor({n}, 5).to(dtype);
+      const std::vector<double> together = op(a.to(Device::cuda), b.to(Device::cuda)).to_vector();
+      const std::vector<double> x = a.to_vector(), y = b.to_vector();
+      for (size_t i = 0; i < size_t(n); i++) {
+        const auto alone = [&](double value) { return Tensor::full({}, value, dtype, Device::cuda); };
+        CHECK(op(alone(x[i]), alone(y[i])).item() == together[i]);
+      }
     }
 }
 
