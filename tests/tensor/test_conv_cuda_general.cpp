@@ -121,6 +121,53 @@ void check_head(const Layer& layer, bool relu) {
   check_result("db", e.db, [&] { return backward(false, false, true)[2]; });
 }
 
+// The kernels for every shape have the same three functions.
+template <class T, class C = Compute<T>>
+struct Kernels {
+  const char* name;
+  decltype(on_gpu::tiled_forward<T, C>)* forward;
+  decltype(on_gpu::tiled_data_gradient<T, C>)* data_gradient;
+  decltype(on_gpu::tiled_weight_gradient<T, C>)* weight_gradient;
+};
+template <class T>
+Kernels<T> tiled() {
+  return {"tiled", on_gpu::tiled_forward<T>, on_gpu::tiled_data_gradient<T>, on_gpu::tiled_weight_gradient<T>};
+}
+template <class T>
+Kernels<T> implicit_gemm() {
+  return {"implicit GEMM", on_gpu::implicit_gemm_forward<T>, on_gpu::implicit_gemm_data_gradient<T>,
+          on_gpu::implicit_gemm_weight_gradient<T>};
+}
+
+template <class T, class C = Compute<T>>
+void check_general(const Kernels<T>& kernels, const Layer& layer, bool relu) {
+  const Exact e(layer, relu);
+  const DType dtype = dtype_of<T>(), precise = dtype_of<C>();
+  INFO(kernels.name << ' ' << name(dtype) << ", x " << layer.x << ", w " << layer.w << ", padding " << layer.padding
+                    << ", stride " << layer.stride << ", dilation " << layer.dilation << ", at least "
+                    << testing::min_gpu_tiles << " tiles");
+  const Tensor x = on_gpu_as(e.x, dtype), w = on_gpu_as(e.w, precise), bias = on_gpu_as(e.bias, precise),
+               dy = on_gpu_as(e.dy, dtype), bias_of_dx = short_numbers({e.g.c}, 5);
+  check_result("y", e.y, [&] {
+    const Tensor y(e.y.shape(), dtype, Device::cuda);
+    kernels.forward(e.g, x.ptr<T>(), w.ptr<C>(), bias.ptr<C>(), relu, y.ptr<T>());
+    return y;
+  });
+  for (bool with_bias : {false, true}) {
+    const Tensor exact = with_bias ? conv_data_gradient(e.g, e.dy, e.w, bias_of_dx).skip : e.dx;
+    check_result("dx", exact, [&] {
+      const Tensor dx(e.dx.shape(), dtype, Device::cuda), b = on_gpu_as(bias_of_dx, precise);
+      kernels.data_gradient(e.g, dy.ptr<T>(), w.ptr<C>(), with_bias ? b.ptr<C>() : nullptr, dx.ptr<T>());
+      return dx;
+    });
+  }
+  check_result("dw", e.dw, [&] {
+    const Tensor dw(e.dw.shape(), precise, Device::cuda);
+    kernels.weight_gradient(e.g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<C>());
+    return dw;
+  });
+}
+
 }  // namespace
 
 TEST_CASE("cuda: the first layer's kernels give what the formula says", "[cuda]") {
@@ -154,6 +201,112 @@ TEST_CASE("cuda: the head's kernels give what the formula says", "[cuda]") {
     check_head<float>(layer, false);
     check_head<bf16>(layer, true);
   }
+}
+
+TEST_CASE("cuda: the general kernels on tensor cores give what the formula says", "[cuda]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const Poison poison;
+  const Layer layers[] = {
+      {{2, 9, 7, 16}, {1, 1, 16, 24}},             // an odd chunk of channels
+      {{1, 9, 8, 8}, {1, 1, 8, 40}, 0, 2},         // phases without a tap
+      {{1, 8, 7, 24}, {2, 2, 24, 16}, 0, 2},       // patches that do not overlap; a column that none sees
+      {{2, 11, 9, 40}, {3, 3, 40, 72}, 1, 2},      // several tiles of every kind
+      {{1, 9, 13, 8}, {5, 5, 8, 8}, 2},            // four taps a stage
+      {{1, 13, 12, 8}, {7, 7, 8, 16}, 3, 2},       // ... of which the last has one
+      {{1, 10, 11, 16}, {3, 3, 16, 32}, 2, 1, 2},  // dilation
+      {{1, 14, 13, 32}, {3, 3, 32, 8}, 1, 3, 2},   // and stride
+      {{1, 33, 3, 8}, {32, 2, 8, 8}},              // the largest kernels
+      {{1, 2, 35, 8}, {1, 32, 8, 8}},              //
+      {{1, 40, 37, 8}, {3, 3, 8, 16}, 1},          // the weight gradient's sum is split
+      {{0, 4, 4, 8}, {3, 3, 8, 8}, 1},             // no image
+  };
+  const int64_t before = testing::min_gpu_tiles;
+  for (int64_t tiles : {before, int64_t(1)}) {  // narrow tiles, wide ones
+    testing::min_gpu_tiles = tiles;
+    for (const Layer& layer : layers) {
+      if (tiles == 1 && layer.x[3] <= 32 && layer.w[3] <= 32) continue;  // are narrow, anyway
+      check_general(implicit_gemm<float>(), layer, true);
+      check_general(implicit_gemm<bf16>(), layer, false);
+    }
+  }
+  testing::min_gpu_tiles = before;
+}
+
+TEST_CASE("cuda: the tiled kernels give what the formula says", "[cuda]") {
+  if (!cuda::available()) return;
+  const Poison poison;
+  const Layer layers[] = {
+      {{2, 5, 7, 3}, {3, 3, 3, 5}, 1},         // nothing fits the tiles
+      {{1, 7, 8, 5}, {1, 1, 5, 70}, 0, 2},     // phases without a tap, two tiles of columns
+      {{1, 9, 10, 7}, {3, 2, 7, 3}, 2, 3, 2},  // stride and dilation, not square
+      {{1, 8, 9, 3}, {4, 5, 3, 2}, 1, 2},      // phases of several taps
+      {{1, 40, 37, 2}, {5, 5, 2, 4}, 2},       // the weight gradient's sum is split
+      {{1, 3, 3, 0}, {1, 1, 0, 2}},            // no channels
+      {{0, 4, 4, 1}, {3, 3, 1, 2}, 1},         // no image
+  };
+  for (const Layer& layer : layers) {
+    check_general(tiled<float>(), layer, true);
+    check_general(tiled<double>(), layer, false);
+    check_general(tiled<bf16>(), layer, true);
+  }
+}
+
+TEST_CASE("cuda: the general kernels round factors to the nearest TF32", "[cuda]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  // Of positive numbers, digits that are cut off make sums too small, by some 5e-4; rounding errors cancel.
+  const Exact shapes({{1, 16, 16, 32}, {1, 1, 32, 32}}, false);
+  const ConvGeometry& g = shapes.g;
+  const auto positive = [](const Tensor& like, uint64_t seed) {
+    return random_tensor(like.shape(), seed, DType::f32, 1, 2);
+  };
+  const Tensor x = positive(shapes.x, 1), w = positive(shapes.w, 2), dy = positive(shapes.dy, 3);
+  const Tensor exact_y = conv_forward(g, x.to(DType::f64), w.to(DType::f64)),
+               exact_dx = conv_data_gradient(g, dy.to(DType::f64), w.to(DType::f64)).skip,
+               exact_dw = conv_weight_gradient(g, x.to(DType::f64), dy.to(DType::f64));
+  const Tensor gpu_x = x.to(Device::cuda), gpu_w = w.to(Device::cuda), gpu_dy = dy.to(Device::cuda);
+  const Tensor y(exact_y.shape(), DType::f32, Device::cuda), dx(x.shape(), DType::f32, Device::cuda),
+      dw(w.shape(), DType::f32, Device::cuda);
+  on_gpu::implicit_gemm_forward(g, gpu_x.ptr<float>(), gpu_w.ptr<float>(), nullptr, false, y.ptr<float>());
+  on_gpu::implicit_gemm_data_gradient(g, gpu_dy.ptr<float>(), gpu_w.ptr<float>(), nullptr, dx.ptr<float>());
+  on_gpu::implicit_gemm_weight_gradient(g, gpu_x.ptr<float>(), gpu_dy.ptr<float>(), dw.ptr<float>());
+  for (const auto& [actual, exact] : {std::pair(y, exact_y), std::pair(dx, exact_dx), std::pair(dw, exact_dw)}) {
+    CHECK(relative_error(actual, exact) < 2.5e-4);
+    CHECK(relative_error(actual, exact) > 1e-6);
+  }
+}
+
+TEST_CASE("cuda: a tap's weight gradient takes no NaN from pixels that the tap does not see", "[cuda]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const Exact e({{1, 5, 5, 8}, {3, 3, 8, 8}, 1}, false);
+  const Tensor x = e.x.clone();
+  for (int64_t i = 4 * 5 * 8; i < 5 * 5 * 8; i++)
+    x.data<double>()[i] = NAN;  // the last row: kernel row 0 ends above it
+  const Tensor dw(e.dw.shape(), DType::f32, Device::cuda), dy = on_gpu_as(e.dy, DType::bf16);
+  on_gpu::implicit_gemm_weight_gradient(e.g, on_gpu_as(x, DType::bf16).ptr<bf16>(), dy.ptr<bf16>(), dw.ptr<float>());
+  const std::vector<double> values = dw.to_vector(), exact = e.dw.to_vector();
+  for (size_t i = 0; i < values.size(); i++) {
+    if (i < 3 * 8 * 8)
+      CHECK(values[i] == Approx(exact[i]));
+    else
+      CHECK(std::isnan(values[i]));
+  }
+}
+
+TEST_CASE("cuda: what the general kernels on tensor cores cannot compute, they say", "[cuda]") {
+  const auto geometry = [](int64_t c, int64_t o, int64_t kernel) {
+    return ConvGeometry{1, 40, 40, c, 40, 40, o, kernel, kernel, 1, 0, 1};
+  };
+  CHECK(on_gpu::implicit_gemm_supports<bf16>(geometry(8, 8, 32)));
+  CHECK_FALSE(on_gpu::implicit_gemm_supports<bf16>(geometry(8, 8, 33)));
+  CHECK_FALSE(on_gpu::implicit_gemm_supports<float>(geometry(4, 8, 3)));
+  CHECK_FALSE(on_gpu::implicit_gemm_supports<float>(geometry(8, 9, 3)));
+  ConvGeometry large = geometry(8, 8, 3);
+  large.n = 10'000'000;
+  CHECK_FALSE(on_gpu::implicit_gemm_supports<bf16>(large));
+  const double none = 0;
+  large.n = 10'000'000, large.algorithm = ConvAlgorithm::tiled;
+  CHECK_THAT(error_of([&] { on_gpu::tiled_forward<double, double>(large, &none, &none, nullptr, false, nullptr); }),
+             Catch::Contains("smaller batch"));
 }
 
 TEST_CASE("cuda: what the kernels for few channels cannot compute, they say", "[cuda]") {

@@ -64,6 +64,24 @@ bool conv3x3_f32_weight_gradient_supports(const ConvGeometry& g, int64_t deep_ch
 void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
                                  float* dw, float* db);
 
+// Everything.
+template <class T, class C = Compute<T>>
+void tiled_forward(const ConvGeometry& g, const T* x, const C* w, const C* bias, bool relu, T* y);
+template <class T, class C = Compute<T>>
+void tiled_data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, T* dx);
+template <class T, class C = Compute<T>>
+void tiled_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw);
+
+// On tensor cores, TF32 for float: any stride, padding and dilation, kernels up to 32x32, and multiples of 8 channels.
+template <class T>
+bool implicit_gemm_supports(const ConvGeometry& g);
+template <class T>
+void implicit_gemm_forward(const ConvGeometry& g, const T* x, const float* w, const float* bias, bool relu, T* y);
+template <class T>
+void implicit_gemm_data_gradient(const ConvGeometry& g, const T* dy, const float* w, const float* bias, T* dx);
+template <class T>
+void implicit_gemm_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw);
+
 // The first layer, 3x3 with stride 1 of 1 to 4 channels into a multiple of 8. (A network needs no gradient of its image.)
 bool first_layer_supports(const ConvGeometry& g);
 template <class T>
