@@ -66,7 +66,6 @@ __attribute__((noinline)) void switch_to(Fiber& to) {
 struct Thread {
   Fiber* fiber = nullptr;  // none: it has not begun
   bool ready = true;       // neither running, nor waiting, nor at its end
-  int64_t collectives = 0;
 };
 
 struct BlockRunner {  // runs one block at a time, on one thread of the CPU
@@ -211,10 +210,6 @@ void BlockRunner::run_block(const Launch& l, int64_t block) {
   }
   end_block();
   if (counting) counts.blocks = 1, add_counts(l.name, counts);
-  for (size_t t = 0; t < threads.size(); t++)
-    if (threads[t].collectives != threads[t / 32 * 32].collectives)
-      fail(kernel_name(), ": thread ", t, " took part in ", threads[t].collectives,
-           " collective operations of its warp, but thread ", t / 32 * 32, " ", threads[t / 32 * 32].collectives);
 }
 
 }  // namespace
@@ -263,8 +258,6 @@ uint64_t shuffle(uint64_t value, int from_lane, int line) {
   });
   return mine.value;
 }
-
-void collective() { runner.threads[runner.running].collectives++; }
 
 std::string kernel_name() { return "kernel " + cuda::readable(launched->name); }
 

@@ -51,7 +51,6 @@ class Divisor {
 #define ACINUS_KERNELS  // kernels can be compiled here: not by a C++ compiler in a build for the GPU
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
-#include <mma.h>
 #else
 #include "tensor/cuda/emulate.h"
 #endif

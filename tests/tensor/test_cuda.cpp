@@ -527,39 +527,3 @@ TEST_CASE("cuda: dropout cannot be part of a graph", "[cuda]") {
   graph.run([&] { layer(x); });
   CHECK_THAT(error_of([&] { graph.run([&] { layer(x); }); }), Catch::Contains("Dropout") && Catch::Contains("Graph"));
 }
-
-// ---- the emulation (more in test_emulator.cpp) -----------------------------------------------------------------------
-
-#ifdef ACINUS_EMULATE
-namespace {
-
-__global__ void lone_fragment(int) {
-  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> f;
-  if (threadIdx.x % 32 < 16) nvcuda::wmma::fill_fragment(f, 0.0f);
-}
-__global__ void crooked(int) {
-  auto& shared = shared_memory<float[512]>();
-  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> f;
-  nvcuda::wmma::fill_fragment(f, 0.0f);
-  nvcuda::wmma::store_matrix_sync(shared + 4, f, 20, nvcuda::wmma::mem_row_major);
-}
-
-}  // namespace
-
-TEST_CASE("emulation: fragments of a whole warp, aligned", "[cuda]") {
-  const auto problem = [&](void (*kernel)(int)) {
-    return error_of([&] { launch("the_kernel", kernel, 3, 64, 2048, 0); });
-  };
-  CHECK_THAT(problem(lone_fragment), Catch::Contains("collective operations of its warp"));
-  CHECK_THAT(problem(crooked), Catch::Contains("multiple of 32"));
-}
-
-TEST_CASE("emulation: TF32 keeps ten binary digits", "[cuda]") {
-  using nvcuda::wmma::__float_to_tf32;
-  CHECK(__float_to_tf32(1 + 1.0f / 1024) == 1 + 1.0f / 1024);
-  CHECK(__float_to_tf32(1 + 1.0f / 2048) == 1 + 1.0f / 1024);
-  CHECK(__float_to_tf32(1 + 0.99f / 2048) == 1);
-  CHECK(__float_to_tf32(1 + 3.0f / 2048) == 1 + 2.0f / 1024);
-  CHECK(std::isnan(__float_to_tf32(NAN)));
-}
-#endif

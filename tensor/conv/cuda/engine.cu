@@ -1,6 +1,6 @@
 // Which kernel computes a convolution on the GPU (kernels.h lists them), for the algorithms tiled, halo and tensor.
-#include "tensor/conv/cuda/implicit_gemm.h"
 #include "tensor/conv/cuda/kernels.h"
+#include "tensor/cuda/kernel.h"
 
 #ifdef ACINUS_KERNELS
 namespace acinus {
@@ -42,18 +42,33 @@ Kernel kernel_of(const ConvGeometry& g, int64_t deep_channels) {
   return Kernel::general;
 }
 
-// For now.
+// Of the general ones, that of tensor cores wants certain channels; where it cannot, the tiled one computes the sum, even if
+// the tensor algorithm was asked for by name.
+template <class T>
+bool is_implicit_gemm(const ConvGeometry& g) {
+  if constexpr (std::is_same_v<T, double>)
+    return false;
+  else
+    return g.algorithm == ConvAlgorithm::tensor && implicit_gemm_supports<T>(g);
+}
+
 template <class T, class C = Compute<T>>
 void general_forward(const ConvGeometry& g, const T* x, const C* w, const C* bias, bool relu, T* y) {
-  gemm_forward<T, C>(g, {x, nullptr, 0}, w, bias, relu, y, nullptr);
+  if constexpr (!std::is_same_v<T, double>)
+    if (is_implicit_gemm<T>(g)) return implicit_gemm_forward(g, x, w, bias, relu, y);
+  tiled_forward(g, x, w, bias, relu, y);
 }
 template <class T, class C = Compute<T>>
 void general_data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, T* dx) {
-  gemm_data_gradient<T, C>(g, dy, w, bias, {dx, nullptr, 0});
+  if constexpr (!std::is_same_v<T, double>)
+    if (is_implicit_gemm<T>(g)) return implicit_gemm_data_gradient(g, dy, w, bias, dx);
+  tiled_data_gradient(g, dy, w, bias, dx);
 }
 template <class T, class C = Compute<T>>
 void general_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw) {
-  gemm_weight_gradient<T, C>(g, {x, nullptr, 0}, dy, dw);
+  if constexpr (!std::is_same_v<T, double>)
+    if (is_implicit_gemm<T>(g)) return implicit_gemm_weight_gradient(g, x, dy, dw);
+  tiled_weight_gradient(g, x, dy, dw);
 }
 
 template <class T>
