@@ -259,7 +259,7 @@ TEST_CASE("cuda: conv3x3: no bank conflicts, and no more read from memory than a
         CHECK(double(c.shared_writes.actual) < 1.05 * double(c.shared_writes.fewest));
         CHECK(c.copies.actual == c.copies.fewest);
         CHECK(c.flops_per_byte() > (sizeof(T) == 2 ? 60 : 30));  // of cuBLAS's tile of 128 x 128 of bfloat16: 64
-        if (sizeof(T) == 2) CHECK(c.stores.actual == c.stores.fewest);
+        CHECK(c.stores.actual == c.stores.fewest);
       });
     };
     check(bf16()), check(float());
@@ -283,5 +283,7 @@ TEST_CASE("cuda: conv3x3: what it does not compute it refuses", "[cuda]") {
   const ConvGeometry g = Case{1, 16, 16, 32, 32, 1}.geometry();
   CHECK_FALSE(on_gpu::conv3x3_supports<bf16>(g, 8, 0));
   CHECK_FALSE(on_gpu::conv3x3_supports<float>(g, 0, 4));
+  CHECK(on_gpu::conv3x3_supports<float>(g, 16, 0));
+  CHECK_FALSE(on_gpu::conv3x3_supports<float>(Case{1, 16, 17, 32, 32, 1}.geometry(), 16, 0));
 }
 #endif

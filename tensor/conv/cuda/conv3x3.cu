@@ -79,8 +79,9 @@ bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t
   const auto small = [](int64_t n) { return n < (int64_t(1) << 31) - 1024; };
   return g.kh == 3 && g.kw == 3 && g.stride == 1 && g.dilation == 1 && g.c > 0 && g.c % 16 == 0 && g.o > 0 &&
          g.o % 8 == 0 && deep_channels_of_x % 16 == 0 && deep_channels_of_y % 8 == 0 &&
-         (deep_channels_of_x == 0 || deep_channels_of_y == 0) && small(g.n * g.h * g.w) && small(g.w * g.c * 4) &&
-         small(g.n * g.oh * g.ow * (g.o / 32 + 1)) && small(4 * (g.c + 128) * (g.o + 128));
+         (deep_channels_of_x == 0 || (deep_channels_of_y == 0 && g.h % 2 == 0 && g.w % 2 == 0)) &&
+         (deep_channels_of_y == 0 || (g.oh % 2 == 0 && g.ow % 2 == 0)) && small(g.n * g.h * g.w) &&
+         small(g.w * g.c * 4) && small(g.n * g.oh * g.ow * (g.o / 32 + 1)) && small(4 * (g.c + 128) * (g.o + 128));
 }
 
 template <class T>

@@ -69,6 +69,7 @@ struct Conv3x3Tiling {
   static constexpr int parities = taps == Taps::four ? 2 : 1;
   static constexpr int rows = 4 * R, columns = 16 * parities;  // of a tile
   static constexpr bool wgmma = Wgmma, tf32 = sizeof(T) == 4;
+  static constexpr int run = 16 / int(sizeof(T));  // neighbouring channels that a lane has
   static constexpr int pixel_bytes = depth * int(sizeof(T)), steps = pixel_bytes / 32;
   static constexpr int step_bytes = 32 * channels, tap_bytes = steps * step_bytes;
   // skip is always seen by nine taps; without `deep` there is only skip.
@@ -114,20 +115,20 @@ struct Conv3x3Producer {
 };
 
 // What a lane has of its warp's R rows x 16 pixels (of each parity) x N channels of y, in fragments of 16 x 8. By the order of
-// packed columns these are eight neighbouring channels of each 32, of two pixels, g and g + 8.
+// packed columns these are 16 bytes of each 64, of two pixels, g and g + 8.
 template <class V>
 struct Conv3x3Sums {
-  static constexpr int R = V::warp_rows, N = V::channels;
+  static constexpr int R = V::warp_rows, N = V::channels, run = V::run;
   float of[V::parities][R][N / 8][4];
   TileGrid::Tile tile;
   int first_channel;
 
   // They begin with the bias.
   __device__ Conv3x3Sums(const Conv3x3Args<typename V::T>& args, const TileGrid::Tile& tile)
-      : tile(tile), first_channel(tile.channel_block * N + int(threadIdx.x) % 4 * 8) {
+      : tile(tile), first_channel(tile.channel_block * N + int(threadIdx.x) % 4 * run) {
     ACINUS_UNROLL
     for (int i = 0; i < N / 4; i++) {
-      const int channel = first_channel + i / 8 * 32 + i % 8;
+      const int channel = first_channel + i / run * 4 * run + i % run;
       const float bias = args.bias && channel < args.epilogue.channels ? args.bias[channel] : 0.0f;
       ACINUS_UNROLL
       for (int j = 0; j < V::parities * R; j++)
@@ -138,16 +139,18 @@ struct Conv3x3Sums {
   __device__ void finish(const Conv3x3Epilogue<typename V::T>& epilogue) {
     const int g = int(threadIdx.x) % 32 / 4, first_row = tile.row * V::rows + int(threadIdx.x) / 32 * R;
     ACINUS_UNROLL
-    for (int i = 0; i < N / 32 * 2 * V::parities; i++) {
+    for (int i = 0; i < N / run / 2 * V::parities; i++) {
       const int parity = i % V::parities, half = i / V::parities % 2, group = i / V::parities / 2;
       const int column = tile.column * V::columns + (g + 8 * half) * V::parities + parity;
       ACINUS_UNROLL
       for (int r = 0; r < R; r += 2) {
-        float values[2][8];
+        float values[2][run];
         ACINUS_UNROLL
-        for (int e = 0; e < 16; e++)
-          values[e / 8][e % 8] = of[parity][r + e / 8][4 * group + e % 8 / 2][2 * half + e % 2];
-        epilogue(tile.n, first_row + r, column, first_channel + 32 * group, values);
+        for (int e = 0; e < 2 * run; e++) {
+          const int fragment = (group * run + e % run) / 2;
+          values[e / run][e % run] = of[parity][r + e / run][fragment][2 * half + e % 2];
+        }
+        epilogue(tile.n, first_row + r, column, first_channel + 4 * run * group, values);
       }
     }
   }

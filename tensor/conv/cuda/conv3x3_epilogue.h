@@ -10,34 +10,36 @@ namespace acinus::on_gpu {
 // Of y (n,height,width,channels), with the names of ConvSum.
 template <class T>
 struct Conv3x3Epilogue {
+  static constexpr int run = 16 / sizeof(T);  // channels that are stored at once
+  using Run = Channels<T, run>;
   int height, width, channels;
   bool relu;
   T *y, *pooled;
   const T* relu_output;
 
-  // Takes values[r], eight channels from `channel` on, of the pixels (row + r, column) of image n; they may lie outside of it.
+  // Takes values[r], a run of channels from `channel` on, of the pixels (row + r, column) of image n; they may lie outside of it.
   // A warp comes here together: row is even, and (to pool) lane ^ 4 has the neighbouring column.
-  __device__ void operator()(int n, int row, int column, int channel, float (&values)[2][8]) const {
+  __device__ void operator()(int n, int row, int column, int channel, float (&values)[2][run]) const {
     if (relu) {
       ACINUS_UNROLL
-      for (int i = 0; i < 16; i++)
-        if (values[i / 8][i % 8] <= 0) values[i / 8][i % 8] = 0;  // NaN stays NaN
+      for (int i = 0; i < 2 * run; i++)
+        if (values[i / run][i % run] <= 0) values[i / run][i % run] = 0;  // NaN stays NaN
     }
-    EightChannels<T> result[2];
+    Run result[2];
     ACINUS_UNROLL
     for (int r = 0; r < 2; r++) {
       const bool inside = channel < channels && column < width && row + r < height;
       const int64_t at = int64_t((n * height + row + r) * width + column) * channels + channel;
-      if (relu_output && inside) stop(values[r], EightChannels<T>(relu_output + at));
-      result[r] = EightChannels<T>(values[r]);
+      if (relu_output && inside) stop(values[r], Run(relu_output + at));
+      result[r] = Run(values[r]);
       if (inside) result[r].store(y + at);
     }
     if (pooled) {
       ACINUS_UNROLL
-      for (int i = 0; i < EightChannels<T>::words; i++) {
+      for (int i = 0; i < Run::words; i++) {
         uint32_t& word = result[0].word[i];
-        word = EightChannels<T>::greater(word, result[1].word[i]);
-        word = EightChannels<T>::greater(word, shuffle_xor(word, 4));
+        word = Run::greater(word, result[1].word[i]);
+        word = Run::greater(word, shuffle_xor(word, 4));
       }
       const int64_t four = (n * (height / 2) + row / 2) * (width / 2) + column / 2;
       if (channel < channels && column % 2 == 0 && column + 1 < width && row + 1 < height)
@@ -46,9 +48,9 @@ struct Conv3x3Epilogue {
   }
 
   // The gradient of y = relu(x) on its way from y to x: 0 where y is not positive.
-  __device__ static void stop(float (&values)[8], const EightChannels<T>& y) {
+  __device__ static void stop(float (&values)[run], const Run& y) {
     ACINUS_UNROLL
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < run; i++)
       if (!(y[i] > 0)) values[i] = 0;
   }
 };

@@ -1,5 +1,6 @@
 // The tilings of conv3x3.h with Hopper's wgmma. Code for it runs on Hopper alone, and nvcc makes it only when asked for sm_90a:
 // Makefile and CMakeLists.txt compile this file for sm_90a and nothing else, where they compile the others for Hopper, too.
+// ACINUS_WGMMA=0 in the environment does without.
 #include <cstdlib>
 #include <cstring>
 

@@ -1,5 +1,5 @@
-// Eight neighbouring channels of a pixel, as they are in memory: 16 bytes of bfloat16, the maximum that a thread reads or writes at
-// once, or 32 of float.
+// Some neighbouring channels of a pixel, as they are in memory: mostly eight, 16 bytes of bfloat16, the maximum that a thread reads
+// or writes at once, or 32 of float.
 #pragma once
 #include "tensor/cuda/mma.h"
 
@@ -17,22 +17,22 @@ __device__ inline float float_of(uint32_t bits) {
   return value;
 }
 
-template <class T>
-struct EightChannels {
+template <class T, int Count>
+struct Channels {
   static constexpr bool packed = sizeof(T) == 2;  // two in a word
-  static constexpr int words = packed ? 4 : 8;
+  static constexpr int words = Count * int(sizeof(T)) / 4;
   uint32_t word[words];
 
-  EightChannels() = default;
-  __device__ explicit EightChannels(const float (&values)[8]) {
+  Channels() = default;
+  __device__ explicit Channels(const float (&values)[Count]) {
     ACINUS_UNROLL
     for (int i = 0; i < words; i++)
-      word[i] = packed ? pack_bf16(values[i * 8 / words], values[i * 8 / words + packed]) : bits_of(values[i]);
+      word[i] = packed ? pack_bf16(values[i * Count / words], values[i * Count / words + packed]) : bits_of(values[i]);
   }
-  __device__ explicit EightChannels(const T* from) {
+  __device__ explicit Channels(const T* from) {
     ACINUS_UNROLL
     for (int i = 0; i < words; i += 4) {
-      const Sixteen bytes = load_sixteen(from + i * 8 / words);
+      const Sixteen bytes = load_sixteen(from + i * Count / words);
       ACINUS_UNROLL
       for (int j = 0; j < 4; j++) word[i + j] = bytes.word[j];
     }
@@ -40,7 +40,7 @@ struct EightChannels {
   __device__ void store(T* to) const {
     ACINUS_UNROLL
     for (int i = 0; i < words; i += 4)
-      store_sixteen(to + i * 8 / words, {word[i], word[i + 1], word[i + 2], word[i + 3]});
+      store_sixteen(to + i * Count / words, {word[i], word[i + 1], word[i + 2], word[i + 3]});
   }
   __device__ float operator[](int channel) const {
     if (!packed) return float_of(word[channel]);
@@ -52,6 +52,8 @@ struct EightChannels {
     return float_of(a) > float_of(b) || float_of(a) != float_of(a) ? a : b;
   }
 };
+template <class T>
+using EightChannels = Channels<T, 8>;
 
 }  // namespace acinus::on_gpu
 #endif

@@ -1,15 +1,16 @@
 // The weights of a 3x3 convolution, rounded to T and in the order in which conv3x3.h multiplies by them:
 //
-//   [N channels of y][Depth channels of x][9 taps][step: 32 bytes of channels of x][fragments of B]
+//   [N channels of y][Depth channels of x][tap][step: 32 bytes of channels of x][fragments of B]
 //
-// so that the weights of a stage are one run of memory, and a copy brings them into shared memory as they are. A fragment has 8
+// (where taps are not nine, by sums of weights: conv3x3_taps.h), so that the weights of a stage are one run of memory, and a copy brings them into shared memory as they are. A fragment has 8
 // columns, channels of y. The fragments of a step stand there as the tensor cores want them, without bank conflicts:
 //
 //   mma.sync    [2 fragments][lane][fragment][half of k], what a lane holds of two fragments in 16 bytes
 //   wgmma       [fragment][half of k][column], the 16 bytes of k of a column: core matrices (mma.h)
 //
 // Of each 32 channels, column g of fragment j is number g / 2 * 8 + j * 2 + g % 2. For a lane holds of y the columns 2 t and
-// 2 t + 1 of each fragment (mma.h): with this order 8 neighbouring channels, 8 t .. 8 t + 7, and it stores 16 bytes at once.
+// 2 t + 1 of each fragment (mma.h): with this order 8 neighbouring channels, 8 t .. 8 t + 7, and it stores 16 bytes at once. Of
+// float, four channels are 16 bytes, so it is 4 of each 16.
 #pragma once
 #include "tensor/cuda/mma.h"
 #include "tensor/for_each.h"
@@ -64,13 +65,12 @@ struct PackWeights {
     ACINUS_UNROLL
     for (int e = 0; e < each; e++) {
       // Of the lane's numbers: two fragments, of each the two halves of k, of each one number or two.
-      constexpr int in_half = each / 4;
+      constexpr int in_half = each / 4, in_run = each / 2;
       const int j = V::wgmma ? fragment : fragment + e / (2 * in_half);
       const int k = V::wgmma ? half * each + e : e / in_half % 2 * each + lane % 4 * in_half + e % in_half;
-      numbers[e] =
-          round_factor(weight<typename Part::Table>(tap, from_channel + stage * V::depth + step * 2 * each + k,
-                                                    to_channel + j / 4 * 32 + column / 2 * 8 + j % 4 * 2 + column % 2),
-                       T());
+      const int from = from_channel + stage * V::depth + step * 2 * each + k;
+      const int to = to_channel + j / in_run * 4 * each + column / 2 * each + j % in_run * 2 + column % 2;
+      numbers[e] = round_factor(weight<typename Part::Table>(tap, from, to), T());
     }
     Sixteen bytes;
     memcpy(&bytes, numbers, 16);
