@@ -2,8 +2,9 @@
 //
 //   [N channels of y][Depth channels of x][tap][step: 32 bytes of channels of x][fragments of B]
 //
-// (where taps are not nine, by sums of weights: conv3x3_taps.h), so that the weights of a stage are one run of memory, and a copy brings them into shared memory as they are. A fragment has 8
-// columns, channels of y. The fragments of a step stand there as the tensor cores want them, without bank conflicts:
+// (where the taps are not nine, by sums of weights: conv3x3_taps.h), so that the weights of a stage are one run of memory, and a
+// copy brings them into shared memory as they are. A fragment has 8 columns, channels of y. The fragments of a step stand there as
+// the tensor cores want them, without bank conflicts:
 //
 //   mma.sync    [2 fragments][lane][fragment][half of k], what a lane holds of two fragments in 16 bytes
 //   wgmma       [fragment][half of k][column], the 16 bytes of k of a column: core matrices (mma.h)
