@@ -187,7 +187,7 @@ int main(int argc, char** argv) {
     settings.add("repeat", repeat, "timings of each").between(1, 1000);
     settings.add("quick", quick, "tiny sizes: does it run at all?");
     settings.on_defaults([&] {
-      if (quick) size = 16, width = 16, depth = 1, repeat = 1, calls = 1;
+      if (quick) size = 16, width = 32, depth = 1, repeat = 1, calls = 1;
     });
     if (!settings.parse(argc, argv)) return 0;
     Tensor::zeros({1}, DType::f32, Device::cuda);  // an Error if there is no GPU
