@@ -2,6 +2,7 @@
 // direct.cu in float64. The numbers have so few digits that neither bfloat16 nor TF32 rounds a factor; so what is left is the
 // rounding of sums, and of what is stored as bfloat16.
 #include "tensor/conv/cuda/kernels.h"
+#include "tensor/cuda/count.h"
 #include "tensor/cuda/device.h"
 #include "tests/testing.h"
 
@@ -274,6 +275,61 @@ TEST_CASE("cuda: the general kernels round factors to the nearest TF32", "[cuda]
     CHECK(relative_error(actual, exact) > 1e-6);
   }
 }
+
+#ifdef ACINUS_EMULATE
+TEST_CASE("cuda: the general kernels have no bank conflicts, and use what they copy as often as their tiles are wide",
+          "[cuda]") {
+  const int64_t before = testing::min_gpu_tiles;
+  testing::min_gpu_tiles = 1;
+  const auto check_counts = [](auto zero) {
+    using T = decltype(zero);
+    const Exact e({{1, 16, 16, 128}, {1, 1, 128, 64}}, false);  // nothing is left over at an edge
+    const DType dtype = dtype_of<T>();
+    const Tensor x = on_gpu_as(e.x, dtype), dy = on_gpu_as(e.dy, dtype), w = on_gpu_as(e.w, DType::f32),
+                 y(e.y.shape(), dtype, Device::cuda), dx(e.dx.shape(), dtype, Device::cuda),
+                 dw(e.dw.shape(), DType::f32, Device::cuda);
+    cuda::CountsByKernel counts = cuda::counts_of([&] {
+      on_gpu::implicit_gemm_forward(e.g, x.ptr<T>(), w.ptr<float>(), nullptr, false, y.ptr<T>());
+      on_gpu::implicit_gemm_data_gradient(e.g, dy.ptr<T>(), w.ptr<float>(), nullptr, dx.ptr<T>());
+      on_gpu::implicit_gemm_weight_gradient(e.g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<float>());
+    });
+    for (const char* kernel : {"conv_forward", "conv_data_gradient", "conv_weight_gradient"}) {
+      INFO(kernel << ' ' << name(dtype));
+      const cuda::KernelCounts& c = counts[kernel];
+      CHECK(c.flops == 2 * 256 * 128 * 64);
+      CHECK(c.flops_per_byte() == Approx(2. * 128 * 64 / (128 + 64) / sizeof(T)));
+      CHECK(c.shared_loads.instructions > 0);
+      CHECK(c.shared_loads.actual == c.shared_loads.fewest);
+      CHECK(c.shared_writes.actual == c.shared_writes.fewest);
+      CHECK(c.copies.actual == c.copies.fewest);
+    }
+    if (sizeof(T) == 2) CHECK(counts["conv_forward"].stores.actual == counts["conv_forward"].stores.fewest);
+    CHECK(counts["conv_forward"].stored_bytes == y.elements() * int64_t(sizeof(T)));
+  };
+  check_counts(bf16());
+  check_counts(float());
+  testing::min_gpu_tiles = before;
+}
+
+TEST_CASE("cuda: the head reads x and writes dx once", "[cuda]") {
+  const Exact e({{1, 64, 64, 32}, {1, 1, 32, 1}}, false);
+  const Tensor x = on_gpu_as(e.x, DType::bf16), dy = on_gpu_as(e.dy, DType::bf16), w = on_gpu_as(e.w, DType::f32),
+               y(e.y.shape(), DType::bf16, Device::cuda), dx(e.dx.shape(), DType::bf16, Device::cuda),
+               dw(e.dw.shape(), DType::f32, Device::cuda), db({1}, DType::f32, Device::cuda);
+  cuda::CountsByKernel counts = cuda::counts_of([&] {
+    on_gpu::head(forward_sum<bf16>(e, x, w, {}, false, y));
+    on_gpu::head_backward(e.g, x.ptr<bf16>(), dy.ptr<bf16>(), w.ptr<float>(), true, dx.ptr<bf16>(), dw.ptr<float>(),
+                          db.ptr<float>());
+  });
+  const int64_t sectors_of_x = x.elements() * 2 / 32;
+  for (const char* kernel : {"conv_head", "conv_head_backward"}) {
+    INFO(kernel);
+    const int64_t sectors_of_weights = counts[kernel].blocks * 8 * 8;  // 128 bytes for each warp, twice
+    CHECK(counts[kernel].loads.actual == sectors_of_x + sectors_of_weights);
+  }
+  CHECK(counts["conv_head_backward"].stores.actual == sectors_of_x);
+}
+#endif
 
 TEST_CASE("cuda: a tap's weight gradient takes no NaN from pixels that the tap does not see", "[cuda]") {
   if (!cuda::available() || !cuda::has_tensor_cores()) return;

@@ -31,7 +31,7 @@ struct BlockSums {
   }
 };
 
-// Eight threads for each sum, or fewer; they take turns at its parts.
+// A block has some threads for each of its sums, which take turns at the parts.
 constexpr int sums_a_block = 32, max_threads_a_sum = 32;
 
 template <class C>

@@ -1,6 +1,8 @@
 // What each pixel of a result sees of an image, its *patch*: in the forward pass the pixels of y see x; in that of a data gradient
 // the pixels of dx see dy, those of one phase (engine.h) after those of another, because each phase sees other taps.
 #pragma once
+#include <algorithm>
+
 #include "tensor/conv/engine.h"
 #include "tensor/cuda/kernel.h"
 
