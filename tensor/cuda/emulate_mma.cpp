@@ -168,6 +168,7 @@ void ldmatrix_x4_trans(uint32_t (&matrices)[4], uint32_t address) {
   load_matrices<true>("ldmatrix_x4_trans", matrices, address);
 }
 void load_shared_16(uint32_t (&words)[4], uint32_t address) { load_words<16>("load_shared_16", words, address); }
+void load_shared_8(uint32_t (&words)[2], uint32_t address) { load_words<8>("load_shared_8", words, address); }
 uint32_t load_shared_4(uint32_t address) {
   uint32_t word;
   load_words<4>("load_shared_4", &word, address);

@@ -24,6 +24,7 @@ uint32_t shared_address(const void* pointer);
 void ldmatrix_x4(uint32_t (&matrices)[4], uint32_t address);
 void ldmatrix_x4_trans(uint32_t (&matrices)[4], uint32_t address);
 void load_shared_16(uint32_t (&words)[4], uint32_t address);
+void load_shared_8(uint32_t (&words)[2], uint32_t address);
 uint32_t load_shared_4(uint32_t address);
 void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
@@ -90,12 +91,15 @@ __device__ inline void ldmatrix_x4_trans(uint32_t (&matrices)[4], uint32_t addre
              : "r"(address)
              : "memory");
 }
-// 16 bytes, or 4, of each lane's own from shared memory.
+// 16, 8 or 4 bytes of each lane's own from shared memory.
 __device__ inline void load_shared_16(uint32_t (&words)[4], uint32_t address) {
   ACINUS_PTX("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
              : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
              : "r"(address)
              : "memory");
+}
+__device__ inline void load_shared_8(uint32_t (&words)[2], uint32_t address) {
+  ACINUS_PTX("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "r"(address) : "memory");
 }
 __device__ inline uint32_t load_shared_4(uint32_t address) {
   uint32_t word = 0;

@@ -30,8 +30,7 @@ std::vector<Conv3x3Variant<T>> make_variants() {
 
 // Those that can compute this sum, or of one with y.deep that part.
 template <class T>
-std::vector<Conv3x3Variant<T>> possible(const ConvSum<T>& sum) {
-  static const std::vector<Conv3x3Variant<T>> all = make_variants<T>();
+std::vector<Conv3x3Variant<T>> possible(const std::vector<Conv3x3Variant<T>>& all, const ConvSum<T>& sum) {
   std::vector<Conv3x3Variant<T>> some;
   for (const Conv3x3Variant<T>& v : all) {
     if (sum.g.c % v.depth != 0 || sum.x.deep_channels % v.depth != 0) continue;
@@ -72,6 +71,38 @@ ConvSum<T> skip_part(ConvSum<T> sum) {
   return sum;
 }
 
+template <class T>
+void compute(const std::vector<Conv3x3Variant<T>>& all, const char* name, const ConvSum<T>& sum) {
+  const int64_t deep = sum.y.deep_channels, channels = sum.g.o;
+  check(conv3x3_supports<T>(sum.g, sum.x.deep_channels, deep), name, ": not a sum that conv3x3_supports");
+  if (deep == 0) return choose(possible(all, sum), sum.g).run(name, sum, 0, channels);
+  check(!sum.bias && !sum.relu && !sum.pooled, name, ": a gradient of deep with bias, ReLU or pooling");
+  ConvSum<T> part = deep_part(sum);
+  choose(possible(all, sum), part.g).run(name, part, 0, channels);
+  if (deep == channels) return;
+  part = skip_part(sum);
+  choose(possible(all, part), part.g).run(name, part, deep, channels);
+}
+
+template <class T>
+std::vector<std::string> names(const std::vector<Conv3x3Variant<T>>& all, const ConvSum<T>& sum) {
+  std::vector<std::string> found;
+  for (const auto& v : possible(all, sum)) found.push_back(v.name);
+  if (sum.y.deep_channels > 0 && sum.y.deep_channels < sum.g.o)
+    for (const std::string& name : names(all, skip_part(sum))) found.push_back(name);
+  return found;
+}
+
+template <class T>
+const std::vector<Conv3x3Variant<T>>& tensor_core_variants() {
+  static const std::vector<Conv3x3Variant<T>> all = make_variants<T>();
+  return all;
+}
+const std::vector<Conv3x3Variant<float>>& ffma_variants() {
+  static const std::vector<Conv3x3Variant<float>> all = conv3x3_ffma_variants();
+  return all;
+}
+
 }  // namespace
 
 template <class T>
@@ -86,25 +117,18 @@ bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t
 
 template <class T>
 void conv3x3(const char* name, const ConvSum<T>& sum) {
-  const int64_t deep = sum.y.deep_channels, channels = sum.g.o;
-  check(conv3x3_supports<T>(sum.g, sum.x.deep_channels, deep), name, ": not a sum that conv3x3_supports");
-  if (deep == 0) return choose(possible(sum), sum.g).run(name, sum, 0, channels);
-  check(!sum.bias && !sum.relu && !sum.pooled, name, ": a gradient of deep with bias, ReLU or pooling");
-  ConvSum<T> part = deep_part(sum);
-  choose(possible(sum), part.g).run(name, part, 0, channels);
-  if (deep == channels) return;
-  part = skip_part(sum);
-  choose(possible(part), part.g).run(name, part, deep, channels);
+  compute(tensor_core_variants<T>(), name, sum);
 }
-
 template <class T>
 std::vector<std::string> conv3x3_variants(const ConvSum<T>& sum) {
-  std::vector<std::string> names;
-  for (const auto& v : possible(sum)) names.push_back(v.name);
-  if (sum.y.deep_channels > 0 && sum.y.deep_channels < sum.g.o)
-    for (const std::string& name : conv3x3_variants(skip_part(sum))) names.push_back(name);
-  return names;
+  return names(tensor_core_variants<T>(), sum);
 }
+
+bool conv3x3_f32_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y) {
+  return conv3x3_supports<float>(g, deep_channels_of_x, deep_channels_of_y);
+}
+void conv3x3_f32(const char* name, const ConvSum<float>& sum) { compute(ffma_variants(), name, sum); }
+std::vector<std::string> conv3x3_f32_variants(const ConvSum<float>& sum) { return names(ffma_variants(), sum); }
 
 template bool conv3x3_supports<bf16>(const ConvGeometry&, int64_t, int64_t);
 template bool conv3x3_supports<float>(const ConvGeometry&, int64_t, int64_t);

@@ -60,16 +60,23 @@ struct Conv3x3Part {
   static constexpr int weight_bytes = Table::count * TapBytes, bytes = Copy::bytes + weight_bytes;
 };
 
+// By which instruction factors are multiplied: by tensor cores, with mma or wgmma, or, for all digits of float32, by an ordinary
+// multiplication and addition (conv3x3_f32.cu).
+enum class Products { mma, wgmma, ffma };
+
 // The kernel's parameters. By four taps a warp computes 32 columns, the even ones and the odd ones, *parities*.
-template <class Element, Taps taps_, int R, int N, int Depth, int Stages, bool Wgmma = false>
+template <class Element, Taps taps_, int R, int N, int Depth, int Stages, Products products = Products::mma>
 struct Conv3x3Tiling {
   using T = Element;
   static constexpr Taps taps = taps_;
   static constexpr int threads = 128, warp_rows = R, channels = N, depth = Depth, stages = Stages;
   static constexpr int parities = taps == Taps::four ? 2 : 1;
   static constexpr int rows = 4 * R, columns = 16 * parities;  // of a tile
-  static constexpr bool wgmma = Wgmma, tf32 = sizeof(T) == 4;
+  static constexpr bool wgmma = products == Products::wgmma, ffma = products == Products::ffma;
+  static constexpr bool tf32 = sizeof(T) == 4 && !ffma;
   static constexpr int run = 16 / int(sizeof(T));  // neighbouring channels that a lane has
+  // Of a processor: while one waits at a barrier, or stores its tile, the others multiply.
+  static constexpr int blocks = ffma ? 4 : 2;
   static constexpr int pixel_bytes = depth * int(sizeof(T)), steps = pixel_bytes / 32;
   static constexpr int step_bytes = 32 * channels, tap_bytes = steps * step_bytes;
   // skip is always seen by nine taps; without `deep` there is only skip.
@@ -232,12 +239,16 @@ struct Conv3x3Multiplier {
   }
 };
 
-// Two blocks a processor: while one waits at a barrier, or stores its tile, the other multiplies.
+template <class V, class Part>
+struct Conv3x3Ffma;  // conv3x3_f32.cu
+template <class V, class Part>
+using MultiplierOf = std::conditional_t<V::ffma, Conv3x3Ffma<V, Part>, Conv3x3Multiplier<V, Part>>;
+
 template <class V>
-__global__ void __launch_bounds__(V::threads, 2) conv3x3_kernel(const Conv3x3Args<typename V::T> args) {
+__global__ void __launch_bounds__(V::threads, V::blocks) conv3x3_kernel(const Conv3x3Args<typename V::T> args) {
   const uint32_t ring = shared_address(&shared_memory<unsigned char>());
-  const Conv3x3Multiplier<V, typename V::Deep> deep(ring);
-  const Conv3x3Multiplier<V, typename V::Skip> skip(ring);
+  const MultiplierOf<V, typename V::Deep> deep(ring);
+  const MultiplierOf<V, typename V::Skip> skip(ring);
   Conv3x3Producer<V> producer(args);
   for (int i = 0; i < V::stages - 1; i++) producer.ask(ring + i * V::stage_bytes);
   int slot = 0;
@@ -307,6 +318,7 @@ Conv3x3Variant<T> conv3x3_variant(const char* name, double enough) {
 
 // conv3x3_hopper.cu: none, unless this is a Hopper GPU and the program has code for it.
 std::vector<Conv3x3Variant<bf16>> conv3x3_hopper_variants();
+std::vector<Conv3x3Variant<float>> conv3x3_ffma_variants();  // conv3x3_f32.cu
 
 }  // namespace acinus::on_gpu
 #endif

@@ -1,11 +1,73 @@
-// Convolutions with a 3x3 kernel and stride 1 in float32 by ordinary instructions, one multiplication and addition (FFMA) a lane:
-// for all digits, where TF32 rounds. The tiles are those of the tensor cores; each lane has a small matrix of sums, and what it
-// loads, it multiplies several times.
+// Convolutions with a 3x3 kernel and stride 1 in float32 by ordinary instructions, a multiplication and addition (FFMA) of each
+// lane, where tensor cores would round the factors. Tiles, copies and sums are those of the tensor cores (conv3x3.h and
+// conv3x3_weight_gradient.h), and a lane has as many of the sums; here is how it multiplies. What it loads, it uses as often
+// as it can. And its loops are not unrolled but for the innermost: a GPU fetches an instruction each clock only where a loop fits
+// into the smallest of its caches, with some hundred instructions.
+#include "tensor/conv/cuda/conv3x3.h"
 #include "tensor/conv/cuda/conv3x3_weight_gradient.h"
-#include "tensor/conv/cuda/eight_channels.h"
 
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
+
+// ---- forward and data gradient --------------------------------------------------------------------------------------
+//
+// A lane has of each row of its warp two pixels, g and g + 8, times 4 channels of each 16 (Conv3x3Sums). For each shift, and two
+// channels of x at a time, it loads these pixels of all rows that its taps see; and for each tap and channel 8 weights, which
+// it multiplies by 2 R pixels.
+template <class V, class Part>
+struct Conv3x3Ffma {
+  using Table = typename Part::Table;
+  static constexpr int R = V::warp_rows, N = V::channels, rows = Part::warp_rows + 2;
+  uint32_t pixels, weights;  // addresses in the ring's first stage
+
+  __device__ explicit Conv3x3Ffma(uint32_t ring) {
+    pixels = ring + int(threadIdx.x) / 32 * Part::warp_rows * Part::Copy::row_bytes;
+    weights = ring + Part::Copy::bytes + int(threadIdx.x) % 4 * 16;
+  }
+
+  __device__ void add_to(Conv3x3Sums<V>& sums, uint32_t stage) const {
+    const int g = int(threadIdx.x) % 32 / 4;
+    ACINUS_NO_UNROLL
+    for (int shift = 0; shift < Part::shifts; shift++) {
+      ACINUS_NO_UNROLL
+      for (int k = 0; k < V::depth; k += 2) {
+        uint32_t x[rows][2][2];  // row, pixel g or g + 8, channel k or k + 1
+        ACINUS_UNROLL
+        for (int i = 0; i < rows * 2; i++) {
+          const uint32_t pixel = Part::Copy::offset(i / 2, (g + i % 2 * 8) * Part::split + shift, k / 4);
+          load_shared_8(x[i / 2][i % 2], pixels + stage + pixel + k % 4 * 4);
+        }
+        ACINUS_UNROLL
+        for (int i = 0; i < V::parities * Table::rows; i++) {
+          const int parity = i / Table::rows, tap_row = i % Table::rows, tap_column = shift - parity;
+          if (tap_column < 0 || tap_column >= Table::columns) continue;
+          const int tap = Table::number(tap_row, parity, tap_column);
+          ACINUS_UNROLL
+          for (int j = 0; j < 2 * N / 16; j++) {  // fours of channels of y
+            const int channel = j / (N / 16), four = j % (N / 16);
+            uint32_t w[4];
+            load_shared_16(w, weights + stage + tap * V::tap_bytes + (k + channel) * N * 4 + four * 64);
+            ACINUS_UNROLL
+            for (int e = 0; e < R * 2 * 4; e++) {
+              const int r = e / 8, pixel = e / 4 % 2, row = Table::image_row(r, tap_row);
+              if (row >= 0)
+                sums.of[parity][r][four * 2 + e % 4 / 2][pixel * 2 + e % 2] +=
+                    float_of(x[row][pixel][channel]) * float_of(w[e % 4]);
+            }
+          }
+        }
+      }
+    }
+  }
+};
+
+std::vector<Conv3x3Variant<float>> conv3x3_ffma_variants() {
+  constexpr Products ffma = Products::ffma;
+  return {conv3x3_variant<Conv3x3Tiling<float, Taps::four, 2, 32, 8, 2, ffma>>("f32 four taps 256x32-c8-s2", 1),
+          conv3x3_variant<Conv3x3Tiling<float, Taps::nine, 4, 32, 8, 2, ffma>>("f32 256x32-c8-s2", 1),
+          conv3x3_variant<Conv3x3Tiling<float, Taps::nine, 2, 32, 8, 2, ffma>>("f32 128x32-c8-s2", 0),
+          conv3x3_variant<Conv3x3Tiling<float, Taps::sixteen, 2, 32, 8, 2, ffma>>("f32 sixteen taps 128x32-c8-s2", 0)};
+}
 
 // ---- weight gradient ----------------------------------------------------------------------------------------------
 //
@@ -33,7 +95,6 @@ struct Ordinary {
       for (int i = 0; i < 4; i++) at[6 + i] = chunk_address<8>(dy + warp_o * V::DyCopy::bytes, i, lane % 8);
     }
 
-    // Loops that are not unrolled: a GPU fetches instructions fast enough only where they fit into its smallest cache.
     template <bool WithBias, int Count, class Ask>
     __device__ void multiply(float (&sums)[Count][4], const Ask& ask) const {
       ask(0);

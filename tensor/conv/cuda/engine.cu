@@ -6,10 +6,6 @@
 namespace acinus {
 namespace on_gpu {
 
-// For now.
-bool conv3x3_f32_supports(const ConvGeometry&, int64_t, int64_t) { return false; }
-void conv3x3_f32(const char*, const ConvSum<float>&) {}
-
 namespace {
 
 enum class Kernel { first_layer, head, conv3x3, conv3x3_f32, general };

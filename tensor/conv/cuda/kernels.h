@@ -60,6 +60,7 @@ void conv3x3_weight_gradient(const ConvGeometry& g, const SkipConcatData<const T
 // float32 without tensor cores.
 bool conv3x3_f32_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y);
 void conv3x3_f32(const char* name, const ConvSum<float>& sum);
+std::vector<std::string> conv3x3_f32_variants(const ConvSum<float>& sum);
 bool conv3x3_f32_weight_gradient_supports(const ConvGeometry& g, int64_t deep_channels);
 void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
                                  float* dw, float* db);

@@ -1,4 +1,4 @@
-// The weights of a 3x3 convolution, rounded to T and in the order in which conv3x3.h multiplies by them:
+// The weights of a 3x3 convolution, rounded as the kernel multiplies and in the order in which conv3x3.h multiplies by them:
 //
 //   [N channels of y][Depth channels of x][tap][step: 32 bytes of channels of x][fragments of B]
 //
@@ -8,6 +8,7 @@
 //
 //   mma.sync    [2 fragments][lane][fragment][half of k], what a lane holds of two fragments in 16 bytes
 //   wgmma       [fragment][half of k][column], the 16 bytes of k of a column: core matrices (mma.h)
+//   FFMA        [channel of x][channel of y]
 //
 // Of each 32 channels, column g of fragment j is number g / 2 * 8 + j * 2 + g % 2. For a lane holds of y the columns 2 t and
 // 2 t + 1 of each fragment (mma.h): with this order 8 neighbouring channels, 8 t .. 8 t + 7, and it stores 16 bytes at once. Of
@@ -59,10 +60,16 @@ struct PackWeights {
       i = rest;
       return index;
     };
+    alignas(16) T numbers[each];
+    if constexpr (V::ffma) {
+      const int to = to_channel + next(V::channels / 4) * 4, k = next(V::depth), tap = next(Part::Table::count);
+      for (int e = 0; e < each; e++)
+        numbers[e] = weight<typename Part::Table>(tap, from_channel + i * V::depth + k, to + e);
+      return store(packed, numbers);
+    }
     const int lane = V::wgmma ? 0 : next(32), column = V::wgmma ? next(8) : lane / 4, half = V::wgmma ? next(2) : 0;
     const int fragment = V::wgmma ? next(V::channels / 8) : 2 * next(V::channels / 16);
     const int step = next(V::steps), tap = next(Part::Table::count), stage = i;
-    alignas(16) T numbers[each];
     ACINUS_UNROLL
     for (int e = 0; e < each; e++) {
       // Of the lane's numbers: two fragments, of each the two halves of k, of each one number or two.
@@ -73,6 +80,9 @@ struct PackWeights {
       const int to = to_channel + j / in_run * 4 * each + column / 2 * each + j % in_run * 2 + column % 2;
       numbers[e] = round_factor(weight<typename Part::Table>(tap, from, to), T());
     }
+    store(packed, numbers);
+  }
+  __device__ static void store(T* packed, const T (&numbers)[each]) {
     Sixteen bytes;
     memcpy(&bytes, numbers, 16);
     store_sixteen(packed, bytes);
