@@ -27,8 +27,9 @@ struct Cache {
   Shared& shared;
   // A pool keeps all its blocks until it is destroyed: a graph uses them whenever it runs, even those without an owner.
   const bool is_pool;
-  std::map<char*, int64_t> regions;          // what the system has given: address and size
-  std::set<std::pair<int64_t, char*>> free;  // the unused parts of it: size and address
+  std::map<char*, int64_t> regions;             // what the system has given: address and size
+  std::map<char*, int64_t> free;                // the unused parts of it
+  std::set<std::pair<int64_t, char*>> by_size;  // the same
 
   Cache(Shared& shared, bool is_pool) : shared(shared), is_pool(is_pool) {}
   ~Cache();  // of a pool, when its last block has returned
@@ -54,16 +55,12 @@ void* system_allocate(Device device, int64_t size) {
 }
 
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
-// 1025 -> 1152, ... Large ones are rounded to whole powers of two (see take). The bytes that were not requested cost
-// address space, and memory only once a later owner writes them: the system provides a page when it is first written.
-// Blocks over 1 GB are rounded to eighths again: a machine with 24 GB would refuse the address space for 17 GB rounded
-// up to 32.
-constexpr int64_t max_large = int64_t(1) << 30;
-bool is_large(int64_t bytes) { return bytes > int64_t(1) << 20 && bytes <= max_large; }
+// 1025 -> 1152, ... Large blocks are cut (see take), and only rounded to 4 KB.
+constexpr int64_t min_large = int64_t(1) << 20;
 int64_t round_up(int64_t bytes) {
   int64_t power = 512;
   while (power * 2 <= bytes) power *= 2;
-  const int64_t step = is_large(bytes) ? power : std::max<int64_t>(power / 8, 64);
+  const int64_t step = bytes >= min_large ? 4096 : std::max<int64_t>(power / 8, 64);
   return (std::max<int64_t>(bytes, 1) + step - 1) / step * step;
 }
 
@@ -72,6 +69,15 @@ void count_in_use(Cache& c, int64_t bytes) {
   Stats& stats = c.shared.stats;
   stats.in_use += bytes;
   stats.peak = std::max(stats.peak, stats.in_use);
+}
+
+void add_free(Cache& c, char* block, int64_t size) {
+  c.free[block] = size;
+  c.by_size.insert({size, block});
+}
+void remove_free(Cache& c, char* block, int64_t size) {
+  c.free.erase(block);
+  c.by_size.erase({size, block});
 }
 
 bool may_release(const Cache& c) { return !(c.shared.device == Device::cuda && cuda::recording_graph); }
@@ -84,8 +90,9 @@ void to_system(Cache& c, void* block, int64_t size) {
 
 void release_unused(Cache& c) {
   std::erase_if(c.regions, [&](const auto& region) {
-    const auto& [block, size] = region;
-    if (c.free.erase({size, block}) == 0) return false;  // it, or a part of it, is in use
+    const auto [block, size] = region;
+    if (!c.by_size.contains({size, block})) return false;  // it, or a part of it, is in use
+    remove_free(c, block, size);
     to_system(c, block, size);
     return true;
   });
@@ -123,26 +130,26 @@ bool is_exact(const Cache& c) {
   return wanted && !c.is_pool;
 }
 
-// Large blocks are a buddy system (Knowlton 1965): a block may be split in halves, its halves again, and two free halves
-// merge again. A network's activations halve from level to level, and different levels need memory at different times: so
-// they share it, and a training step reserves little more than its peak use. Other blocks stay whole, and are used again
-// for requests that are at most an eighth smaller; `size` becomes the block's.
+// The smallest free block that is large enough. A large one is cut, and what is left of it is free; where a large block
+// becomes free, it is joined with its neighbours. (Best fit with coalescing: Knuth 1997, The Art of Computer Programming,
+// volume 1, section 2.5.) A network's activations halve from level to level, and different levels need memory at different
+// times: so they share it, and a training step reserves little more than its peak use. Other blocks stay whole, and are used
+// again for requests that are at most an eighth smaller; `size` becomes the block's.
 char* take(Cache& c, int64_t& size) {
   std::lock_guard lock(c.shared.mutex);
-  const auto it = c.free.lower_bound({size, nullptr});  // the smallest that is large enough
-  const int64_t max_size = is_large(size) ? max_large : size + size / 8;
+  const bool large = size >= min_large;
+  const auto it = c.by_size.lower_bound({size, nullptr});
   char* block = nullptr;
-  if (is_exact(c) || it == c.free.end() || it->first > max_size) {
+  if (is_exact(c) || it == c.by_size.end() || (!large && it->first > size + size / 8)) {
     block = from_system(c, size);
   } else {
-    int64_t its_size = it->first;
-    block = it->second;
-    c.free.erase(it);
-    if (!is_large(size)) size = its_size;
-    while (its_size > size) {
-      its_size /= 2;
-      c.free.insert({its_size, block + its_size});
-    }
+    const auto [its_size, its_block] = *it;
+    block = its_block;
+    remove_free(c, block, its_size);
+    if (large && its_size - size >= min_large)
+      add_free(c, block + size, its_size - size);
+    else
+      size = its_size;
   }
   if (!c.is_pool) count_in_use(c, size);
   return block;
@@ -155,16 +162,24 @@ void keep(Cache& c, char* block, int64_t size) {
     c.regions.erase(block);
     return to_system(c, block, size);
   }
-  if (is_large(size)) {
+  if (size >= min_large) {
     const auto [region, whole] = *std::prev(c.regions.upper_bound(block));
-    while (size < whole) {
-      char* buddy = region + ((block - region) ^ size);  // halves of one block differ in this bit of their offset
-      if (c.free.erase({size, buddy}) == 0) break;
-      block = std::min(block, buddy);
-      size *= 2;
+    const auto next = c.free.find(block + size);
+    if (next != c.free.end() && block + size < region + whole) {
+      const int64_t more = next->second;
+      remove_free(c, block + size, more);
+      size += more;
+    }
+    const auto after = c.free.lower_bound(block);
+    if (after != c.free.begin() && block > region) {
+      const auto [previous, more] = *std::prev(after);
+      if (previous + more == block) {
+        remove_free(c, previous, more);
+        block = previous, size += more;
+      }
     }
   }
-  c.free.insert({size, block});
+  add_free(c, block, size);
 }
 
 }  // namespace
