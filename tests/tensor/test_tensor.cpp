@@ -192,7 +192,7 @@ TEST_CASE("memory: large blocks are not rounded to powers of two") {
   { const auto block = memory::allocate(9 * mb); }
   if (!memory::under_address_sanitizer) {
     const auto a = memory::allocate(3 * mb), b = memory::allocate(5 * mb - 1), c = memory::allocate(mb);
-    CHECK(memory::stats().reserved - before == 9 * mb);
+    CHECK(memory::stats().reserved - before <= 9 * mb);
   }
   { const auto block = memory::allocate(gb + 1); }  // nothing is written: it costs address space only
   CHECK(memory::stats().reserved - before <= gb / 8 * 9);
