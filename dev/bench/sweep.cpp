@@ -25,6 +25,16 @@ constexpr size_t sets = 4;
 int64_t repeat = 5, calls = 20;
 int wrong = 0;
 
+struct Mode {
+  const char* name;
+  DType dtype;
+  ConvAlgorithm algorithm;
+  std::vector<int64_t> batches;
+};
+const Mode modes[] = {{"bfloat16", DType::bf16, ConvAlgorithm::tensor, {2, 8}},
+                      {"TF32", DType::f32, ConvAlgorithm::tensor, {2, 8}},
+                      {"float32", DType::f32, ConvAlgorithm::halo, {2}}};
+
 enum class Sum { forward, data_gradient, weight_gradient };
 const char* const titles[] = {"forward", "data gradient", "weight gradient"};
 
@@ -36,10 +46,9 @@ struct Work {
   std::vector<Tensor> dy;
   Tensor w, bias, db;
 
-  Work(const Layer& l, int64_t batch, DType dtype)
-      : g(geometry(l, batch, ConvAlgorithm::tensor)), deep_channels(l.deep) {
+  Work(const Layer& l, int64_t batch, const Mode& mode) : g(geometry(l, batch, mode.algorithm)), deep_channels(l.deep) {
     const auto random = [&](const Shape& shape, uint64_t seed) {
-      return random_values(shape, seed).to(dtype).to(Device::cuda);
+      return random_values(shape, seed).to(mode.dtype).to(Device::cuda);
     };
     for (size_t i = 0; i < sets; i++) {
       x.push_back({random({batch, l.size, l.size, l.in}, 3 * i),
@@ -103,9 +112,9 @@ double microseconds(const Work& work, Sum sum) {
   return median(times);
 }
 
-void print_table(Sum sum, DType dtype, int64_t batch, const std::vector<Layer>& layers) {
+void print_table(Sum sum, const Mode& mode, int64_t batch, const std::vector<Layer>& layers) {
   const bool wgrad = sum == Sum::weight_gradient;
-  std::printf("\n### %s, %s, batch %ld\n\n", titles[int(sum)], dtype == DType::bf16 ? "bfloat16" : "TF32", long(batch));
+  std::printf("\n### %s, %s, batch %ld\n\n", titles[int(sum)], mode.name, long(batch));
   std::vector<std::string> columns;
   struct Row {
     std::string name;
@@ -115,15 +124,17 @@ void print_table(Sum sum, DType dtype, int64_t batch, const std::vector<Layer>& 
   std::vector<Row> rows;
   for (const Layer& layer : layers) {
     if (layer.first) continue;
-    const Work work(layer, batch, dtype);
+    const Work work(layer, batch, mode);
     const auto names = [&](auto zero) {
       using T = decltype(zero);
       if (wgrad) return std::vector<std::string>{"32", "64"};  // channels of a block
       on_gpu::ConvSum<T> s{sum == Sum::forward ? work.g : work.g.transposed(), {nullptr, nullptr, 0}, nullptr};
       (sum == Sum::forward ? s.x.deep_channels : s.y.deep_channels) = layer.deep;
+      if constexpr (std::is_same_v<T, float>)
+        if (mode.algorithm == ConvAlgorithm::halo) return on_gpu::conv3x3_f32_variants(s);
       return on_gpu::conv3x3_variants(s);
     };
-    const std::vector<std::string> variants = dtype == DType::bf16 ? names(bf16()) : names(float());
+    const std::vector<std::string> variants = mode.dtype == DType::bf16 ? names(bf16()) : names(float());
     const auto force = [&](const std::string& variant) {
       (wgrad ? void(testing::weight_gradient_channels = variant.empty() ? 0 : std::stoi(variant))
              : void(testing::conv3x3_variant = variant));
@@ -195,10 +206,10 @@ int main(int argc, char** argv) {
     const std::vector<Layer> layers = seed_network(size, width, depth);
     std::printf("Microseconds, with packing the weights (TFLOP/s of the direct form); %s.\n",
                 cuda::description().c_str());
-    for (const DType dtype : {DType::bf16, DType::f32})
-      for (const int64_t batch : quick ? std::vector<int64_t>{1} : std::vector<int64_t>{2, 8})
+    for (const Mode& mode : modes)
+      for (const int64_t batch : quick ? std::vector<int64_t>{1} : mode.batches)
         for (const Sum sum : {Sum::forward, Sum::data_gradient, Sum::weight_gradient})
-          print_table(sum, dtype, batch, layers);
+          print_table(sum, mode, batch, layers);
     return wrong > 0 ? 1 : 0;
   });
 }

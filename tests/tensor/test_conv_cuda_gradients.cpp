@@ -1,5 +1,6 @@
 // The weight and bias gradients of 3x3 convolutions on the GPU (conv/cuda), against the direct algorithm in float64.
 #include "tensor/conv/cuda/kernels.h"
+#include "tensor/cuda/count.h"
 #include "tensor/cuda/device.h"
 #include "tensor/scoped_value.h"
 #include "tests/testing.h"
@@ -106,6 +107,41 @@ TEST_CASE("cuda: the 3x3 weight gradient in float32 is the formula's, by 32 chan
 TEST_CASE("cuda: the 3x3 weight gradient in float32 is the formula's, by 64 channels", "[cuda]") {
   check_weight_gradients<float>(64, on_gpu::conv3x3_f32_weight_gradient);
 }
+
+TEST_CASE("cuda: the 3x3 weight gradient needs no more shared memory than a small GPU has", "[cuda]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const ScopedValue<int64_t> shared(testing::shared_bytes_a_block, 99 << 10),
+      channels(testing::weight_gradient_channels, 64);
+  const GradientCase c{2, 19, 20, 0, 64, 64, 1, 1};
+  check_weight_gradient<bf16>(c, on_gpu::conv3x3_weight_gradient);
+  check_weight_gradient<float>(c, on_gpu::conv3x3_weight_gradient);
+  check_weight_gradient<float>(c, on_gpu::conv3x3_f32_weight_gradient);
+}
+
+#ifdef ACINUS_EMULATE
+TEST_CASE("cuda: the 3x3 weight gradient: no bank conflicts, and no more read than a tile with its halo", "[cuda]") {
+  const auto counts = [](const char* kernel, auto zero, int64_t channels, auto weight_gradient) {
+    const ScopedValue<int64_t> forced(testing::weight_gradient_channels, channels);
+    const GradientCase c{1, 32, 32, 0, channels, channels, 1, 2};
+    auto all = cuda::counts_of([&] { check_weight_gradient<decltype(zero)>(c, weight_gradient); });
+    const cuda::KernelCounts sums = all[kernel], parts = all["conv3x3_weight_gradient_parts"];
+    CHECK(sums.launches > 0);
+    CHECK(parts.loads.actual == parts.loads.fewest);
+    CHECK(sums.shared_loads.actual == sums.shared_loads.fewest);
+    CHECK(double(sums.shared_writes.actual) < 1.05 * double(sums.shared_writes.fewest));
+    CHECK(sums.copies.actual == sums.copies.fewest);
+    CHECK(sums.stores.actual == sums.stores.fewest);
+    return sums;
+  };
+  // What a product of 128 x 128 by shared memory would have: 64, and 32 in TF32.
+  CHECK(counts("conv3x3_weight_gradient", bf16(), 32, on_gpu::conv3x3_weight_gradient<bf16>).flops_per_byte() > 125);
+  CHECK(counts("conv3x3_weight_gradient", bf16(), 64, on_gpu::conv3x3_weight_gradient<bf16>).flops_per_byte() > 250);
+  CHECK(counts("conv3x3_weight_gradient", float(), 32, on_gpu::conv3x3_weight_gradient<float>).flops_per_byte() > 60);
+  CHECK(counts("conv3x3_weight_gradient", float(), 64, on_gpu::conv3x3_weight_gradient<float>).flops_per_byte() > 120);
+  counts("conv3x3_f32_weight_gradient", float(), 32, on_gpu::conv3x3_f32_weight_gradient);
+  counts("conv3x3_f32_weight_gradient", float(), 64, on_gpu::conv3x3_f32_weight_gradient);
+}
+#endif
 
 TEST_CASE("cuda: the 3x3 weight gradient in TF32 rounds to the nearest, in float32 not at all", "[cuda]") {
   if (!cuda::available() || !cuda::has_tensor_cores()) return;

@@ -105,7 +105,8 @@ namespace testing {
 // Sums over all pixels are split for so many processors, those of an H100, on every GPU: results do not depend on it. Tests,
 // whose images are small, lower it.
 inline int64_t gpu_processors = 132;
-inline int64_t weight_gradient_channels = 0;  // of a block, 32 or 64; 0: by the shape
+inline int64_t weight_gradient_channels = 0;      // of a block, 32 or 64; 0: by the shape
+inline int64_t shared_bytes_a_block = 227 << 10;  // as if the GPU had no more
 }  // namespace testing
 
 }  // namespace acinus
