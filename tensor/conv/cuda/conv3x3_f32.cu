@@ -1,8 +1,8 @@
 // Convolutions with a 3x3 kernel and stride 1 in float32 by ordinary instructions, a multiplication and addition (FFMA) of each
 // lane, where tensor cores would round the factors. Tiles, copies and sums are those of the tensor cores (conv3x3.h and
 // conv3x3_weight_gradient.h), and a lane has as many of the sums; here is how it multiplies. What it loads, it uses as often
-// as it can. And its loops are not unrolled but for the innermost: a GPU fetches an instruction each clock only where a loop fits
-// into the smallest of its caches, with some hundred instructions.
+// as it can. And only the innermost loops are unrolled, to some hundred instructions, so that they fit into the smallest cache: one
+// instruction a clock is more than the larger ones give.
 #include "tensor/conv/cuda/conv3x3.h"
 #include "tensor/conv/cuda/conv3x3_weight_gradient.h"
 
