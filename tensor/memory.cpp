@@ -55,12 +55,12 @@ void* system_allocate(Device device, int64_t size) {
 }
 
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks: 1000 -> 1024,
-// 1025 -> 1152, ... Large blocks are cut (see take), and only rounded to 4 KB.
+// 1025 -> 1152, ...; large ones, which are cut (see take), only to 32nds.
 constexpr int64_t min_large = int64_t(1) << 20;
 int64_t round_up(int64_t bytes) {
   int64_t power = 512;
   while (power * 2 <= bytes) power *= 2;
-  const int64_t step = bytes >= min_large ? 4096 : std::max<int64_t>(power / 8, 64);
+  const int64_t step = std::max<int64_t>(power / (bytes >= min_large ? 32 : 8), 64);
   return (std::max<int64_t>(bytes, 1) + step - 1) / step * step;
 }
 
