@@ -12,12 +12,6 @@ struct Fill {
   HD void operator()(int64_t i) const { x[i] = value; }
 };
 
-struct Same {
-  template <class T>
-  HD T operator()(T x) const {
-    return x;
-  }
-};
 
 }  // namespace
 

@@ -62,15 +62,24 @@ void for_each(Device device, int64_t n, const F& f, int64_t elements_each = 1) {
 
 // ---- map ------------------------------------------------------------------------------------------------------
 
-// f of element i of each of N inputs. (An array of pointers can be copied to a GPU.)
+// f of element i of each of N inputs, or of elements i .. i+n-1. (An array of pointers can be copied to a GPU.)
 template <class F, class T, int N>
 struct AtElement {
   F f;
   const T* x[N];
-  HD auto operator()(int64_t i) const { return apply(i, std::make_integer_sequence<int, N>()); }
+  HD auto operator()(int64_t i) const { return one(i, std::make_integer_sequence<int, N>()); }
+  template <class Count>
+  HD auto operator()(int64_t i, Count n) const {
+    return several(i, n, std::make_integer_sequence<int, N>());
+  }
+
   template <int... K>
-  HD auto apply(int64_t i, std::integer_sequence<int, K...>) const {
+  HD auto one(int64_t i, std::integer_sequence<int, K...>) const {
     return f(Compute<T>(x[K][i])...);
+  }
+  template <class Count, int... K>
+  HD auto several(int64_t i, Count n, std::integer_sequence<int, K...>) const {
+    return each(f, load(n, x[K] + i)...);
   }
 };
 
@@ -83,10 +92,12 @@ struct MapBody {
 };
 
 template <class F, class T, int N, class Y>
-void for_each(Device device, int64_t n, const MapBody<F, T, N, Y>& body) {
-  using Fast = MapSixteenBytes<MapBody<F, T, N, Y>, T, N, Y>;
-  device == Device::cuda ? for_each_on_gpu((n + Fast::at_once - 1) / Fast::at_once, Fast{body, n})
-                         : for_each_on_cpu(n, body);
+void for_each(Device device, int64_t elements, const MapBody<F, T, N, Y>& body) {
+  constexpr int n = std::max(sixteen_bytes_of<T>, sixteen_bytes_of<Y>);
+  if (device == Device::cuda)
+    for_each_on_gpu((elements + n - 1) / n, MapSixteenBytes<MapBody<F, T, N, Y>, n>{body, elements});
+  else
+    for_each_on_cpu(elements, body);
 }
 
 // y[i] = f(x[i], more[i]...), written into an existing tensor, which may be one of the inputs.
@@ -111,6 +122,12 @@ Tensor map(F f, const Tensor& x, const More&... more) {
 }
 
 // Functors that several ops share.
+struct Same {
+  template <class T>
+  HD T operator()(T x) const {
+    return x;
+  }
+};
 struct Add {
   template <class T>
   HD T operator()(T a, T b) const {

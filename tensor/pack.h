@@ -11,8 +11,6 @@
 //   store(n, z, sum);                                    // z[k] = sum[k]
 //   assign(n, z, [](T a, T b) { return a + b; }, a, b);  // the same; on the CPU without `sum`
 #pragma once
-#include <algorithm>
-#include <utility>
 
 #include "tensor/cuda/kernel.h"
 #include "tensor/dtype.h"
@@ -75,14 +73,23 @@ HD void store(Count n, T* to, const Values<C, Count>& values) {
     for (int i = 0; i < n; i += at_once) {
       T numbers[at_once];
       ACINUS_UNROLL
-      for (int k = 0; k < at_once; k++) numbers[k] = T(values[i + k]);
+      for (int k = 0; k < at_once; k++) numbers[k] = T(Compute<T>(values[i + k]));
       Sixteen bytes;
       memcpy(&bytes, numbers, 16);
       store_sixteen(to + i, bytes);
     }
   } else {
-    for (int k = 0; k < n; k++) to[k] = T(values[k]);
+    for (int k = 0; k < n; k++) to[k] = T(Compute<T>(values[k]));
   }
+}
+
+// f(x[k], ...) for each k.
+template <int N, class F, class... X>
+HD auto each(F f, const Values<X, Exactly<N>>&... x) {
+  Values<decltype(f(x[0]...)), Exactly<N>> values;
+  ACINUS_UNROLL
+  for (int k = 0; k < N; k++) values[k] = f(x[k]...);
+  return values;
 }
 
 template <int Max, class T, class F, class... X>
@@ -91,25 +98,19 @@ HD void assign(AtMost<Max> n, T* to, F f, const X*... x) {
 }
 template <int N, class T, class F, class... X>
 HD void assign(Exactly<N> n, T* to, F f, const Values<X, Exactly<N>>&... x) {
-  Values<Compute<T>, Exactly<N>> values;
-  ACINUS_UNROLL
-  for (int k = 0; k < N; k++) values[k] = Compute<T>(f(x[k]...));
-  store(n, to, values);
+  store(n, to, each(f, x...));
 }
 
-// map on the GPU: a thread does `at_once` elements, 16 bytes of inputs or outputs, whichever are smaller; the last one those
-// that are left.
-template <class Each, class T, int N, class Y>
+// map on the GPU: a thread does n elements, 16 bytes of inputs or outputs, whichever are smaller; the last one those that are left.
+template <class Each, int N>
 struct MapSixteenBytes {
-  static constexpr int at_once = std::max(sixteen_bytes_of<T>, sixteen_bytes_of<Y>);
   Each each;
   int64_t elements;
-  HD void operator()(int64_t thread) const { at(thread * at_once, std::make_integer_sequence<int, N>()); }
-  template <int... K>
-  HD void at(int64_t begin, std::integer_sequence<int, K...>) const {
-    constexpr Exactly<at_once> n;
+  HD void operator()(int64_t thread) const {
+    constexpr Exactly<N> n;
+    const int64_t begin = thread * n;
     if (begin + n <= elements)
-      assign(n, each.y + begin, each.f.f, load(n, each.f.x[K] + begin)...);
+      store(n, each.y + begin, each.f(begin, n));
     else
       for (int64_t i = begin; i < elements; i++) each(i);
   }

@@ -14,10 +14,9 @@ Tensor bias_gradient(const Tensor& dy, const Tensor& y) {
   return dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const int64_t o = dy.shape()[-1], pixels = dy.elements() / std::max<int64_t>(o, 1);
-    using C = Compute<T>;
-    const Tensor db = y ? reduce_columns<C>(dy.device(), 1, pixels, o, ReluGradientAt<T>{y.ptr<T>(), dy.ptr<T>()})
-                        : reduce_columns<C>(dy.device(), 1, pixels, o, ValueAt<T>{dy.ptr<T>()});
-    return db.viewed_as({o});
+    const auto db = y ? reduce_columns<T>(dy.device(), 1, pixels, o, ReluGradientAt<T>{y.ptr<T>(), dy.ptr<T>()})
+                      : reduce_columns<T>(dy.device(), 1, pixels, o, ValueAt<T>{dy.ptr<T>()});
+    return db[0].viewed_as({o});
   });
 }
 

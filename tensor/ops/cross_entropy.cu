@@ -3,8 +3,8 @@
 //                 x (...,C) logits in R rows of C classes; t (...) class numbers stored as floats; y scalar
 //
 // With m the row's maximum, log(sum exp(x)) = m + log(sum exp(x - m)): so exp cannot overflow.
+#include "tensor/column_sums.h"
 #include "tensor/ops.h"
-#include "tensor/reduce.h"
 
 namespace acinus {
 namespace {
@@ -26,7 +26,14 @@ template <class T>
 struct CrossEntropyForward {
   LogSumExp<T> rows;
   const T* t;
-  HD T operator()(int64_t row, int64_t) const { return rows.of(row) - rows.x[row * rows.c + int64_t(t[row])]; }
+  template <class Count>
+  HD auto operator()(int64_t row, int64_t, Count n) const {
+    Terms<T, 1, Count> terms;
+    for (int64_t k = 0; k < n; k++) terms[0][k] = rows.of(row + k) - rows.x[(row + k) * rows.c + int64_t(t[row + k])];
+    return terms;
+  }
+  template <class... Ignored>
+  HD void keep(const Ignored&...) const {}  // nothing
 };
 
 template <class T>
@@ -64,7 +71,7 @@ Tensor cross_entropy(const Tensor& x, const Tensor& t) {
   check(wrong == 0, "cross_entropy: ", wrong, " targets are not whole numbers from 0 to ", c - 1);
   const Tensor total = dispatch_precise(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    return reduce_columns<T>(x.device(), 1, rows, 1, CrossEntropyForward<T>{{c, x.ptr<T>()}, t.ptr<T>()});
+    return reduce_columns<T>(x.device(), 1, rows, 1, CrossEntropyForward<T>{{c, x.ptr<T>()}, t.ptr<T>()})[0];
   });
   return record(
       "cross_entropy", map(Scale{1.0 / double(rows)}, total.viewed_as({})), {x},

@@ -6,36 +6,55 @@
 namespace acinus {
 namespace {
 
-// Of sums (images, channels) the mean over each group: the sum over its channels, divided by m. For channels begin ..
-// begin+count-1 of one image.
+// The terms of sum(d) and sum(d^2), d = x - x0: so one pass over x gives mean and variance. x0 is the value of one pixel of the image
+// and channel, as near to the mean as any, so that little cancels where the mean is large: "shifted data" in Chan, Golub and
+// LeVeque, Algorithms for computing the sample variance, 1983. It is not the first pixel, whose neighbours are padding. The CPU
+// computes in double, in which nothing is lost; many GPUs would need longer for that than for all the rest.
 template <class T>
-struct GroupMean {
-  int64_t channels, per_group, group_size;
-  const T* sums;
-  T* means;
-  template <class Count>
-  HD void operator()(int64_t image, int64_t begin, Count count) const {
-    for (int64_t i = begin; i < begin + count; i++) {
-      const int64_t first = image * channels + i / per_group * per_group;
-      Compute<T> total = 0;
-      for (int64_t c = first; c < first + per_group; c++) total += sums[c];
-      means[image * channels + i] = T(total / Compute<T>(group_size));
-    }
+struct ShiftedMoments {
+  const T* x;
+  int64_t rows;
+  Divisor channels;
+  // x0 of sum s, which is that of channel s % channels of image s / channels.
+  HD const T* shift(int64_t s) const {
+    const int64_t image = channels.quotient(int(s));
+    return x + (image * rows + rows * 17 / 31 - image) * channels + s;
   }
+  template <class Count>
+  HD auto operator()(int64_t i, int64_t s, Count n) const {
+    using C = std::conditional_t<std::is_same_v<Count, AtMost<Count::max>>, double, Compute<T>>;
+    const auto values = load(n, x + i), x0 = load(n, shift(s));
+    Terms<C, 2, Count> terms;
+    for (int k = 0; k < n; k++) {
+      const C d = C(values[k]) - C(x0[k]);
+      terms[0][k] = d;
+      terms[1][k] = d * d;
+    }
+    return terms;
+  }
+  template <class... Ignored>
+  HD void keep(const Ignored&...) const {}  // nothing
 };
 
-Tensor group_mean(const NormGeometry& g, const Tensor& sums) {
-  return map_rows<GroupMean>(sums, sums.shape(), g.channels, g.per_group, g.group_size());
-}
-
-// x may be bfloat16; statistics, weight and bias are of the type of its arithmetic, C.
+// From these sums, mean and variance over the group of m = rows * per_group elements to which sum s belongs: with e = mean - x0
+//   mean = sum over its channels of (rows * x0 + sum(d)) / m,    var = sum of (sum(d^2) - 2 e sum(d) + rows * e^2) / m
 template <class T, class C = Compute<T>>
-struct SquaredDeviation {
-  const T* x;
-  const C* mean;
-  HD C operator()(int64_t i, int64_t s) const {
-    const C d = x[i] - mean[s];
-    return d * d;
+struct GroupStatistics {
+  ShiftedMoments<T> moments;
+  int64_t per_group;
+  const double *sum, *square;
+  C *mean, *var;
+  HD void operator()(int64_t s) const {
+    const int64_t channels = moments.channels, begin = s - s % channels % per_group;
+    const double rows = double(moments.rows), m = rows * double(per_group);
+    double average = 0, variance = 0;
+    for (int64_t c = begin; c < begin + per_group; c++) average += (rows * double(*moments.shift(c)) + sum[c]) / m;
+    for (int64_t c = begin; c < begin + per_group; c++) {
+      const double e = average - double(*moments.shift(c));
+      variance += (square[c] - 2 * e * sum[c] + rows * e * e) / m;
+    }
+    mean[s] = C(average);
+    var[s] = C(variance < 0 ? 0 : variance);
   }
 };
 
@@ -51,7 +70,6 @@ template <class T, class C = Compute<T>>
 struct Xhat {
   const T* x;
   const C *mean, *istd;
-  HD C operator()(int64_t i, int64_t s) const { return (x[i] - mean[s]) * istd[s]; }
 };
 
 template <class T, class C = Compute<T>>
@@ -74,20 +92,41 @@ struct NormalizeForward {  // channels first .. first+n-1 of one row
   }
 };
 
-template <class T, class C = Compute<T>>
-struct GradientTimesXhat {
+// The terms of sum(dy) and sum(dy * xhat). With ReLU dy is first set to 0 where y is 0, in place.
+template <class T, bool relu, class C = Compute<T>>
+struct GradientTerms {
   Xhat<T> xhat;
-  const T* dy;
-  HD C operator()(int64_t i, int64_t s) const { return dy[i] * xhat(i, s); }
+  const T* y;
+  T* dy;
+  template <class Count>
+  HD auto operator()(int64_t i, int64_t s, Count n) const {
+    const auto upstream = load(n, dy + i), x = load(n, xhat.x + i), after = load(n, (relu ? y : dy) + i);
+    const auto mean = load(n, xhat.mean + s), istd = load(n, xhat.istd + s);
+    Terms<C, 2, Count> terms;
+    for (int k = 0; k < n; k++) {
+      terms[0][k] = !relu || after[k] > 0 ? C(upstream[k]) : C(0);
+      terms[1][k] = terms[0][k] * ((x[k] - mean[k]) * istd[k]);
+    }
+    return terms;
+  }
+  template <class Count>
+  HD void keep(int64_t i, Count n, const Terms<C, 2, Count>& terms) const {
+    if (relu) store(n, dy + i, terms[0]);
+  }
 };
 
-// Per-channel sums times the channel's weight: sum(dy) -> sum(g)
+// Of sums over (images, channels), each times its channel's weight, the mean over each group: sum(dy) -> mean(g)
 template <class T>
-struct TimesWeight {
-  int64_t channels;
+struct GroupMean {
+  int64_t channels, per_group, group_size;
   const T *sums, *weight;
-  T* out;
-  HD void operator()(int64_t i) const { out[i] = sums[i] * weight[i % channels]; }
+  T* means;
+  HD void operator()(int64_t s) const {
+    const int64_t begin = s - s % channels % per_group;
+    T total = 0;
+    for (int64_t c = begin; c < begin + per_group; c++) total += sums[c] * weight[c % channels];
+    means[s] = T(total / T(group_size));
+  }
 };
 
 template <class T, class C = Compute<T>>
@@ -123,29 +162,31 @@ struct Saved {
 template <class T>
 void normalize_backward(const NormGeometry& g, const Saved& saved, const Tensor& dy, Inputs& in) {
   using C = Compute<T>;
-  const auto sum_rows = [&](auto f) { return reduce_columns<C>(dy.device(), g.images, g.rows, g.channels, f); };
-  const auto sum_images = [&](const Tensor& sums) {
-    return reduce_columns<C>(dy.device(), 1, g.images, g.channels, ValueAt<C>{sums.ptr<C>()}).viewed_as({g.channels});
-  };
-  const auto mean_times_weight = [&](const Tensor& sums) {
-    Tensor weighted(sums.shape(), sums.dtype(), sums.device());
-    for_each(dy.device(), sums.elements(),
-             TimesWeight<C>{g.channels, sums.ptr<C>(), saved.weight.ptr<C>(), weighted.ptr<C>()});
-    return group_mean(g, weighted);
-  };
-
   const Xhat<T> xhat{saved.x.ptr<T>(), saved.mean.ptr<C>(), saved.istd.ptr<C>()};
-  const Tensor sum_dy =
-      saved.y ? sum_rows(ReluGradientAt<T>{saved.y.ptr<T>(), dy.ptr<T>()}) : sum_rows(ValueAt<T>{dy.ptr<T>()});
-  const Tensor sum_dy_xhat = sum_rows(GradientTimesXhat<T>{xhat, dy.ptr<T>()});
-  if (in[1].needs_grad()) in[1].add_grad(sum_images(sum_dy_xhat));
-  if (in[2].needs_grad()) in[2].add_grad(sum_images(sum_dy));
+  const auto sums_by = [&](auto terms) { return reduce_columns<T>(dy.device(), g.images, g.rows, g.channels, terms); };
+  const std::vector<Tensor> sums =  // of dy, of dy * xhat
+      saved.y ? sums_by(GradientTerms<T, true>{xhat, saved.y.ptr<T>(), dy.ptr<T>()})
+              : sums_by(GradientTerms<T, false>{xhat, nullptr, dy.ptr<T>()});
+  for (const int k : {0, 1}) {  // dbias, dweight
+    if (!in[2 - k].needs_grad()) continue;
+    const ValueAt<C> of_image{sums[k].ptr<C>()};
+    const Tensor total = g.images == 1 ? sums[k] : reduce_columns<C>(dy.device(), 1, g.images, g.channels, of_image)[0];
+    in[2 - k].add_grad(total.viewed_as({g.channels}));
+  }
   if (!in[0].needs_grad()) return;
-  const Tensor mean_g = mean_times_weight(sum_dy), mean_g_xhat = mean_times_weight(sum_dy_xhat);
-  Tensor dx(dy.shape(), dy.dtype(), dy.device());
-  for_each_row<T>(dy.device(), g.images * g.rows, g.channels,
-                  NormalizeBackward<T>{g.pixels(), g.channels, xhat, dy.ptr<T>(), saved.weight.ptr<C>(),
-                                       saved.fixed ? nullptr : mean_g.ptr<C>(), mean_g_xhat.ptr<C>(), dx.ptr<T>()});
+  const auto mean_times_weight = [&](const Tensor& sums) {
+    Tensor means(sums.shape(), sums.dtype(), sums.device());
+    for_each(
+        dy.device(), sums.elements(),
+        GroupMean<C>{g.channels, g.per_group, g.group_size(), sums.ptr<C>(), saved.weight.ptr<C>(), means.ptr<C>()});
+    return means;
+  };
+  Tensor dx(dy.shape(), dy.dtype(), dy.device()), mean_g, mean_g_xhat;
+  if (!saved.fixed) mean_g = mean_times_weight(sums[0]), mean_g_xhat = mean_times_weight(sums[1]);
+  for_each_row<T>(
+      dy.device(), g.images * g.rows, g.channels,
+      NormalizeBackward<T>{g.pixels(), g.channels, xhat, dy.ptr<T>(), saved.weight.ptr<C>(),
+                           mean_g ? mean_g.ptr<C>() : nullptr, mean_g ? mean_g_xhat.ptr<C>() : nullptr, dx.ptr<T>()});
   in[0].add_grad(dx);
 }
 
@@ -155,11 +196,14 @@ NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
   return dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     using C = Compute<T>;
-    // Two passes: the mean first, then deviations from it. sum(x^2) - mean^2 would cancel in float32.
-    Tensor sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, ValueAt<T>{x.ptr<T>()});
-    Tensor mean = group_mean(g, sums);
-    sums = reduce_columns<C>(x.device(), g.images, g.rows, g.channels, SquaredDeviation<T>{x.ptr<T>(), mean.ptr<C>()});
-    return NormStatistics{mean, group_mean(g, sums)};
+    const ShiftedMoments<T> moments{x.ptr<T>(), g.rows, g.channels};
+    const std::vector<Tensor> sums = reduce_columns<T, double>(x.device(), g.images, g.rows, g.channels, moments);
+    const Shape shape{g.images, g.channels};
+    NormStatistics statistics{Tensor(shape, dtype_of<C>(), x.device()), Tensor(shape, dtype_of<C>(), x.device())};
+    for_each(x.device(), shape.elements(),
+             GroupStatistics<T>{moments, g.per_group, sums[0].ptr<double>(), sums[1].ptr<double>(),
+                                statistics.mean.ptr<C>(), statistics.var.ptr<C>()});
+    return statistics;
   });
 }
 

@@ -1,8 +1,8 @@
 // What several ops share; internal to ops/.
 #pragma once
+#include "tensor/column_sums.h"
 #include "tensor/conv/conv.h"
 #include "tensor/ops.h"
-#include "tensor/reduce.h"
 #include "tensor/rows.h"
 
 namespace acinus {
@@ -43,21 +43,22 @@ Tensor mean_loss(const char* op, F f, const Tensor& x, const Tensor& t) {
                 });
 }
 
-// For reduce_columns: a plain sum of x.
-template <class T>
-struct ValueAt {
-  const T* x;
-  HD T operator()(int64_t i, int64_t) const { return x[i]; }
-};
-
-// ... and a sum of the gradient before a ReLU, computed in place of dy. forward: y = relu(x), hence dx = y > 0 ? dy : 0.
+// For reduce_columns: a sum of the gradient before a ReLU, computed in place of dy. forward: y = relu(x), hence dx = y > 0 ? dy : 0.
 template <class T>
 struct ReluGradientAt {
   const T* y;
   T* dy;
-  HD T operator()(int64_t i, int64_t) const {
-    const T gradient = dy[i];
-    return dy[i] = y[i] > T(0) ? gradient : T(0);
+  template <class Count>
+  HD auto operator()(int64_t i, int64_t, Count n) const {
+    const auto upstream = load(n, dy + i), after = load(n, y + i);
+    using C = Compute<T>;
+    Terms<C, 1, Count> terms;
+    for (int k = 0; k < n; k++) terms[0][k] = after[k] > 0 ? C(upstream[k]) : C(0);
+    return terms;
+  }
+  template <class Count>
+  HD void keep(int64_t i, Count n, const Terms<Compute<T>, 1, Count>& terms) const {
+    store(n, dy + i, terms[0]);
   }
 };
 

@@ -5,13 +5,6 @@
 namespace acinus {
 namespace {
 
-struct Identity {
-  template <class T>
-  HD T operator()(T x) const {
-    return x;
-  }
-};
-
 // x[i] = the one value at `scalar`
 template <class T>
 struct FillWith {
@@ -24,7 +17,7 @@ struct FillWith {
 
 Tensor sum(const Tensor& x) {
   check_precise("sum", {&x});
-  return record("sum", reduce(Identity{}, x), {x}, [shape = x.shape()](const Tensor& dy, Inputs& in) {
+  return record("sum", reduce(Same{}, x), {x}, [shape = x.shape()](const Tensor& dy, Inputs& in) {
     Tensor dx(shape, dy.dtype(), dy.device());
     dispatch_precise(dy.dtype(), [&](auto zero) {
       using T = decltype(zero);

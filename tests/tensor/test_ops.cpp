@@ -227,6 +227,9 @@ const OpCase cases[] = {
     {"batch_norm2d: 16 channels",
      {{{2, 5, 3, 16}}, {{16}, weight}, {{16}, weight}},
      OP(batch_norm2d(x[0], x[1], x[2], {}, {}, {.relu = true}))},
+    {"batch_norm2d: large",
+     {{{1, 83, 79, 24}}, {{24}, weight}, {{24}, weight}},
+     OP(batch_norm2d(x[0], x[1], x[2], {}, {}))},
     {"batch_norm2d: one channel",
      {{{1, 1, 5, 1}}, {{1}, weight}, {{1}, weight}},
      OP(batch_norm2d(x[0], x[1], x[2], {}, {}))},
@@ -244,6 +247,9 @@ const OpCase cases[] = {
     {"group_norm: one group", {{{3, 3, 1, 7}}, {{7}, weight}, {{7}, weight}}, OP(group_norm(x[0], 1, x[1], x[2]))},
     {"group_norm: large", {{{2, 83, 79, 4}}, {{4}, weight}, {{4}, weight}}, OP(group_norm(x[0], 2, x[1], x[2]))},
     {"group_norm: large eps", {{{2, 3, 5, 6}}, {{6}, weight}, {{6}, weight}}, OP(group_norm(x[0], 3, x[1], x[2], 0.1))},
+    {"instance_norm: many images",
+     {{{90, 2, 3, 40}}, {{40}, weight}, {{40}, weight}},
+     OP(instance_norm(x[0], x[1], x[2]))},
     {"instance_norm", {{{2, 3, 5, 3}}, {{3}, weight}, {{3}, weight}}, OP(instance_norm(x[0], x[1], x[2]))},
 
     {"batch_norm2d: with ReLU",
@@ -897,6 +903,29 @@ TEST_CASE("ops: batch norm keeps running statistics in training and uses them at
   batch_norm2d(x, weight, bias, mean, {}, {.momentum = 1});
   CHECK(relative_error(mean, Tensor::from({2}, {3, 25})) < 1e-6);
   CHECK(batch_norm2d(Tensor::zeros({1, 1, 1, 2}), weight, bias, mean, var, {.training = false}).elements() == 2);
+}
+
+// Where the mean is large, a sum of squares would lose digits; where the first pixel is unlike all others, one of differences from it.
+TEST_CASE("ops: a norm's variance is exact where the mean is large, and where a pixel is unlike all others") {
+  const Shape shape{2, 61, 53, 8};
+  const int64_t n = shape.elements() / 8;
+  std::vector<float> far(size_t(8 * n)), lone(far.size(), 0.3f), noisy(far.size());
+  Random random(1);
+  for (size_t i = 0; i < far.size(); i++) far[i] = float(1e4 + random.normal()), noisy[i] = float(random.normal());
+  for (size_t c = 0; c < 8; c++) lone[c] = 1000, noisy[c] = -3e4f;
+  for (const auto& values : {far, lone, noisy})
+    for (Device device : {Device::cpu, Device::cuda}) {
+      if (device == Device::cuda && !cuda::available()) continue;
+      double sum = 0, square = 0;  // of channel 7
+      for (size_t i = 7; i < values.size(); i += 8) sum += values[i];
+      for (size_t i = 7; i < values.size(); i += 8) square += std::pow(values[i] - sum / double(n), 2);
+      const auto all = [&](double value) { return Tensor::full({8}, value, DType::f32, device); };
+      const Tensor mean = all(0), var = all(0);
+      batch_norm2d(Tensor::from(shape, values).to(device), all(1), all(0), mean, var, {.momentum = 1});
+      INFO(name(device) << ", " << values[0]);
+      CHECK(mean.to_vector()[7] == Approx(sum / double(n)).epsilon(1e-7));
+      CHECK(var.to_vector()[7] == Approx(square / double(n - 1)).epsilon(2e-7));
+    }
 }
 
 // ---- refusals -----------------------------------------------------------------------------------------------------
