@@ -18,8 +18,8 @@
 // detached inputs (x.detach()), or the output before record() gives it a slot, never a tensor with the slot of its own
 // node: that would be a cycle of shared pointers, and leak. backward() frees each node as soon as it has run.
 //
-// What a closure captured must not be overwritten (Tensor::copy_from, an optimiser's step) before backward() has run: that
-// is an Error which names the op. As in PyTorch, the storage of a tensor knows when it was overwritten.
+// What a closure captured must not be overwritten (Tensor::copy_from, an optimiser's step) before backward() has run:
+// that is an Error which names the op. As in PyTorch, the storage of a tensor knows when it was overwritten.
 #pragma once
 #include <functional>
 #include <vector>
@@ -36,13 +36,13 @@ class Input {
  public:
   explicit Input(std::shared_ptr<GradSlot> slot) : slot_(std::move(slot)) {}
   bool needs_grad() const { return slot_ != nullptr; }  // false: its gradient need not be computed
-  // Accumulates: grad += gradient. `masked`: it is 0 already where the input is not positive (see from_relu).
+  // Accumulates: grad += gradient. `masked`: gradient is 0 already where the input is not positive (see from_relu).
   void add_grad(Tensor gradient, bool masked = false);
-  // Is the input the result of a ReLU? Then an op that has it at hand may mask the gradient, input > 0 ? gradient : 0, and
-  // if all that used the input do so, the op that made it need not (Inputs::masked): a pass over memory less.
+  // Is the input the result of a ReLU? Then an op that reads it anyway may mask the gradient, input > 0 ? gradient : 0.
+  // If all ops that used the input do so, the ReLU's backward need not (Inputs::masked): a pass over memory less.
   bool from_relu() const;
   // The sum so far, if no other tensor shares its elements, for an op to add to in place; otherwise empty. It saves a
-  // pass over memory where an activation has two users, as each skip connection of a U-Net has. `masked` as in add_grad.
+  // pass over memory where an activation has two users, as skip connections have. `masked` as in add_grad.
   Tensor grad_buffer(bool masked = false) const;
 
  private:
@@ -50,12 +50,12 @@ class Input {
   std::shared_ptr<GradSlot> slot_;
 };
 struct Inputs : std::vector<Input> {
-  bool masked = false;  // the gradient of the op's own output is: see Input::from_relu
+  bool masked = false;  // the gradient of the op's output is masked already: see Input::from_relu
 };
 using Backward = std::function<void(Tensor dy, Inputs& in)>;  // dy may be overwritten if it is_unique()
 
-// Attaches the op to y, if an input needs a gradient and no NoGrad is alive. Returns y. from_relu: y is 0 or positive, and
-// where it is 0 the gradient ends.
+// Attaches the op to y, if an input needs a gradient and no NoGrad is alive. Returns y. from_relu: y is the result of a
+// ReLU, so that no gradient passes where it is 0.
 Tensor record(const char* op, Tensor y, const std::vector<Tensor>& inputs, Backward backward, bool from_relu = false);
 
 // No ops are recorded during the life of a NoGrad object: for validation, prediction, optimiser steps.

@@ -8,10 +8,10 @@
 //   for_each(device, n, body)                  body(i) for i = 0 .. n-1, in any order, none depending on another
 //
 // On the CPU these are loops shared by all threads and vectorised by the compiler. On the GPU the same functor runs in
-// a kernel: one element a thread, or as many as 16 bytes hold (pack.h). HD marks what must compile for both. (Functors have
-// names because they must: nvcc turns a lambda for both sides into a call through a pointer on the CPU.) A functor of map
-// gets the type in which arithmetic on the elements is performed, float for bfloat16. What goes by pixels is in rows.h,
-// sums are in reduce.h.
+// a kernel: one element a thread, or as many as 16 bytes hold (pack.h). HD marks what must compile for both. (Functors
+// have names because they must: nvcc turns a lambda for both sides into a call through a pointer on the CPU.) A functor
+// of map gets the type in which arithmetic on the elements is performed, float for bfloat16. Loops over pixels are in
+// rows.h, sums in reduce.h.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -47,8 +47,8 @@ void for_each_on_gpu(int64_t, const F&) {
 }
 #endif
 
-// Waking the other threads takes some microseconds, so a little work is done by one thread. `elements_each`: how many elements
-// one call of f processes.
+// Waking the other threads takes some microseconds, so a little work is done by one thread. `elements_each`: how many
+// elements one call of f processes.
 template <class F>
 void for_each_on_cpu(int64_t n, F f, [[maybe_unused]] int64_t elements_each = 1) {
 #pragma omp parallel for simd schedule(static) if (n * elements_each > 1 << 15)

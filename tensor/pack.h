@@ -1,8 +1,8 @@
-// Several neighbouring numbers at a time, for the bodies of map, for_each_row (rows.h) and reduce_columns (reduce.h). Such a
-// body is a template, and is called with the count n of the numbers that it processes:
+// Several neighbouring numbers at a time, for the bodies of map and for_each_row (rows.h). Such a body is a template,
+// and is called with the count n of the numbers that it processes:
 //
 //   Exactly<8>     on the GPU: as many as 16 bytes hold, which is what one instruction moves; or 1, where rows are not
-//                  multiples of that. The compiler knows n, so the numbers of a thread stay in registers.
+//                  multiples of that. The compiler knows n, so a thread's numbers stay in registers.
 //   AtMost<256>    on the CPU: the numbers stay where they are, and the compiler vectorises the loops.
 //
 //   const auto a = load(n, x), b = load(n, y);           // a[k] is x[k], b[k] is y[k], k = 0 .. n-1
@@ -36,11 +36,11 @@ struct Values {
   HD const C& operator[](int k) const { return at[k]; }
 };
 
-// How many T are 16 bytes.
+// How many elements of type T are 16 bytes.
 template <class T>
 constexpr int sixteen_bytes_of = 16 / int(sizeof(T));
 
-// from[0 .. n-1], in the type of their arithmetic. 16-byte accesses want addresses that are multiples of 16.
+// from[0 .. n-1], in the type of their arithmetic. 16-byte accesses need addresses that are multiples of 16.
 template <int Max, class T>
 HD const T* load(AtMost<Max>, const T* from) {
   return from;
@@ -101,7 +101,8 @@ HD void assign(Exactly<N> n, T* to, F f, const Values<X, Exactly<N>>&... x) {
   store(n, to, each(f, x...));
 }
 
-// map on the GPU: a thread does n elements, 16 bytes of inputs or outputs, whichever are smaller; the last one those that are left.
+// map on the GPU: a thread processes N elements, 16 bytes of inputs or outputs, whichever are smaller; the last thread those
+// that are left.
 template <class Each, int N>
 struct MapSixteenBytes {
   Each each;

@@ -2,9 +2,9 @@
 //
 //   for_each_row<T>(device, rows, columns, body)    for each row body(row, first, n), for columns first .. first+n-1
 //
-// body is a functor as in for_each.h; pack.h has the words for what it does to n numbers at a time. T is what the rows are
-// made of. The CPU does a pixel at a time, and vectorises over its channels. On the GPU a thread does 16 bytes of them:
-// computing the indices of a pixel's neighbours takes longer than adding them up, and few but long accesses use memory best.
+// body is a functor as in for_each.h; pack.h has what it needs to process n numbers at a time. T is the rows' element
+// type. The CPU processes a pixel at a time, and vectorises over its channels. On the GPU a thread processes 16 bytes
+// of them: computing where a pixel's neighbours are takes longer than adding them up, and long accesses are faster.
 #pragma once
 #include <algorithm>
 #include <numeric>
@@ -32,8 +32,8 @@ void for_each_row_on_gpu(int64_t rows, int64_t columns, const F& f) {
     for_each_on_gpu(std::min(most, rows - row) * blocks, RowBody<F, N>{row, blocks, f});
 }
 
-// Sixteen bytes at a time where what the body adds to its pointers is a multiple of that, as it is of `aligned` elements (0: of
-// a row); otherwise one number.
+// A thread processes 16 bytes if `columns` and `aligned` are multiples of the elements that they hold, otherwise one.
+// `aligned`: what the body adds to its pointers is a multiple of this (0: of `columns`).
 template <class T, class F>
 void for_each_row(Device device, int64_t rows, int64_t columns, F f, int64_t aligned = 0) {
   if (device == Device::cuda) {
@@ -48,7 +48,7 @@ void for_each_row(Device device, int64_t rows, int64_t columns, F f, int64_t ali
       f(row, first, AtMost<most>{int(std::min<int64_t>(columns - first, most))});
 }
 
-// The pixels of images with h rows and w columns, in the order of memory: (image, i, j) is number (image * h + i) * w + j.
+// The pixels of images with h rows and w columns, as in memory: (image, i, j) is number (image * h + i) * w + j.
 struct Pixels {
   int h, w;
   Divisor by_h, by_w;

@@ -6,7 +6,7 @@
 //                                                   dy[n,i,j,o] * w[a,b,c,o]
 //   weight gradient:  dw[a,b,c,o] = sum over n,i,j  x[n, i*s-p+a*d, j*s-p+b*d, c] * dy[n,i,j,o]
 //
-// direct.cu computes them exactly as they stand here: read it next. The other algorithms reach the same numbers faster.
+// direct.cu computes them exactly as written here: read it next. The other algorithms reach the same numbers faster.
 // conv.cpp chooses one and calls it, for the CPU and the GPU alike; each algorithm's own file explains it.
 #pragma once
 #include "tensor/ops.h"  // ConvAlgorithm
@@ -39,27 +39,27 @@ struct SkipConcat {
   SkipConcat(Tensor skip, Tensor deep = {}) : skip(std::move(skip)), deep(std::move(deep)) {}
 };
 
-// What is done to y while it is at hand, so that no later op has to read it from memory again (ops/conv2d_fused.cu).
+// What is done to y before it is stored, so that no later op has to read it from memory again (ops/conv2d_fused.cu).
 struct ConvEpilogue {
   bool relu = false;  // y = max(y, 0)
   Tensor pooled;      // (n,oh/2,ow/2,o): max_pool2d(y) is written here too
 };
 
-// What an algorithm can do on the way.
+// What an algorithm can do beside the sum.
 struct ConvFusions {
   bool skip_concat = false;    // reads a SkipConcat where it is, and writes its two gradients
   bool pooling = false;        // fills ConvEpilogue::pooled
   bool relu_gradient = false;  // a data gradient is set to 0 where a ReLU made x 0
   bool bias_gradient = false;  // a weight gradient comes with that of the bias
 };
-// Of g's algorithm, if the first deep_channels of x are from a coarser image.
+// Those of g's algorithm, if the first deep_channels of x come from `deep`.
 ConvFusions conv_fusions(const ConvGeometry& g, DType dtype, int64_t deep_channels = 0);
 
 // y = epilogue(bias + forward(x, w)); bias (o) may be empty.
 Tensor conv_forward(const ConvGeometry& g, const SkipConcat& x, const Tensor& w, const Tensor& bias = {},
                     const ConvEpilogue& epilogue = {});
-// dx = bias + data gradient; the bias (c) is that of conv_transpose2d. The first deep_channels of dx are `deep`'s. Where x is
-// the result of a ReLU, relu_output is x, and dx is 0 where x is; either of its two images may be empty instead.
+// dx = bias + data gradient; the bias (c) is that of conv_transpose2d. The first deep_channels of dx are `deep`'s.
+// Where x is the result of a ReLU, relu_output is x, and dx is 0 where x is; either of its two images may be empty.
 SkipConcat conv_data_gradient(const ConvGeometry& g, const Tensor& dy, const Tensor& w, const Tensor& bias = {},
                               int64_t deep_channels = 0, const SkipConcat& relu_output = Tensor());
 // db (o), if it is not empty, is overwritten with the gradient of the bias.

@@ -11,8 +11,8 @@ struct SkipConcatData {
   int64_t deep_channels;
 };
 
-// For elements of type T; weights and biases are of the type of its arithmetic, C. A bias that is null counts as 0. What
-// ConvFusions says that an algorithm cannot do is null: pooled, relu_output, db, and `deep`.
+// For elements of type T; weights and biases are of the type of its arithmetic, C. A bias that is null counts as 0.
+// What ConvFusions says that an algorithm cannot do is null: pooled, relu_output, db, and `deep`.
 template <class T, class C = Compute<T>>
 struct ConvEngine {
   void (*forward)(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y,
@@ -33,10 +33,10 @@ ConvEngine<T> gpu_engine();  // cuda/engine.cu, in a build with CUDA
 template <class T>
 ConvFusions gpu_fusions(const ConvGeometry& g, int64_t deep_channels);
 
-// The sub-pixel (polyphase) decomposition of a data gradient. Forward, output pixel i sees row i*s - p + a*d through tap
-// a; so row r of x was seen through tap a by output pixel (r + p - a*d) / s, if that is a whole number. Which taps those
-// are depends on r mod s alone, the row's *phase*. All rows of one phase, r = r'*s + phase, see the same taps,
-// a = first + t*every for t = 0 .. count-1, and hence the output pixels
+// The sub-pixel (polyphase) decomposition of a data gradient. Forward, output pixel i sees row i*s - p + a*d through
+// tap a; so row r of x was seen through tap a by output pixel (r + p - a*d) / s, if that is a whole number. Which taps
+// those are depends on r mod s alone, the row's *phase*. All rows of one phase, r = r'*s + phase, see the same taps, a
+// = first + t*every for t = 0 .. count-1, and hence the output pixels
 //
 //   r' + origin - t*step,    origin = (phase + p - first*d) / s,    step = every*d / s
 //

@@ -4,10 +4,10 @@
 //   const cuda::KernelCounts c = cuda::counts_of([&] { conv2d(x, w, b); })["conv_forward"];
 //   CHECK(c.shared_loads.actual == c.shared_loads.fewest);      // no bank conflicts
 //
-// Counted are the instructions of mma.h, load_sixteen and store_sixteen (not what is written as x[i] or a + b), as the warp's
-// 32 threads execute them together. Shared memory has 32 banks, word number i (of 4 bytes) in bank i % 32, and one *wavefront*
-// brings a word from each: 16 bytes for 8 threads at once, unless two of their words are in one bank; then it takes several (*bank
-// conflicts*). Memory is read and written in *sectors* of 32 bytes, as few as the addresses allow.
+// Counted are the instructions of mma.h, load_sixteen and store_sixteen (not what is written as x[i] or a + b), as the
+// warp's 32 threads execute them together. Shared memory has 32 banks, word number i (of 4 bytes) in bank i % 32, and
+// one *wavefront* brings a word from each: 16 bytes for 8 threads at once, unless two of their words are in one bank;
+// then it takes several (*bank conflicts*). Memory is read and written in *sectors* of 32 bytes.
 #pragma once
 #ifdef ACINUS_EMULATE
 #include <cstdint>
@@ -47,8 +47,8 @@ inline thread_local cuda::KernelCounts counts;  // of the block that is running
 // An instruction that reads or writes `bytes` at each of these addresses of shared memory, a lane's or `nowhere`.
 constexpr uint32_t nowhere = ~0u;
 void count_shared(cuda::AccessCounts& counts, const uint32_t (&addresses)[32], int bytes);
-// Sixteen bytes that the running thread copies, loads or stores. The threads of a warp come to it one after the other: the n-th of
-// each since they last did something together are one instruction, which is counted when they next do, by count_moves.
+// Sixteen bytes that the running thread copies, loads or stores. The threads of a warp come to it one after the other:
+// the n-th of each since they last did something together are one instruction, counted when they next do (count_moves).
 enum class Move { copy, load, store };
 void note_move(Move kind, const void* memory, uint32_t shared_address = nowhere);
 void count_moves();

@@ -1,13 +1,13 @@
 // The GPU, as the rest of the library sees it: one per process, its memory, and the order in which it works.
 //
 // Kernels and copies go into one queue (a CUDA *stream*) and are executed in that order, while the CPU goes on. The CPU
-// waits only where it needs a result: item(), to_vector(), .to(Device::cpu), synchronize(). Only one thread of the CPU may
-// use the GPU.
+// waits only where it needs a result: item(), to_vector(), .to(Device::cpu), synchronize(). Only one thread of the CPU
+// may use the GPU.
 //
 // There are three builds. Where make finds CUDA's compiler, kernels are compiled for the GPU (device_cuda.cu). With
 // EMULATE=1 they are compiled for the CPU, and "cuda" is an emulated device (device_emulated.cpp, emulate.h): slow, for
-// tests and for stepping through a kernel in a debugger. Otherwise there is no GPU, and using one is an Error that says so
-// (device.cpp).
+// tests and for stepping through a kernel in a debugger. Otherwise there is no GPU, and using one is an Error that says
+// so (device.cpp).
 #pragma once
 #include <string>
 
@@ -36,8 +36,8 @@ extern bool recording_graph;  // is a Graph (graph.h) being recorded?
 void* allocate(int64_t bytes);  // null if there is no more
 void release(void* block);
 void fill_bytes(void* block, int value, int64_t bytes);
-// Between CPU and GPU through page-locked buffers of our own, which the GPU reads by itself: so the CPU does not wait for a
-// copy to the GPU to end, and may change `from` at once.
+// Between CPU and GPU through page-locked buffers of our own, which the GPU reads by itself: so the CPU does not wait
+// for a copy to the GPU to end, and may change `from` at once.
 void copy(void* to, Device to_device, const void* from, Device from_device, int64_t bytes);
 
 }  // namespace acinus::cuda

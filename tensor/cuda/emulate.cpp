@@ -43,8 +43,8 @@ struct Fiber {
 thread_local Fiber* fiber;  // the one that runs
 thread_local Fiber* left;   // the one that ran before
 
-// Returns when something switches back. swapcontext would do, but saves the mask of signals by a call to the system each
-// time, which takes longer than all else; it is only needed to begin on another stack.
+// Returns when something switches back. swapcontext would do, but saves the mask of signals by a call to the system
+// each time, which takes longer than all else; it is only needed to begin on another stack.
 __attribute__((noinline)) void switch_to(Fiber& to) {
   left = fiber;
   fiber = &to;
@@ -126,8 +126,8 @@ void BlockRunner::add_fiber() {
   idle.push_back(&f);
 }
 
-// Runs a thread to its end, then, if the next one has not begun, that one: a kernel without barriers runs on a single fiber, as a
-// plain loop. Where the next one waits on a fiber of its own, this one is idle until it is given another thread.
+// Runs a thread to its end, then, if the next one has not begun, that one: a kernel without barriers runs on a single
+// fiber, as a plain loop. Where the next one waits on a fiber of its own, this one is idle until it is given another.
 void BlockRunner::run_threads() {
   for (;;) {
     launched->thread();

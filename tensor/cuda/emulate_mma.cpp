@@ -1,12 +1,12 @@
-// The instructions of mma.h without a GPU, by the PTX ISA manual. What a warp does together is done for all of its lanes at once,
-// when the last of them has come to it (wait_for_warp).
+// The instructions of mma.h without a GPU, by the PTX ISA manual. What a warp does together is done for all of its
+// lanes at once, when the last of them has come to it (wait_for_warp).
 //
 // What runs while a thread goes on is done as late as it may be, so that a kernel that does not wait for it is wrong:
 //
 //   copy_async   writes NaN at once; the bytes are read and written when their group is waited for
-//   wgmma        D is NaN until its group is waited for. A and B are read when it is asked for and again when it is waited
-//                for, and if something has changed in between D becomes NaN; B counts as NaN where copy_async wrote it, unless the
-//                thread that asked for the copy has fenced it
+//   wgmma        D is NaN until its group is waited for. A and B are read when it is issued and again when it is waited
+//                for, and if they have changed in between D becomes NaN; B counts as NaN where copy_async wrote it,
+//                unless the thread that issued the copy has fenced it
 //
 // Products are exact, and sums are float, added one after the other; in which order a GPU adds is not published.
 #ifdef ACINUS_EMULATE
@@ -269,7 +269,7 @@ uint32_t max_bf16x2(uint32_t a, uint32_t b) {
   return pack_bf16(larger(0), larger(1));
 }
 
-// ---- copies that run meanwhile ----------------------------------------------------------------------------------------
+// ---- asynchronous copies ------------------------------------------------------------------------------------------
 
 void copy_async_16(uint32_t to, const void* from, bool inside) {
   if (inside) emulate::check_aligned(from, 16);
@@ -294,11 +294,11 @@ void copy_async_wait(int newest) {
 
 void fence_async_proxy() { my_thread().fences++; }
 
-// ---- wgmma ------------------------------------------------------------------------------------------------------------
+// ---- wgmma --------------------------------------------------------------------------------------------------------
 
 namespace {
 
-// A (16,16), from the registers, and B (16,columns), from where wgmma_descriptor says; NaN where a copy has not been fenced.
+// A (16,16), from the registers, and B (16,columns), from where wgmma_descriptor says; NaN where a copy is not fenced.
 std::vector<float> read_factors(const Product& p) {
   std::vector<float> factors(256 + 16 * size_t(p.columns));
   for (int lane = 0; lane < 32; lane++) put<16>(factors.data(), lane, p.a[lane]);

@@ -1,5 +1,5 @@
-// CUDA graphs: work for the GPU that is the same each time, such as a training step, recorded once and then requested as
-// a whole. A step of a small network is some hundred kernels, each of which may take less time than the CPU takes to
+// CUDA graphs: work for the GPU that is the same each time, such as a training step, recorded once and then requested
+// as a whole. A step of a small network is some hundred kernels, each of which may take less time than the CPU takes to
 // launch it.
 //
 //   Graph graph(device);             // on the CPU run() simply calls its argument
@@ -9,8 +9,8 @@
 //     graph.run([&] { loss = step(x, t); });
 //   }
 //
-// The first run does the work as it is, the second records it, and that one and all later ones replay the recording: with
-// the same tensors (nothing of `work` is called again), from memory that belongs to the graph. So
+// The first run does the work as it is, the second records it, and that one and all later ones replay the recording:
+// with the same tensors (nothing of `work` is called again), from memory that belongs to the graph. So
 //
 //   - what `work` does on the CPU, such as counting steps or drawing a seed, is not repeated: before_each_run() is
 //   - where `work` asks the GPU for a result while it is recorded, it gets an Error

@@ -25,8 +25,8 @@
 namespace acinus {
 
 // Division by a number that all threads share. A GPU has no instruction for integer division, and needs about twenty
-// others; with constants computed once on the CPU it is a multiplication and a shift (T. Granlund, P. Montgomery, Division
-// by Invariant Integers using Multiplication, 1994, figure 4.1):
+// others; with constants computed once on the CPU it is a multiplication and a shift (T. Granlund, P. Montgomery,
+// Division by Invariant Integers using Multiplication, 1994, figure 4.1):
 //   n / d = (n + floor(n * factor / 2^32)) >> shift   for all n below 2^31
 class Divisor {
  public:
@@ -113,7 +113,7 @@ void enqueue(std::function<void()> work);  // runs it, or keeps it for the Graph
 }  // namespace cuda
 
 #ifdef __CUDACC__
-// More than 48 KB of shared memory a block must be asked for.
+// A kernel may use more than 48 KB of shared memory per block only if it is allowed to.
 template <class... P>
 void allow_shared(const char* name, void (*kernel)(P...), size_t bytes) {
   if (bytes > 48 << 10)
@@ -121,8 +121,8 @@ void allow_shared(const char* name, void (*kernel)(P...), size_t bytes) {
 }
 #endif
 
-// How many blocks of a kernel the GPU runs at the same time. A kernel whose blocks stay, each doing one part of the work after
-// the other (*persistent* blocks), is launched with so many.
+// How many blocks of a kernel the GPU runs at the same time. A kernel whose blocks are *persistent*, each doing one
+// part of the work after another, is launched with this many.
 template <class... P>
 int64_t resident_blocks([[maybe_unused]] const char* name, [[maybe_unused]] void (*kernel)(P...),
                         [[maybe_unused]] int threads, [[maybe_unused]] size_t shared_bytes) {
@@ -132,7 +132,7 @@ int64_t resident_blocks([[maybe_unused]] const char* name, [[maybe_unused]] void
   cuda::check_result(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes), name);
   return int64_t(blocks) * cuda::processors();
 #else
-  return 3;                                // few, so that even in a small test each has several parts
+  return 3;                                // few, so that even in a small test each does several parts
 #endif
 }
 

@@ -1,6 +1,6 @@
 // The instructions that fast kernels are made of, each as a function: products of small matrices on tensor cores, loads
-// from shared memory in the layout that they want, and copies into shared memory that run while a thread goes on. CUDA has
-// names for few of them, so here they are in PTX, NVIDIA's assembly language; the PTX ISA manual is the reference.
+// from shared memory in the layout that they want, and copies into shared memory that run while a thread goes on. CUDA
+// has names for few of them, so here they are in PTX, NVIDIA's assembly language; the PTX ISA manual is the reference.
 // Without a GPU, emulate_mma.cpp executes them by the same manual. docs/kernels.md introduces them one by one.
 //
 // The 32 threads of a warp execute each of these together, and hold a small matrix together, as a *fragment*. With
@@ -10,7 +10,8 @@
 //   B (16 x 8)                 register r, half e:  row 2 * t + r * 8 + e,  column g
 //   D (16 x 8 of float)        number e:            row g + e / 2 * 8,      column 2 * t + e % 2
 //
-// and of float32 (TF32) 8 columns of A and rows of B, one number a register: A (g + r % 2 * 8, t + r / 2 * 4), B (t + r * 4, g).
+// and of float32 (TF32) 8 columns of A and rows of B, one number a register: A (g + r % 2 * 8, t + r / 2 * 4),
+// B (t + r * 4, g).
 #pragma once
 #include "tensor/cuda/kernel.h"
 
@@ -19,7 +20,7 @@ namespace acinus {
 
 #ifdef ACINUS_EMULATE
 
-// emulate_mma.cpp; what each is stands below, at its PTX.
+// emulate_mma.cpp; each is explained below, at its PTX.
 uint32_t shared_address(const void* pointer);
 void ldmatrix_x4(uint32_t (&matrices)[4], uint32_t address);
 void ldmatrix_x4_trans(uint32_t (&matrices)[4], uint32_t address);
@@ -59,8 +60,8 @@ void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
 
 #else
 
-// GPUs before compute capability 8.0 have none of these, and only Hopper, compiled for as sm_90a, has wgmma. For others
-// the kernels are compiled, too, but stop; choose_algorithm never launches them.
+// GPUs before compute capability 8.0 lack some of these, and only Hopper, compiled for as sm_90a, has wgmma. For the
+// others the kernels are compiled, too, but stop; choose_algorithm never launches them.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define ACINUS_PTX(...) __trap()
 #else
@@ -75,9 +76,9 @@ void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
 // Within shared memory, addresses have 32 bits.
 __device__ inline uint32_t shared_address(const void* pointer) { return uint32_t(__cvta_generic_to_shared(pointer)); }
 
-// Four matrices of 8 x 8 bfloat16 (or 8 x 4 of float) from shared memory: lane i gives the address of row i % 8 of matrix
-// i / 8, 16 bytes, and gets of matrix r, in matrices[r], the numbers (g, 2t) and (g, 2t + 1): a fragment of A, if the four
-// are its quarters, upper left, lower left, upper right, lower right.
+// Four matrices of 8 x 8 bfloat16 (or 8 x 4 of float) from shared memory: lane i gives the address of row i % 8 of
+// matrix i / 8, 16 bytes, and gets of matrix r, in matrices[r], the numbers (g, 2t) and (g, 2t + 1): a fragment of A,
+// if the four are its quarters, upper left, lower left, upper right, lower right.
 __device__ inline void ldmatrix_x4(uint32_t (&matrices)[4], uint32_t address) {
   ACINUS_PTX("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
              : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
@@ -125,9 +126,9 @@ __device__ inline uint32_t round_tf32(uint32_t bits) {
   return rounded;
 }
 
-// Asks for 16 bytes from memory to be copied into shared memory, past the registers; where not `inside`, for zeros, and
-// `from` may be any address. What has been asked for since the last commit is a group. wait<N> waits until all groups but the
-// newest N are there, for the thread's own copies: for other threads' a barrier must follow.
+// Starts to copy 16 bytes from memory into shared memory, bypassing the registers; if not `inside`, zeros, and `from`
+// may be any address. The copies since the last commit are a group. wait<N> waits until all groups but the newest N
+// have arrived, of the thread's own copies: for other threads' a barrier must follow.
 __device__ inline void copy_async_16(uint32_t to, const void* from, bool inside) {
   ACINUS_PTX("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
 }
@@ -147,7 +148,7 @@ __device__ inline void copy_async_wait() {
 // The value of lane ^ mask.
 __device__ inline uint32_t shuffle_xor(uint32_t value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 
-// A value that is the same in all lanes. The compiler, which may not see that, then keeps it in a register of the warp.
+// A value that is the same in all lanes. The compiler, which may not see that, then keeps it in a uniform register.
 __device__ inline uint32_t uniform(uint32_t value) { return __shfl_sync(0xffffffffu, value, 0); }
 
 // Two bfloat16 in one register, rounded to the nearest; and the greater of each two, NaN if one of them is.
@@ -162,12 +163,12 @@ __device__ inline uint32_t max_bf16x2(uint32_t a, uint32_t b) {
   return larger;
 }
 
-// ---- Hopper: the four warps of a *warp group* multiply 64 x 16 by 16 x N, B from shared memory, while they go on ------
+// ---- Hopper: the four warps of a *warp group* multiply 64 x 16 by 16 x N, B from shared memory, while they go on --
 //
-// Each warp has 16 rows of A in registers, a fragment as above, and of D N/8 fragments side by side. B is described by
-// wgmma_descriptor. Before the first product registers that were written must be fenced; what is asked for until the
-// commit is a group, and D, A's registers and B must be left alone until it has been waited for. Copies that copy_async
-// made reach wgmma only through fence_async_proxy, between the wait for them and the barrier.
+// Each warp has 16 rows of A in registers, a fragment as above, and N/8 fragments of D side by side. B is described by
+// wgmma_descriptor. Registers that were written must be fenced before the first product. The products until the commit
+// are a group; D, A's registers and B must be left alone until it has been waited for. Copies that copy_async made
+// reach wgmma only through fence_async_proxy, between the wait for them and the barrier.
 __device__ inline void fence_async_proxy() { ACINUS_PTX_90A("fence.proxy.async.shared::cta;" ::: "memory"); }
 __device__ inline void wgmma_fence() { ACINUS_PTX_90A("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ inline void wgmma_commit() { ACINUS_PTX_90A("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -204,8 +205,8 @@ __device__ inline void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], 
 }
 #endif
 
-// B (16 x N) in shared memory, unswizzled, as *core matrices* of 8 columns x 8 rows, 128 bytes each, a column's 8 numbers side by
-// side: `leading` bytes from the rows 0-7 to the rows 8-15, `stride` bytes from 8 columns to the next 8.
+// B (16 x N) in shared memory, unswizzled, as *core matrices* of 8 columns x 8 rows, 128 bytes each, a column's 8
+// numbers side by side: `leading` bytes from rows 0-7 to rows 8-15, `stride` bytes from 8 columns to the next 8.
 HD inline uint64_t wgmma_descriptor(uint32_t address, uint32_t leading, uint32_t stride) {
   return uint64_t(address >> 4 & 0x3fff) | uint64_t(leading >> 4) << 16 | uint64_t(stride >> 4) << 32;
 }

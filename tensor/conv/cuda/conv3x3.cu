@@ -5,8 +5,8 @@
 namespace acinus::on_gpu {
 namespace {
 
-// In the order of their speed for images that have enough tiles: docs/results/study-nvidia-h200.md. A wide tile reads every pixel
-// and weight less often, but all processors should have a tile, or two.
+// The fastest first, for images that have enough tiles (docs/results/study-nvidia-h200.md). A wide tile reads every
+// pixel and weight less often, but each processor should have a tile, or two.
 template <class T>
 std::vector<Conv3x3Variant<T>> make_variants() {
   using V = Conv3x3Variant<T>;
@@ -28,7 +28,7 @@ std::vector<Conv3x3Variant<T>> make_variants() {
   }
 }
 
-// Those that can compute this sum, or of one with y.deep that part.
+// The tilings that can compute this sum; with y.deep, its part for deep.
 template <class T>
 std::vector<Conv3x3Variant<T>> possible(const std::vector<Conv3x3Variant<T>>& all, const ConvSum<T>& sum) {
   std::vector<Conv3x3Variant<T>> some;
@@ -41,7 +41,7 @@ std::vector<Conv3x3Variant<T>> possible(const std::vector<Conv3x3Variant<T>>& al
   return some;
 }
 
-// Of those whose tiles have the fewest channels that y has not, the first with enough tiles, or else the one with the most.
+// Of those whose tiles waste the fewest channels, the first that has enough tiles, or else the one that has the most.
 template <class T>
 Conv3x3Variant<T> choose(const std::vector<Conv3x3Variant<T>>& possible, const ConvGeometry& g) {
   const auto channels = [&](const auto& v) { return int64_t(v.tiles(g).channel_blocks) * v.channels; };

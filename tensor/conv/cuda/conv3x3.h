@@ -1,10 +1,10 @@
-// Convolutions with a 3x3 kernel and stride 1 on tensor cores: the kernel. It computes ConvSum (kernels.h), forward and data
-// gradient alike.
+// Convolutions with a 3x3 kernel and stride 1: the kernel, on tensor cores or without (conv3x3_f32.cu). It computes
+// ConvSum (kernels.h), forward and data gradient alike.
 //
-// A block of four warps computes tiles of 4 R x 16 pixels x N channels, one after the other; each warp R of the rows. A *stage*
-// (halo_tile.h) is Depth channels of the tile with its halo, (4 R + 2) x 18 pixels, and the weights by which all nine taps
-// multiply them, packed (pack_weights.h). A fragment of A is 16 neighbouring pixels of a row of the tile. One that begins a
-// pixel further on is what the next tap needs, and row i serves three rows of y, each by another row of the kernel:
+// A block of four warps computes tiles of 4 R x 16 pixels x N channels, one after another; each warp R of the rows. A
+// *stage* (halo_tile.h) is Depth channels of the tile with its halo, (4 R + 2) x 18 pixels, and their packed weights
+// for all nine taps (pack_weights.h). A fragment of A is 16 neighbouring pixels of a row of the tile. The next tap
+// needs the one that begins a pixel further on, and a row of the tile serves three rows of y, by three of the kernel:
 //
 //   for each 32 bytes of channels, and each shift s = 0, 1, 2 to the right:
 //     load rows 0 .. R + 1 of the warp's part of the tile                       R + 2 loads
@@ -12,17 +12,15 @@
 //       load the weights of tap (a, s)                                          N / 16 loads
 //       rows 0 .. R - 1 of y += rows a .. a + R - 1 of the tile times them      R N / 8 products
 //
-// With R = 4 and N = 32 that is a quarter of a load a product, and no address is computed: a tap, a row and a step of channels
-// are constants, which the loads add.
+// With R = 4 and N = 32 that is a quarter of a load per product, and no address is computed: a tap, a row and a step of
+// channels are constant offsets.
 //
-// Hopper's warp groups (mma.h) multiply by weights that they read from shared memory by themselves. That is a few lines here;
-// copies, tiles and epilogue are the same.
+// Hopper's warp groups (mma.h) read the weights from shared memory by themselves. That is a few lines here; copies,
+// tiles and epilogue are the same.
 //
-// Where half of the work of a decoder is, there is a better way. Of upsample2x(deep) the nine pixels that a pixel of y sees are
-// only four of deep's, 2x2. So four products are enough, by sums of the nine weights; which sums, depends on whether y's row
-// and column are even or odd. A warp then computes both columns, R rows x 32 pixels, from the same fragments of A. Likewise, the
-// gradient of deep is the sum of 2x2 pixels that see nine each, but together only 4x4: sixteen products instead of 36. Both
-// are 4/9 of the work. Taps says which of the three is meant; everything else is the same.
+// Of upsample2x(deep), the nine pixels that a pixel of y sees are only four of deep's, so four products by sums of the
+// weights are enough, and sixteen instead of 36 for the gradient of deep (conv3x3_taps.h). With four taps, a warp
+// computes R rows x 32 pixels, even and odd columns from the same fragments of A. Everything else is the same.
 #pragma once
 #include <vector>
 
@@ -48,23 +46,22 @@ struct Conv3x3Args {
   Conv3x3Epilogue<T> epilogue;
 };
 
-// A stage of an image that y sees by these taps; the image's size is y's times down / up.
+// A stage of an image that y sees through these taps; the image's size is y's times down / up.
 template <Taps taps, int R, int Parities, int PixelBytes, int TapBytes>
 struct Conv3x3Part {
   using Table = TapTable<taps>;
   static constexpr int down = taps == Taps::sixteen ? 2 : 1, up = taps == Taps::four ? 2 : 1;
   static constexpr int warp_rows = R * down / up, tile_rows = 4 * warp_rows, tile_columns = 16 * Parities * down / up;
-  static constexpr int split = tile_columns / 16;  // a fragment has every so manyth pixel
+  static constexpr int split = tile_columns / 16;  // a fragment has every split-th pixel
   static constexpr int shifts = split + 2;
   using Copy = TileCopy<tile_rows + 2, tile_columns + 2, PixelBytes / 16, 128, split>;
   static constexpr int weight_bytes = Table::count * TapBytes, bytes = Copy::bytes + weight_bytes;
 };
 
-// By which instruction factors are multiplied: by tensor cores, with mma or wgmma, or, for all digits of float32, by an ordinary
-// multiplication and addition (conv3x3_f32.cu).
+// What multiplies: tensor cores, by mma or wgmma, or, in full float32, ordinary multiply-adds (conv3x3_f32.cu).
 enum class Products { mma, wgmma, ffma };
 
-// The kernel's parameters. By four taps a warp computes 32 columns, the even ones and the odd ones, *parities*.
+// The kernel's parameters. With four taps a warp computes 32 columns of two *parities*, even and odd.
 template <class Element, Taps taps_, int R, int N, int Depth, int Stages, Products products = Products::mma>
 struct Conv3x3Tiling {
   using T = Element;
@@ -75,7 +72,7 @@ struct Conv3x3Tiling {
   static constexpr bool wgmma = products == Products::wgmma, ffma = products == Products::ffma;
   static constexpr bool tf32 = sizeof(T) == 4 && !ffma;
   static constexpr int run = 16 / int(sizeof(T));  // neighbouring channels that a lane has
-  // Of a processor: while one waits at a barrier, or stores its tile, the others multiply.
+  // On a processor: while one waits at a barrier, or stores its tile, the others multiply.
   static constexpr int blocks = ffma ? 4 : 2;
   static constexpr int pixel_bytes = depth * int(sizeof(T)), steps = pixel_bytes / 32;
   static constexpr int step_bytes = 32 * channels, tap_bytes = steps * step_bytes;
@@ -87,12 +84,12 @@ struct Conv3x3Tiling {
   static_assert(channels % 32 == 0 && R % 2 == 0 && stage_bytes % 128 == 0 && Deep::Copy::bytes % 128 == 0);
 };
 
-// Asks for the stages of this block's tiles, one after the other.
+// Starts to copy the stages of this block's tiles, one after another.
 template <class V>
 struct Conv3x3Producer {
   const Conv3x3Args<typename V::T>& args;
   typename V::Deep::Copy deep;
-  typename V::Skip::Copy skip;  // of deep, too, if it is seen in the same way
+  typename V::Skip::Copy skip;  // also for deep, unless that is seen through four taps
   const char* weights = nullptr;
   int tile = int(blockIdx.x), stage = 0;
 
@@ -121,8 +118,8 @@ struct Conv3x3Producer {
   }
 };
 
-// What a lane has of its warp's R rows x 16 pixels (of each parity) x N channels of y, in fragments of 16 x 8. By the order of
-// packed columns these are 16 bytes of each 64, of two pixels, g and g + 8.
+// A lane's part of its warp's R rows x 16 pixels (of each parity) x N channels of y, in fragments of 16 x 8. In the
+// order of the packed columns it is 16 bytes of every 64, of two pixels, g and g + 8.
 template <class V>
 struct Conv3x3Sums {
   static constexpr int R = V::warp_rows, N = V::channels, run = V::run;
@@ -183,7 +180,7 @@ struct Conv3x3Multiplier {
   }
 
   __device__ void add_to(Conv3x3Sums<V>& sums, uint32_t stage) const {
-    uint32_t a[2][Part::warp_rows + 2][4];  // by turns: wgmma may still read the one when the other is loaded
+    uint32_t a[2][Part::warp_rows + 2][4];  // in turn: wgmma may still read one while the other is loaded
     if constexpr (V::wgmma) wgmma_fence();
     ACINUS_UNROLL
     for (int i = 0; i < shifts * V::steps; i++) {
@@ -269,15 +266,15 @@ __global__ void __launch_bounds__(V::threads, V::blocks) conv3x3_kernel(const Co
   }
 }
 
-// ---- launched from the CPU --------------------------------------------------------------------------------------------
+// ---- launched from the CPU ----------------------------------------------------------------------------------------
 
 template <class T>
 struct Conv3x3Variant {
   const char* name;  // pixels x channels of a tile, channels a stage, stages
   Taps taps;
   int rows, columns, channels, depth;  // as in Conv3x3Tiling
-  double enough;                       // it is fast from so many tiles on, times min_gpu_tiles
-  // For the channels from first_channel on of y, where all that w and bias are for are w_channels.
+  double enough;                       // it is fast from enough * min_gpu_tiles tiles on
+  // y's channels are those from first_channel on, of the w_channels that w and bias have.
   void (*run)(const char* name, const ConvSum<T>& sum, int64_t first_channel, int64_t w_channels);
 
   TileGrid tiles(const ConvGeometry& g) const {

@@ -1,5 +1,4 @@
-// What conv3x3.h does with its sums before it stores them: ReLU, or the gradient of a ReLU, and the maximum of each 2x2. All of
-// it in registers.
+// What conv3x3.h does with its sums before it stores them: ReLU or its gradient, and the maximum of each 2x2.
 #pragma once
 #include "tensor/conv/cuda/eight_channels.h"
 #include "tensor/conv/engine.h"
@@ -17,8 +16,8 @@ struct Conv3x3Epilogue {
   T *y, *pooled;
   const T* relu_output;
 
-  // Takes values[r], a run of channels from `channel` on, of the pixels (row + r, column) of image n; they may lie outside of it.
-  // A warp comes here together: row is even, and (to pool) lane ^ 4 has the neighbouring column.
+  // Takes values[r], a run of channels from `channel` on, of the pixels (row + r, column), which may lie outside of
+  // image n. The warp's lanes call it together: row is even, and (to pool) lane ^ 4 has the neighbouring column.
   __device__ void operator()(int n, int row, int column, int channel, float (&values)[2][run]) const {
     if (relu) {
       ACINUS_UNROLL

@@ -1,8 +1,7 @@
-// Convolutions with a 3x3 kernel and stride 1 in float32 by ordinary instructions, a multiplication and addition (FFMA) of each
-// lane, where tensor cores would round the factors. Tiles, copies and sums are those of the tensor cores (conv3x3.h and
-// conv3x3_weight_gradient.h), and a lane has as many of the sums; here is how it multiplies. What it loads, it uses as often
-// as it can. And only the innermost loops are unrolled, to some hundred instructions, so that they fit into the smallest cache: one
-// instruction a clock is more than the larger ones give.
+// Convolutions with a 3x3 kernel and stride 1 in float32 by ordinary multiply-adds (FFMA): tensor cores would round the
+// factors. Tiles, copies and sums are the same (conv3x3.h and conv3x3_weight_gradient.h); here is how a lane
+// multiplies. It uses what it loads as often as it can. Only the innermost loops are unrolled, to some hundred
+// instructions, to fit into the smallest instruction cache; the larger ones cannot deliver an instruction every clock.
 #include "tensor/conv/cuda/conv3x3.h"
 #include "tensor/conv/cuda/conv3x3_weight_gradient.h"
 
@@ -11,9 +10,9 @@ namespace acinus::on_gpu {
 
 // ---- forward and data gradient --------------------------------------------------------------------------------------
 //
-// A lane has of each row of its warp two pixels, g and g + 8, times 4 channels of each 16 (Conv3x3Sums). For each shift, and two
-// channels of x at a time, it loads these pixels of all rows that its taps see; and for each tap and channel 8 weights, which
-// it multiplies by 2 R pixels.
+// In each row of its warp, a lane computes two pixels, g and g + 8, by 4 of every 16 channels (Conv3x3Sums). For each
+// shift, and two channels of x at a time, it loads these pixels of all rows that its taps see, and for each tap and
+// channel 8 weights, each of which it multiplies by 2 R pixels.
 template <class V, class Part>
 struct Conv3x3Ffma {
   using Table = typename Part::Table;
@@ -71,8 +70,8 @@ std::vector<Conv3x3Variant<float>> conv3x3_ffma_variants() {
 
 // ---- weight gradient ----------------------------------------------------------------------------------------------
 //
-// A lane has 4 channels of x and 4 of dy, for all nine taps. It goes along each row of x by 4 pixels: with 6 pixels of x and 4 of
-// dy in each of three rows, 18 loads of 16 bytes are enough for 576 multiplications.
+// A lane computes 4 channels of x by 4 of dy, for all nine taps. It goes along each row of x, 4 pixels at a time: 6
+// pixels of x and 4 of dy in each of three rows, 18 loads of 16 bytes, are enough for 576 multiplications.
 struct Ordinary {
   using T = float;
 
@@ -102,7 +101,7 @@ struct Ordinary {
       for (int row = 0; row < V::set_rows + 2; row++) {  // of x
         ACINUS_NO_UNROLL
         for (int column = 0; column < 16; column += 4) {
-          const uint32_t flip = column % 8 * 16;  // what 4 columns further on is different about the swizzle
+          const uint32_t flip = column % 8 * 16;  // how the swizzle differs 4 columns further on
           float x[6][4], dy[4][4];
           ACINUS_UNROLL
           for (int i = 0; i < 6; i++) load(x[i], (at[i] ^ flip) + row * V::XCopy::row_bytes + column * 128);

@@ -1,6 +1,5 @@
-// The tilings of conv3x3.h with Hopper's wgmma. Code for it runs on Hopper alone, and nvcc makes it only when asked for sm_90a:
-// Makefile and CMakeLists.txt compile this file for sm_90a and nothing else, where they compile the others for Hopper, too.
-// ACINUS_WGMMA=0 in the environment does without.
+// The tilings of conv3x3.h with wgmma, which only Hopper has, and nvcc compiles only for sm_90a: Makefile and
+// CMakeLists.txt compile this file for that alone. ACINUS_WGMMA=0 in the environment does without it.
 #include <cstdlib>
 #include <cstring>
 

@@ -1,25 +1,25 @@
-// The weight gradient of conv3x3_weight_gradient.h on tensor cores, in bfloat16 or TF32. A warp walks down the rows of a tile:
+// The weight gradient of conv3x3_weight_gradient.h on tensor cores, in bfloat16 or TF32. A warp walks down a tile:
 //
 //        x                 dy
-//     +------+                               row r of x meets row r - a of dy in row a of the kernel. Those of dy that were
-//     |      |           +----+              there before are still in registers. For the three columns b of the kernel,
-//     |      |    a = 2  |----|  r - 2       fragments of x begin one pixel further on:
+//     +------+                               row r of x times row r - a of dy belongs to row a of the kernel. Earlier
+//     |      |           +----+              rows of dy are still in registers. For the three columns b of the kernel,
+//     |      |    a = 2  |----|  r - 2       fragments of x begin a pixel further to the right each:
 //     |======|    a = 1  |----|  r - 1
 //     |      |    a = 0  |====|  r           3 loads of x and 2 of dy for 36 products
 //     |      |           +----+
 //     +------+
 //
-// In memory the channels of a pixel are neighbours; in a fragment whose k, the index of the sum, is the pixel, pixels have to be.
-// ldmatrix transposes 16-bit numbers. For TF32's 32 bits there is no such load, and each lane loads single numbers.
-// db is one more row of the product: where x would be, there are ones.
+// In memory the channels of a pixel are neighbours; in a fragment whose k, the index of the sum, is the pixel, pixels
+// must be. ldmatrix transposes 16-bit numbers. For TF32's 32 bits there is no such load, and each lane loads single
+// numbers. db is one more row of the product: where x would be, there are ones.
 #include "tensor/conv/cuda/conv3x3_weight_gradient.h"
 
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 namespace {
 
-// Of a row: A, 16 channels of x by the pixels from column b on, and B, the pixels by 32 channels of dy; `steps` of them for the
-// 16 pixels. `at` are the addresses from which this lane loads, of x and then of dy.
+// Of a row: A, 16 channels of x by the pixels from column b on, and B, the pixels by 32 channels of dy; `steps` of them
+// for the 16 pixels. `at` are the addresses from which this lane loads, of x and then of dy.
 template <class V, class T = typename V::T>
 struct Fragments;
 
@@ -51,8 +51,8 @@ struct Fragments<V, bf16> {
   }
 };
 
-// In which order a sum goes over its pixels is free: k = t and k = t + 4 are pixels 2t and 2t + 1 of a step. So the lanes load from
-// every second pixel, where the swizzle gives 32 lanes 32 different banks.
+// The pixels of a sum may be in any order: k = t and k = t + 4 are pixels 2t and 2t + 1 of a step. So the lanes load
+// from every second pixel, where the swizzle gives 32 lanes 32 different banks.
 template <class V>
 struct Fragments<V, float> {
   static constexpr int steps = 2;
@@ -85,8 +85,8 @@ template <class Element>
 struct TensorCores {
   using T = Element;
 
-  // Four sums are a lane's of a fragment (mma.h): a tap, 16 channels of x and 8 of dy. Warps with the same channels of dy share
-  // out db among them: they begin with different ones, and each takes its first.
+  // Four sums are a lane's part of a fragment (mma.h): of a tap, 16 channels of x and 8 of dy. Warps with the same
+  // channels of dy divide db among themselves: each begins with different channels, and takes its first.
   template <int WarpsC>
   struct Lanes {
     static constexpr int biases = 4 / WarpsC;
@@ -101,7 +101,7 @@ struct TensorCores {
     using Fragments<V>::Fragments;
     using F = Fragments<V>;
 
-    // ask(share) asks for some of the next copies: a few after each of the first rows, so that the products need not wait for them.
+    // ask(share) starts a share of the next copies, one after each of the first rows, so that products go on.
     static constexpr int walk = V::set_rows + 2, shares = walk / 2;  // rows of x
     template <bool WithBias, int Count, class Ask>
     __device__ void multiply(float (&sums)[Count][4], const Ask& ask) const {

@@ -3,14 +3,14 @@
 //   dw[a,b,c,o] = sum over n,i,j  x[n, i-p+a, j-p+b, c] * dy[n,i,j,o]       x (n,h,w,c), dy (n,oh,ow,o) -> dw (3,3,c,o)
 //   db[o]       = sum over n,i,j  dy[n,i,j,o]                                                              db (o)
 //
-// A small result, with a sum over all pixels. A block of threads has 32 or 64 channels of x and as many of dy, and all nine taps at
-// once. It goes from tile to tile: Rows x 16 pixels of dy, and of x the same with the halo (halo_tile.h). A warp has 16
-// channels of x and 32 of dy, so that each lane keeps 9 x 16 sums in registers, and walks down the rows of the tile. How it
-// multiplies is in conv3x3_weight_gradient.cu, by tensor cores, and in conv3x3_f32.cu, by ordinary instructions.
+// A small result, with a sum over all pixels. A block of threads computes 32 or 64 channels of x by as many of dy, for
+// all nine taps at once. It goes from tile to tile: Rows x 16 pixels of dy, and the same pixels of x with their halo
+// (halo_tile.h). A warp computes 16 channels of x by 32 of dy, so that each lane keeps 9 x 16 sums in registers. How
+// it multiplies is in conv3x3_weight_gradient.cu, on tensor cores, and in conv3x3_f32.cu, by ordinary instructions.
 //
-// Which block sums what: the pairs (channel block, tile), in this order, are cut into as many runs of equal length as the GPU runs
-// blocks at once ("Stream-K", Osama et al. 2023). Whatever part of a channel block's sum lies in one run is stored, and a
-// second kernel adds up the parts, in order. The shape alone decides the runs: the same bits every time, on every GPU.
+// Which block sums what: the list of all pairs (channel block, tile) is cut into as many runs of equal length as an
+// H100 runs blocks at once ("Stream-K", Osama et al. 2023). The part of a channel block's sum that lies in one run is
+// stored, and a second kernel adds the parts, in order. The shape alone decides the runs: the same bits on every GPU.
 #pragma once
 #include <algorithm>
 
@@ -22,8 +22,8 @@
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
-// A part: four sums of each lane of each warp, 512 bytes that a warp writes or reads at once, then the next four, and so on:
-// 9 x 4 times four of dw, then some of db. To which channels they belong, Lanes knows.
+// A part: four sums of each lane of a warp, 512 bytes that a warp writes or reads at once, then the next four, and so
+// on: 9 x 4 fours of dw, then those of db; for each warp. Lanes says which channels they belong to.
 template <class Multiply, int Channels>
 struct Part {
   static constexpr int warps_c = Channels / 16, warps_o = Channels / 32, warps = warps_c * warps_o;
@@ -41,7 +41,7 @@ struct GradientTiling {
   static constexpr int blocks = Blocks;  // that share a processor: while one waits, the other multiplies
   static constexpr int sets = Sets;      // of warps: all have the same channels, and each its own rows of the tile
   static constexpr int set_rows = rows / sets, threads = 32 * Part::warps * sets;
-  // A stage is x's tile, then dy's; of either all pixels' first 128 bytes, a panel, then all pixels' next.
+  // A stage is x's tile, then dy's, each in panels: the first 128 bytes of all pixels, then their next 128 bytes.
   static constexpr int channel_bytes = channels * int(sizeof(T));
   static constexpr int panel_bytes = channel_bytes < 128 ? channel_bytes : 128, panels = channel_bytes / panel_bytes;
   static constexpr int chunks = panel_bytes / 16;
@@ -60,7 +60,7 @@ struct GradientArgs {
   Divisor blocks_o, tiles;   // a channel block is number (of x's channels) * blocks_o + (of dy's)
   TileGrid grid;
   int items, items_each;  // pairs (channel block, tile), and those of a run
-  float* parts;           // that of run r and channel block k is number r + k
+  float* parts;           // the part of run r and channel block k is number r + k
   int64_t c, o;
   float *dw, *db;
 };
@@ -71,8 +71,8 @@ __device__ uint32_t chunk_address(uint32_t panel, int column, int chunk) {
   return panel + uint32_t(column * Chunks + swizzled<Chunks>(chunk, column)) * 16;
 }
 
-// threadIdx.x, but so that the compiler does not know that it never changes. It would compute every address before the loop
-// over channel blocks and keep them all, for which there are no registers.
+// threadIdx.x, in a way that hides from the compiler that it never changes. Otherwise it would compute every address
+// before the loop over channel blocks and keep them all, for which there are too few registers.
 __device__ inline int thread_in_block() {
   int thread = int(threadIdx.x);
 #ifndef ACINUS_EMULATE
@@ -104,7 +104,7 @@ __device__ void sum_tiles(const GradientArgs& args, int block, int first, int en
   dy.data += int64_t(block_o) * V::channel_bytes;
   typename V::XCopy x_copy;
   typename V::DyCopy dy_copy;
-  // Asks for a share of a tile's copies, which begin with finding it.
+  // Starts a share of a tile's copies; the first share finds the tile.
   const auto ask = [&](int tile, uint32_t stage, int share) {
     if (share == 0) {
       const TileGrid::Tile at = args.grid.tile(tile);
@@ -125,7 +125,7 @@ __device__ void sum_tiles(const GradientArgs& args, int block, int first, int en
     }
   };
 
-  __syncthreads();  // what is in shared memory has been read
+  __syncthreads();  // all have read what is in shared memory
   for (int i = 0; i < V::stages - 1; i++) {
     ACINUS_UNROLL
     for (int share = 0; share < V::Warp::shares; share++) ask(first + i, ring + i * V::stage_bytes, share);
@@ -143,7 +143,7 @@ __device__ void sum_tiles(const GradientArgs& args, int block, int first, int en
     slot = next;
   }
 
-  // The sets hand their sums on, the last one first, each adding its own.
+  // The sets pass their sums on, from the last to the first, and each adds its own.
   copy_async_wait<0>();
   for (int from = V::sets - 1; from > 0; from--) {
     __syncthreads();
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(V::threads, V::blocks) weight_gradient_kernel(
 
 constexpr int adding_warps = 8;  // of a block
 
-// A warp adds up the same four of all parts of a channel block; or `shares` warps, which take turns, if there are many parts.
+// A warp adds up the same four of all parts of a channel block, or `shares` warps do, in turn, if there are many parts.
 template <class Part>
 __global__ void add_parts_kernel(const GradientArgs args, int64_t fours, int shares) {
   using Lanes = typename Part::Lanes;
@@ -240,7 +240,7 @@ int64_t items_each(const ConvGeometry& g) {
   return (items + runs - 1) / runs;
 }
 
-// Do so many blocks of these fit into the shared memory of one of this GPU's processors?
+// Do V::blocks blocks fit into the shared memory of a processor of this GPU?
 template <class V>
 bool fits() {
   const int64_t bytes = std::min(cuda::shared_bytes_a_block(), testing::shared_bytes_a_block);
@@ -282,7 +282,7 @@ void weight_gradient_by(const char* name, const ConvGeometry& g, const SkipConca
          args, fours, shares);
 }
 
-// 64 channels use what they load twice as often as 32, but their parts are four times as large: not if there are few tiles.
+// 64 channels use what is loaded twice as often as 32, but their parts are four times as large: not for few tiles.
 template <class Wide, class T = typename Wide::T>
 bool should_be_wide(const ConvGeometry& g, int64_t deep_channels) {
   if ((g.c | g.o | deep_channels) % 64 != 0 || !fits<Wide>()) return false;

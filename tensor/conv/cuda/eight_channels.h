@@ -1,5 +1,5 @@
-// Some neighbouring channels of a pixel, as they are in memory: mostly eight, 16 bytes of bfloat16, the maximum that a thread reads
-// or writes at once, or 32 of float.
+// Neighbouring channels of a pixel, as they are in memory: mostly eight, which are 16 bytes of bfloat16, the most that
+// a thread reads or writes at once, or 32 of float32.
 #pragma once
 #include "tensor/cuda/mma.h"
 

@@ -18,8 +18,8 @@ bool has_conv3x3_weight_gradient(const ConvGeometry& g, int64_t deep_channels) {
   return false;
 }
 
-// Of all three sums of a layer, but that the general kernel may compute the weight gradient where a 3x3 kernel cannot: it
-// takes multiples of 32 channels only. (The general one reads no `deep`.)
+// The kernel of a layer. Its weight gradient is left to the general kernel where the 3x3 one, which needs multiples of
+// 32 channels, cannot compute it. The general one cannot read `deep`: with it, the 3x3 kernels must support all three.
 template <class T>
 Kernel kernel_of(const ConvGeometry& g, int64_t deep_channels) {
   if constexpr (std::is_same_v<T, double>) return Kernel::general;
@@ -38,8 +38,7 @@ Kernel kernel_of(const ConvGeometry& g, int64_t deep_channels) {
   return Kernel::general;
 }
 
-// Of the general ones, that of tensor cores wants certain channels; where it cannot, the tiled one computes the sum, even if
-// the tensor algorithm was asked for by name.
+// The general kernel is an implicit GEMM on tensor cores, or else tiled, even if `tensor` was selected by name.
 template <class T>
 bool is_implicit_gemm(const ConvGeometry& g) {
   if constexpr (std::is_same_v<T, double>)

@@ -1,10 +1,10 @@
 // The two layers of a network whose images have few channels on one side:
 //
-//   first layer   y[n,i,j,o] = bias[o] + sum over a,b,c of x[n,i-p+a,j-p+b,c] * w[a,b,c,o]    3x3, c = 1 .. 4, o = 8, 16, ...
-//   head          y[pixel]   = bias + sum over c of x[pixel,c] * w[c]                         1x1, c = 8, 16, ..., o = 1
+//   first layer   y[n,i,j,o] = bias[o] + sum over a,b,c of x[n,i-p+a,j-p+b,c] * w[a,b,c,o]   3x3, c = 1..4, o % 8 = 0
+//   head          y[pixel]   = bias + sum over c of x[pixel,c] * w[c]                        1x1, c % 8 = 0, o = 1
 //
-// They have so few multiplications for each number that memory is what takes the time. A tensor core's smallest matrices would be
-// nearly empty, and the general kernels read one number at a time where 8 channels lie side by side. Here ordinary
+// They have so few multiplications for each number that they are bound by memory. A tensor core's smallest matrices
+// would be nearly empty, and tiled.cu reads one number at a time where 8 channels lie side by side. Here ordinary
 // instructions multiply, in float32, and a thread reads or writes 8 channels of a pixel at once: 16 bytes of bfloat16.
 #include "tensor/conv/cuda/eight_channels.h"
 #include "tensor/conv/cuda/kernels.h"
@@ -14,13 +14,13 @@
 namespace acinus::on_gpu {
 namespace {
 
-constexpr int64_t max_pixels = int64_t(1) << 30;  // so that an int can number them, with some to spare
+constexpr int64_t max_pixels = int64_t(1) << 30;  // so that an int can number them, with room to spare
 
 // ---- first layer --------------------------------------------------------------------------------------------------
 //
-// A block has a tile of 16 x 32 output pixels, and what they see of x in shared memory, as float32. A thread has 8 output
-// channels of 2 x 2 pixels at a time: so it uses each weight four times, and each number of x for up to four taps. o/8
-// neighbouring threads have the channels of the same pixels: they read the same numbers of x, and write side by side.
+// A block computes a tile of 16 x 32 output pixels, and has what they see of x in shared memory, as float32. A thread
+// computes 8 output channels of 2 x 2 pixels at a time: it uses each weight four times, and each number of x for up to
+// four taps. o/8 neighbouring threads compute the channels of the same pixels, and write side by side.
 
 constexpr int tile_rows = 16, tile_columns = 32, quads = tile_rows / 2 * tile_columns / 2;
 
@@ -75,7 +75,7 @@ struct Quad {
   }
 };
 
-// Which of a tile's quads this thread has, and which channels of them.
+// Which of a tile's quads this thread computes, and which channels of them.
 struct Share {
   int first, step, channel;
   __device__ explicit Share(int o) {
@@ -133,8 +133,8 @@ __global__ void __launch_bounds__(first_layer_threads, 3)
   }
 }
 
-// dw[a,b,c,o] = sum over pixels of x[i-p+a,j-p+b,c] * dy[i,j,o]: a thread keeps 9 x 8 sums, of all taps and its 8 channels, and
-// those of db, over its quads of all tiles of the block. A block has one channel of x.
+// dw[a,b,c,o] = sum over pixels of x[i-p+a,j-p+b,c] * dy[i,j,o]: a thread keeps 9 x 8 sums, of all taps and its 8
+// channels, and those of db, over its quads of all tiles of the block. A block sums for one channel of x.
 constexpr int gradient_threads = 128;
 
 struct GradientMemory {
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(gradient_threads, sizeof(T) == 2 ? 4 : 3)
   float sums[10 * 8] = {};
   for (int t = part; t < g.tiles; t += count) {
     const Tile tile(g, t);
-    __syncthreads();  // nobody reads the last tile any more
+    __syncthreads();  // all have read the last tile
     shared.halo.load(g, tile, x, c);
     __syncthreads();
     for (int q = share.first; q < quads; q += share.step) {
@@ -214,8 +214,8 @@ void first_layer_weight_gradient(const ConvGeometry& geometry, const T* x, const
 
 // ---- head ---------------------------------------------------------------------------------------------------------
 //
-// Neighbouring threads, 1, 2, 4, ... or 32 of them, have 8 channels each of a pixel of x, and four pixels at a time, so that
-// enough loads are under way at once.
+// 1, 2, 4, ... or 32 neighbouring threads share a pixel of x, 8 channels each, and process four pixels at a time, so
+// that enough loads are in flight.
 
 namespace {
 

@@ -1,33 +1,32 @@
-// A tile of an image in shared memory, with the pixels around it that a 3x3 kernel sees, its *halo*. All nine taps then read it
-// there, and each pixel is fetched once instead of nine times:
+// A tile of an image in shared memory, with the pixels around it that a 3x3 kernel sees, its *halo*. All nine taps then
+// read it there, and each pixel is fetched once instead of nine times:
 //
-//     +----------------+      16 x 16 pixels are computed, 18 x 18 are copied: 1.27 times as many as there are, where a matrix
-//     |  halo          |      product that knows nothing of images ("implicit GEMM") copies nine times as many. Only some
-//     |  +----------+  |      channels at a time, a *stage*; several stages form a ring, so that while one is multiplied
-//     |  |   tile   |  |      the next are under way:
+//     +----------------+      16 x 16 pixels are computed, 18 x 18 are copied: 1.27 copies of a pixel, where a matrix
+//     |  halo          |      product that knows nothing of images ("implicit GEMM") makes nine. A few channels are
+//     |  +----------+  |      copied at a time, a *stage*; several stages form a ring, so that the next are copied
+//     |  |   tile   |  |      while one is multiplied:
 //     |  +----------+  |
-//     |                |          wait until this stage is there; __syncthreads(); ask for the stage Stages - 1 further on;
+//     |                |          wait for this stage; __syncthreads(); start to copy the stage Stages - 1 further on;
 //     +----------------+          multiply
 //
-// One barrier a stage is enough: what is overwritten next was read before it. And a commit at every stage, also where nothing
-// is left to copy, keeps the number of groups that are under way what the wait expects.
+// One barrier per stage is enough: what is overwritten next was read before it. A commit at every stage, even where
+// nothing is left to copy, keeps the number of groups in flight what the wait expects.
 #pragma once
 #include "tensor/cuda/mma.h"
 
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
-// An image (n,height,width,channels) that is read: of `shrink` 1, one that upsample2x enlarges to that size while it is read.
+// An image (n,height,width,channels) to read; if `shrink` is 1, upsample2x of one of half that size.
 struct ImageView {
   const char* data = nullptr;
   int height = 0, width = 0, shrink = 0;
   int pixel_bytes = 0;
 };
 
-// A pixel of a tile is Chunks times 16 bytes. Where chunk number `chunk` of a pixel in this column of the tile is stored among
-// them: so that the same chunk of 8 neighbouring pixels, wherever they begin, is in 8 different places modulo 128 bytes, the width
-// of all banks; a warp then loads 8 x 16 bytes at once. It depends on the column alone, so a tap in another row is a
-// constant further on.
+// A pixel of a tile is Chunks times 16 bytes. Where chunk number `chunk` of a pixel in this column is stored among
+// them, so that the same chunk of any 8 neighbouring pixels is in 8 different places modulo 128 bytes, the width of all
+// banks, and a warp loads 8 x 16 bytes at once. By the column alone: a tap in another row is at a constant offset.
 template <int Chunks>
 HD constexpr int swizzled(int chunk, int column) {
   return Chunks == 8   ? chunk ^ (column & 7)
@@ -36,7 +35,7 @@ HD constexpr int swizzled(int chunk, int column) {
                        : chunk;
 }
 
-// Numbers the tiles of a result: blocks of channels first, so that blocks of threads that run together read the same pixels.
+// Numbers the tiles of a result, channel blocks fastest, so that blocks that run together read the same pixels.
 struct TileGrid {
   Divisor channel_blocks, across, down;
   int count = 0;
@@ -52,11 +51,11 @@ struct TileGrid {
   }
 };
 
-// The copies that one thread makes of a tile of Rows x Columns pixels, Chunks times 16 bytes each: one chunk of one column, and
-// of it every rows_at_once-th row. So of where a copy goes to, and of whether a pixel is inside the image, little changes from one
-// to the next, and no stage has to divide. Where each pixel computed is two columns from the next, Split is 2: the even
-// columns are stored first, and then the odd ones, so that what is loaded at once again lies together. (Both as an even number:
-// then neighbours, which are copied at once, are in different banks, too.)
+// The copies that one thread makes of a tile of Rows x Columns pixels, Chunks times 16 bytes each: one chunk of one
+// column, in every rows_at_once-th row. So only the row changes from one copy to the next, and no stage has to divide.
+// If the pixels computed are two columns apart, Split is 2: the even columns are stored first, then the odd ones, so
+// that what is loaded together lies together. (Room is for an even number of each: then neighbours, which are copied
+// together, are in different banks, too.)
 template <int Rows, int Columns, int Chunks, int Threads, int Split = 1>
 struct TileCopy {
   static constexpr int a_row = Columns * Chunks;  // copies
@@ -69,7 +68,7 @@ struct TileCopy {
   uint32_t to;          // offset of the first copy in the tile
   const char* from;     // its column of the image, in row 0; perhaps outside of it
   int image_row_bytes;  // from one row of the image to the next
-  int row;              // of the image, of the first copy; of a column that is outside, one that is, too
+  int row;              // of the image, of the first copy; far outside if its column is outside
   int height, shrink;
 
   // The offset of a chunk in the tile.
@@ -83,7 +82,7 @@ struct TileCopy {
   }
   __device__ static int first_row() { return int(threadIdx.x) / a_row; }
 
-  // From now on of the tile that begins at (row, column) of image n, perhaps outside: there it is 0.
+  // Moves to the tile that begins at (tile_row, tile_column) of image n; pixels outside of the image are 0.
   __device__ void find(const ImageView& image, int n, int tile_row, int tile_column) {
     const int item = int(threadIdx.x) % a_row, column = tile_column + item / Chunks;
     const int small_height = image.height >> image.shrink, small_width = image.width >> image.shrink;
@@ -94,8 +93,7 @@ struct TileCopy {
            item % Chunks * 16;
   }
 
-  // Asks for the copies of the channels from `channel_bytes` on; for all at once, or for one of them, so that a kernel can ask
-  // for some, multiply, and so on.
+  // Starts the copies of the channels from `channel_bytes` on: all of them, or only the i-th.
   __device__ void copy(uint32_t tile, int64_t channel_bytes) const {
     ACINUS_UNROLL
     for (int i = 0; i < count; i++) copy(i, tile, channel_bytes);
@@ -109,7 +107,7 @@ struct TileCopy {
   }
 };
 
-// Asks for the copy of a run of memory by all threads of the block.
+// Starts to copy a run of memory, by all threads of the block.
 template <int Bytes, int Threads>
 __device__ void copy_run(uint32_t to, const char* from) {
   ACINUS_UNROLL

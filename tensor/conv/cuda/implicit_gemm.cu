@@ -5,11 +5,10 @@
 //   data gradient      pixels of dx     c         taps, o         patches of dy   w
 //   weight gradient    taps, c          o         pixels of y     patches of x    dy
 //
-// A row of patches is what one pixel sees. The matrix of all patches (im2col) would take kh * kw times an image's memory, and is
-// never there; the copies into shared memory gather it ("implicit GEMM", Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep
-// Learning"). Channels are copied in *chunks* of 16 bytes, 8 numbers of bfloat16 or 4 of float32, and every thread always
-// has the same chunk of the same rows. So what it has to know of a row is worked out once, and from one stage of the sum to the next
-// it only adds: no division in the loop.
+// The matrix of all patches (im2col) is never in memory; the copies into shared memory gather it (tiled.cu). Channels
+// are copied in *chunks* of 16 bytes, 8 numbers of bfloat16 or 4 of float32. A thread copies parts of the same rows of
+// A and columns of B in every stage of the sum, so what it has to know of a row is worked out once, and from one stage
+// to the next it only adds: no division in the loop.
 //
 // Copies, stages and the order of swizzled chunks are those of halo_tile.h.
 #include "tensor/conv/cuda/eight_channels.h"
@@ -40,7 +39,7 @@ __device__ int next_slot(int slot) { return slot + 1 == stages ? 0 : slot + 1; }
 
 // ---- forward and data gradient ------------------------------------------------------------------------------------
 
-// result[pixel,n] = relu(bias[n] + sum over taps (a,b) and k of image[what the pixel sees through (a,b), k] * weights[(a,b),n,k])
+// result[pixel,n] = relu(bias[n] + sum over taps (a,b) and k of image[pixel's tap (a,b), k] * weights[(a,b),n,k])
 template <class T>
 struct PatchSum {
   Patches patches;
@@ -52,7 +51,7 @@ struct PatchSum {
   T* result;
 };
 
-// The copies of a thread: one chunk of every 32nd row of the tiles of A, 128 pixels, and of B, N columns; a stage is four chunks.
+// A thread's copies: a chunk of every 32nd row of the tiles of A, 128 pixels, and of B, N columns. A stage is 4 chunks.
 template <class T, int N>
 struct PatchProducer {
   static constexpr int a_copies = tile_rows / 32, b_copies = N / 32, a_bytes = tile_rows * 64,
@@ -130,8 +129,8 @@ __global__ void __launch_bounds__(threads, 3) patch_sum_kernel(PatchSum<T> sum, 
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
   const int warp_row = warp / warps_across * warp_rows, warp_column = warp % warps_across * 32;
 
-  // Where the lane's row of a 16-byte chunk of A is (mma.h), for each half of a stage; and of B, whose fragments' columns g are, of each
-  // 32, numbers g / 2 * 8 + j * 2 + g % 2 (pack_weights.h says why).
+  // Where the lane's row of 16 bytes of A is (mma.h), for each half of a stage; and of B, whose columns are in the
+  // order of pack_weights.h.
   const uint32_t ring = shared_address(&shared_memory<unsigned char>());
   const int b_column = lane % 8 / 2 * 8 + lane / 16 * 2 + lane % 2;
   uint32_t a_at[2], b_at[2];
@@ -193,7 +192,7 @@ __global__ void __launch_bounds__(threads, 3) patch_sum_kernel(PatchSum<T> sum, 
   }
 }
 
-// w (taps,c,o), rounded: (taps,n,k), with n = o and k = c if it is to be transposed, otherwise n = c and k = o. One chunk each.
+// w (taps,c,o), rounded: (taps,n,k), with n = o and k = c if `transposed`, otherwise n = c and k = o. One chunk each.
 template <class T>
 struct RoundWeights {
   const float* w;
@@ -241,9 +240,9 @@ void run(const char* name, const PatchSum<T>& sum) {
 
 // ---- weight gradient ----------------------------------------------------------------------------------------------
 //
-// dw[(a,b,c),o] = sum over pixels of x[pixel's tap (a,b), c] * dy[pixel,o]. A stage is a tile of 8 columns of pixels, 4 or 2
-// rows; in shared memory a pixel's numbers lie side by side, but the sum is over pixels: both factors must be transposed
-// on the way into registers.
+// dw[(a,b,c),o] = sum over pixels of x[pixel's tap (a,b), c] * dy[pixel,o]. A stage is a tile of 8 columns of pixels, 4
+// or 2 rows; in shared memory a pixel's numbers lie side by side, but the sum is over pixels: both factors must be
+// transposed on the way into registers.
 
 template <class T>
 struct WeightSum {

@@ -1,7 +1,7 @@
-// The kernels of a convolution on the GPU, and what each of them is for; engine.cu chooses. From the most general, and slowest, to
-// the most special:
+// The kernels of a convolution on the GPU, and what each is for; engine.cu chooses. From the most general, and slowest,
+// to the most specialised:
 //
-//   tiled.cu                  everything, in the type that the numbers have, with a tile of a matrix product in shared memory
+//   tiled.cu                  everything, in the numbers' own type: a tile of a matrix product in shared memory
 //   implicit_gemm.cu          bfloat16 and TF32 on tensor cores: any kernel size, stride and dilation
 //   conv3x3.cu                3x3, stride 1, bfloat16 and TF32: a tile with its halo; forward and data gradient
 //   conv3x3_weight_gradient.cu    ... weight and bias gradient
@@ -33,15 +33,15 @@ struct ConvSum {
   bool transposed_weights = false;
   const C* bias = nullptr;  // (o)
   bool relu = false;
-  // With `deep`, of a data gradient, its first deep_channels go there, the sum of each 2x2.
+  // With `deep`, for a data gradient, the first deep_channels go there, the sum of each 2x2.
   SkipConcatData<T> y{nullptr, nullptr, 0};
   T* pooled = nullptr;  // (n,oh/2,ow/2,o): the maximum of each 2x2 of y
-  // As y, or null: what x was in the forward pass, if a ReLU made it. Where it is not positive, y is 0: the gradient of
-  // that ReLU, on the way.
+  // Shaped as y, or null. For a data gradient: the layer's x, if a ReLU made it. Where that is not positive, y is 0,
+  // which is the gradient of that ReLU.
   SkipConcatData<const T> relu_output{nullptr, nullptr, 0};
 };
 
-// Can these kernels compute such a sum? It needs 3x3, stride 1, and multiples of 16 channels in, of 8 out; any padding.
+// Can these kernels compute such a sum? It needs 3x3, stride and dilation 1, and multiples of 16 channels in, of 8 out.
 template <class T>
 bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y);
 template <class T>
@@ -83,15 +83,16 @@ void implicit_gemm_data_gradient(const ConvGeometry& g, const T* dy, const float
 template <class T>
 void implicit_gemm_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw);
 
-// The first layer, 3x3 with stride 1 of 1 to 4 channels into a multiple of 8. (A network needs no gradient of its image.)
+// The first layer, 3x3 with stride 1, of 1 to 4 channels into a multiple of 8. (The general kernel computes its data
+// gradient, which a network does not need.)
 bool first_layer_supports(const ConvGeometry& g);
 template <class T>
 void first_layer(const ConvSum<T>& sum);
 template <class T>
 void first_layer_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw, float* db);
 
-// The head, 1x1 of a multiple of 8 channels into one. Its three gradients come from one pass over x; any of them may be null,
-// but db without dw, and for dx alone x. Where x is the output of a ReLU, dx can be the gradient of its input, as in ConvSum.
+// The head, 1x1 of a multiple of 8 channels into one. One pass over x computes its gradients. Each may be null, but db
+// needs dw; x may be null for dx alone. Where x is the output of a ReLU, dx can be the gradient of its input.
 bool head_supports(const ConvGeometry& g);
 template <class T>
 void head(const ConvSum<T>& sum);
@@ -102,8 +103,8 @@ void head_backward(const ConvGeometry& g, const T* x, const T* dy, const float* 
 }  // namespace on_gpu
 
 namespace testing {
-// Sums over all pixels are split for so many processors, those of an H100, on every GPU: results do not depend on it. Tests,
-// whose images are small, lower it.
+// Sums over all pixels are split for this many processors, those of an H100, so that every GPU gives the same results.
+// Tests, whose images are small, lower it.
 inline int64_t gpu_processors = 132;
 inline int64_t weight_gradient_channels = 0;      // of a block, 32 or 64; 0: by the shape
 inline int64_t shared_bytes_a_block = 227 << 10;  // as if the GPU had no more

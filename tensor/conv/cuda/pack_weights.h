@@ -1,18 +1,18 @@
-// The weights of a 3x3 convolution, rounded as the kernel multiplies and in the order in which conv3x3.h multiplies by them:
+// The weights of a 3x3 convolution, rounded for tensor cores, and in the order in which conv3x3.h multiplies by them:
 //
 //   [N channels of y][Depth channels of x][tap][step: 32 bytes of channels of x][fragments of B]
 //
-// (where the taps are not nine, by sums of weights: conv3x3_taps.h), so that the weights of a stage are one run of memory, and a
-// copy brings them into shared memory as they are. A fragment has 8 columns, channels of y. The fragments of a step stand there as
-// the tensor cores want them, without bank conflicts:
+// (of four or sixteen taps, sums of weights: conv3x3_taps.h), so that the weights of a stage are one run of memory,
+// copied into shared memory as it is. A fragment has 8 columns, channels of y. Those of a step are in the order in
+// which they are loaded without bank conflicts:
 //
 //   mma.sync    [2 fragments][lane][fragment][half of k], what a lane holds of two fragments in 16 bytes
 //   wgmma       [fragment][half of k][column], the 16 bytes of k of a column: core matrices (mma.h)
 //   FFMA        [channel of x][channel of y]
 //
-// Of each 32 channels, column g of fragment j is number g / 2 * 8 + j * 2 + g % 2. For a lane holds of y the columns 2 t and
-// 2 t + 1 of each fragment (mma.h): with this order 8 neighbouring channels, 8 t .. 8 t + 7, and it stores 16 bytes at once. Of
-// float, four channels are 16 bytes, so it is 4 of each 16.
+// Of every 32 channels, column g of fragment j is number g / 2 * 8 + j * 2 + g % 2. A lane holds columns 2 t and 2 t +
+// 1 of each fragment of y (mma.h): in this order 8 neighbouring channels, 8 t .. 8 t + 7, which it stores as 16 bytes.
+// In float32, 16 bytes are four channels, so it is 4 of every 16.
 #pragma once
 #include "tensor/cuda/mma.h"
 #include "tensor/for_each.h"
@@ -72,7 +72,7 @@ struct PackWeights {
     const int step = next(V::steps), tap = next(Part::Table::count), stage = i;
     ACINUS_UNROLL
     for (int e = 0; e < each; e++) {
-      // Of the lane's numbers: two fragments, of each the two halves of k, of each one number or two.
+      // A lane's numbers for mma.sync: two fragments, of each the two halves of k, of each one number or two.
       constexpr int in_half = each / 4, in_run = each / 2;
       const int j = V::wgmma ? fragment : fragment + e / (2 * in_half);
       const int k = V::wgmma ? half * each + e : e / in_half % 2 * each + lane % 4 * in_half + e % in_half;

@@ -1,6 +1,6 @@
-// Sums over all pixels of a batch, such as a weight gradient, have few results and very many terms. So they are split: each block
-// of threads sums a *part* of the terms, and a second kernel adds up the parts ("split-K"). How many parts there are depends
-// on the shapes alone, and they are added in order: the same bits every time, on every GPU.
+// Sums over all pixels of a batch, such as a weight gradient, have few results and very many terms. So they are split:
+// each block of threads sums a *part* of the terms, and a second kernel adds up the parts ("split-K"). The shapes alone
+// decide how many parts there are and in which order they are added: the same bits every time, on every GPU.
 #pragma once
 #include <algorithm>
 
@@ -10,8 +10,8 @@
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
-// Within a block, where each thread has summed V numbers of its own: f(v, group, total), total the sum of number v over the
-// threads t with t % groups == group.
+// Within a block, where each thread has summed V numbers of its own: f(v, group, total), total the sum of number v over
+// the threads t with t % groups == group.
 template <int V, int Threads>
 struct BlockSums {
   float own[V][Threads +
@@ -31,7 +31,7 @@ struct BlockSums {
   }
 };
 
-// A block has some threads for each of its sums, which take turns at the parts.
+// A block has up to max_threads_a_sum threads for each of its sums, which take turns at the parts.
 constexpr int sums_a_block = 32, max_threads_a_sum = 32;
 
 template <class C>

@@ -1,5 +1,5 @@
-// What each pixel of a result sees of an image, its *patch*: in the forward pass the pixels of y see x; in that of a data gradient
-// the pixels of dx see dy, those of one phase (engine.h) after those of another, because each phase sees other taps.
+// What each pixel of a result sees of an image, its *patch*. In the forward pass the pixels of y see x. In a data
+// gradient the pixels of dx see dy, phase after phase (engine.h), because each phase sees different taps.
 #pragma once
 #include <algorithm>
 
@@ -12,12 +12,13 @@ struct Patches {
   // The pixels, (images,rows,cols), numbered one after the other.
   int pixels;
   Divisor an_image, a_row;
-  // Through tap (a,b), of taps_down x taps_across, pixel (i,j) sees that in row i * stride + first_row + a * step_row of its
-  // image (height,width); columns alike.
+  // Through tap (a,b), of taps_down x taps_across, pixel (i,j) sees that in row i * stride + first_row + a * step_row
+  // of its image (height,width); columns alike.
   int height, width, stride, first_row, first_col, step_row, step_col, taps_down, taps_across;
-  // Which is tap number first_tap + a * tap_below + b * tap_right of the kernel.
+  // That is tap number first_tap + a * tap_below + b * tap_right of the kernel.
   int first_tap, tap_below, tap_right;
-  // Its result is pixel (i * result_stride + result_row, j * result_stride + result_col) of (result_height,result_width).
+  // Its result is pixel (i * result_stride + result_row, j * result_stride + result_col) of
+  // (result_height,result_width).
   int result_height, result_width, result_stride, result_row, result_col;
 
   struct Pixel {

@@ -1,18 +1,18 @@
-// Convolutions as matrix products in the type that the numbers have (bfloat16 in float32): the second step of docs/kernels.md,
-// and the kernel for all that the others cannot compute.
+// Convolutions as matrix products in the type that the numbers have (bfloat16 in float32): the second step of
+// docs/kernels.md, and the kernel for all that the others cannot compute.
 //
 //                      rows of C        columns   sum over         A                          B
 //   forward            pixels of y      o         taps, c          patches of x               w
 //   data gradient      pixels of dx     c         taps, o          patches of dy              w, transposed
 //   weight gradient    taps, c          o         pixels of y      patches of x, transposed   dy
 //
-// A row of patches is what one pixel sees, kh * kw * c numbers. The matrix of all patches (im2col) would take kh * kw times an image's
-// memory; here the kernel computes where in the image each number is when it needs it ("implicit GEMM", Chetlur et al. 2014,
-// "cuDNN: Efficient Primitives for Deep Learning").
+// A row of patches is what one pixel sees, kh * kw * c numbers. The matrix of all patches (im2col) would take kh * kw
+// times an image's memory; here the kernel computes where in the image each number is when it needs it ("implicit
+// GEMM", Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning").
 //
-// A block of 256 threads computes a tile of 64 x 64 of C. For each 16 terms of the sum it brings 64 x 16 numbers of A and 16 x 64 of B
-// into shared memory, each once, and uses each 64 times. A thread computes 4 x 4 numbers of the tile, so it uses
-// each number that it reads from shared memory four times.
+// A block of 256 threads computes a tile of 64 x 64 of C. For each 16 terms of the sum it brings 64 x 16 numbers of A
+// and 16 x 64 of B into shared memory, each once, and uses each 64 times. A thread computes 4 x 4 numbers of the tile,
+// so it uses each number that it reads from shared memory four times.
 //
 //                  B     +------+
 //                        | step |          for each step:   tiles of A and B -> shared memory
@@ -36,7 +36,7 @@ constexpr int threads = 256, width = 64, depth = 16,
 // A factor has *lines*, the rows of A or the columns of B, each with as many *terms* as the sum has:
 //
 //   static constexpr bool terms_adjacent    neighbouring terms, or else neighbouring lines, are side by side in memory
-//   Line line(int), Term term(int)          what is worked out once for all terms of a line, and for all lines of a term
+//   Line line(int), Term term(int)          what is computed once for all terms of a line, for all lines of a term
 //   at(Line, Term)                          the number
 
 // Of what the pixels see of an image (images,height,width,channels), line or, transposed, term i is that of pixel i.
@@ -150,8 +150,8 @@ struct Product {
   int splits() const { return terms == 0 ? 1 : (terms + terms_each - 1) / terms_each; }
 };
 
-// A thread's four numbers of a tile: one term, four lines. Beyond the last line it repeats the first, and what is computed
-// from that is not stored.
+// A thread's four numbers of a tile: one term, four lines. Beyond the last line it repeats the first, and what is
+// computed from that is not stored.
 template <class C, class Factor>
 struct TileLoader {
   const Factor& factor;
