@@ -2,8 +2,8 @@
 //
 //   reduce_columns<T>(device, groups, rows, columns, f)     for each of `groups` (rows x columns) matrices of elements T
 //
-// f is called for n neighbouring elements of a row at a time (pack.h), and returns their terms of one or two sums. As in reduce.h
-// the order in which they are added depends on the shape alone.
+// f is called for n neighbouring elements of a row at a time (pack.h), and returns their terms of one or two sums. As in
+// reduce.h the order in which they are added depends on the shape alone.
 #pragma once
 #include <type_traits>
 #include <vector>

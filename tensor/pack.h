@@ -1,5 +1,5 @@
-// Several neighbouring numbers at a time, for the bodies of map and for_each_row (rows.h). Such a body is a template,
-// and is called with the count n of the numbers that it processes:
+// Several neighbouring numbers at a time, for the bodies of map, for_each_row (rows.h) and reduce_columns (column_sums.h).
+// Such a body is a template, and is called with the count n of the numbers that it processes:
 //
 //   Exactly<8>     on the GPU: as many as 16 bytes hold, which is what one instruction moves; or 1, where rows are not
 //                  multiples of that. The compiler knows n, so a thread's numbers stay in registers.
@@ -101,8 +101,8 @@ HD void assign(Exactly<N> n, T* to, F f, const Values<X, Exactly<N>>&... x) {
   store(n, to, each(f, x...));
 }
 
-// map on the GPU: a thread processes N elements, 16 bytes of inputs or outputs, whichever are smaller; the last thread those
-// that are left.
+// map on the GPU: a thread processes N elements, 16 bytes of inputs or outputs, whichever are smaller; the last thread
+// those that are left.
 template <class Each, int N>
 struct MapSixteenBytes {
   Each each;

@@ -2,9 +2,9 @@
 //
 //   reduce(f, x, ...)      sum over i of f(x[i], ...), a scalar tensor
 //
-// f is a functor as in for_each.h; sums of columns are in column_sums.h. Sums are computed over blocks of a *fixed* size, and the blocks' sums are then added in
-// order. The blocks do not depend on the number of threads, so neither do the results, to the last bit. (On the GPU the
-// blocks differ, and are added in another order; both depend on the sizes alone.)
+// f is a functor as in for_each.h; sums of columns are in column_sums.h. Sums are computed over blocks of a *fixed* size,
+// and the blocks' sums are then added in order. The blocks do not depend on the number of threads, so neither do the
+// results, to the last bit. (On the GPU the blocks differ, and are added in another order; both depend on the sizes alone.)
 #pragma once
 #include <numeric>
 #include <vector>
@@ -14,9 +14,9 @@
 namespace acinus {
 
 #ifdef ACINUS_KERNELS
-// sums[block] = a part of the sum over i of f(i). Each thread adds up every so many 16 bytes, a few terms in their own type and then
-// in double, which on many GPUs is slow; then half of the threads add the other half's sums to theirs, a quarter those of the
-// other quarter, and so on.
+// sums[block] = a part of the sum over i of f(i). A thread strides over the elements 16 bytes at a time: it adds these few
+// terms in their own type, and then to a double, which on many GPUs is slow. Then half of the threads add the other half's
+// sums to theirs, a quarter those of the other quarter, and so on.
 template <class Y, class F, class T, int N>
 __global__ void sum_kernel(int64_t n, AtElement<F, T, N> f, Y* sums) {
   auto& sum = shared_memory<double[threads_per_block]>();
