@@ -1,9 +1,9 @@
 // Sums over the rows of images, on every device: of each channel over all pixels, for one.
 //
-//   reduce_columns<T>(device, groups, rows, columns, f)     for each of `groups` (rows x columns) matrices of elements T
+//   reduce_columns<T>(device, groups, rows, columns, f)    for each of `groups` (rows x columns) matrices of elements T
 //
-// f is called for n neighbouring elements of a row at a time (pack.h), and returns their terms of one or two sums. As in
-// reduce.h the order in which they are added depends on the shape alone.
+// f is called for n neighbouring elements of a row at a time (pack.h), and returns their terms of one or two sums. As
+// in reduce.h the order in which they are added depends on the shape alone.
 #pragma once
 #include <type_traits>
 #include <vector>
@@ -12,8 +12,7 @@
 
 namespace acinus {
 
-// The terms of K sums for each of n neighbouring columns: what a functor of reduce_columns returns. C is the type in which they
-// are computed.
+// The terms of K sums for each of n neighbouring columns, computed in type C: what a functor of reduce_columns returns.
 template <class C, int K, class Count>
 struct Terms {
   using Number = C;
@@ -42,8 +41,8 @@ template <class F>
 using TermsOf = std::invoke_result_t<F, int64_t, int64_t, Exactly<1>>;
 
 #ifdef ACINUS_KERNELS
-// How the sums over the rows are divided among blocks of threads: a tile is `width` threads wide, N columns for each, and a
-// block does `block_rows` rows of it, as many at once as it has threads for. It depends on the shape alone.
+// How the sums over the rows are divided among blocks of threads: a tile is `width` threads wide, N columns each, and
+// a block sums `block_rows` rows of it, as many at once as it has threads for. It depends on the shape alone.
 struct ColumnTiles {
   int64_t groups, rows, columns, block_rows;
   int width, tiles, blocks;  // tiles: side by side; blocks: one below the other in a tile
@@ -56,9 +55,9 @@ struct ColumnTiles {
   }
 };
 
-// Each thread adds up its rows, a few in the terms' own type and then in double, which on many GPUs is slow; then the threads of a
-// column by halves, as in sum_kernel. The result goes to y, if one block has all rows, otherwise to parts (K, groups,
-// blocks, columns), for the same kernel to add up.
+// Each thread adds up its rows, a few in the terms' own type and then in double, which on many GPUs is slow. The sums of
+// a column's threads are added by halves, as in sum_kernel. The result goes to y if one block sums all rows, otherwise
+// to parts (K, groups, blocks, columns), for the same kernel to add up.
 template <int N, class Y, class F>
 __global__ void __launch_bounds__(threads_per_block, 2)
     sum_columns_kernel(ColumnTiles tile, F f, double* parts, int64_t groups_of_y, Y* y0, Y* y1) {
@@ -128,9 +127,10 @@ void launch_sum_columns(int64_t groups, int64_t rows, int64_t columns, const F& 
 }
 #endif
 
-// For each of `groups` blocks of memory that hold (rows x columns) elements of type T: sums over the rows of the terms that
-// f(i, s, n) returns, those of elements i .. i+n-1 and sums s .. s+n-1. i is the linear index of an element, and s that of the
-// sum it belongs to, group * columns + column. Returns a tensor (groups, columns) of type Y for each of the K sums.
+// For each of `groups` blocks of memory that hold (rows x columns) elements of type T: sums over the rows of the terms
+// that f(i, s, n) returns, those of elements i .. i+n-1 and sums s .. s+n-1. i is the linear index of an element, and s
+// that of the sum it belongs to, group * columns + column. Returns a tensor (groups, columns) of type Y for each of the
+// K sums.
 //   Example: the channel sums of x (N,H,W,C): groups 1, rows N*H*W, columns C, f = ValueAt.
 template <class T, class Y = Compute<T>, class F>
 std::vector<Tensor> reduce_columns(Device device, int64_t groups, int64_t rows, int64_t columns, F f) {
