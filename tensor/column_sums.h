@@ -55,7 +55,7 @@ struct ColumnTiles {
   }
 };
 
-// Each thread adds up its rows, a few in the terms' own type and then in double, which on many GPUs is slow. The sums of
+// Each thread adds up its rows, a few in the terms' own type, then in double, which on many GPUs is slow. The sums of
 // a column's threads are added by halves, as in sum_kernel. The result goes to y if one block sums all rows, otherwise
 // to parts (K, groups, blocks, columns), for the same kernel to add up.
 template <int N, class Y, class F>

@@ -1,6 +1,6 @@
 // CUDA graphs: work for the GPU that is the same each time, such as a training step, recorded once and then requested
-// as a whole. A step of a small network is some hundred kernels, each of which may take less time than the CPU takes to
-// launch it.
+// as a whole. A step of a small network is about a hundred kernels, each of which may take less time than the CPU
+// takes to launch it.
 //
 //   Graph graph(device);             // on the CPU run() simply calls its argument
 //   Tensor loss;

@@ -1,6 +1,6 @@
 // Convolutions with a 3x3 kernel and stride 1 in float32 by ordinary multiply-adds (FFMA): tensor cores would round the
 // factors. Tiles, copies and sums are the same (conv3x3.h and conv3x3_weight_gradient.h); here is how a lane
-// multiplies. It uses what it loads as often as it can. Only the innermost loops are unrolled, to some hundred
+// multiplies. It uses what it loads as often as it can. Only the innermost loops are unrolled, to a few hundred
 // instructions, to fit into the smallest instruction cache; the larger ones cannot deliver an instruction every clock.
 #include "tensor/conv/cuda/conv3x3.h"
 #include "tensor/conv/cuda/conv3x3_weight_gradient.h"

@@ -1,9 +1,4 @@
-// Convolutions of any kernel size, stride and dilation on tensor cores, each as a matrix product:
-//
-//                      rows             columns   sum over        A               B
-//   forward            pixels of y      o         taps, c         patches of x    w, transposed
-//   data gradient      pixels of dx     c         taps, o         patches of dy   w
-//   weight gradient    taps, c          o         pixels of y     patches of x    dy
+// Convolutions of any kernel size, stride and dilation on tensor cores, by the three matrix products of tiled.cu.
 //
 // The matrix of all patches (im2col) is never in memory; the copies into shared memory gather it (tiled.cu). Channels
 // are copied in *chunks* of 16 bytes, 8 numbers of bfloat16 or 4 of float32. A thread copies parts of the same rows of

@@ -262,7 +262,7 @@ void tiled_data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C
   });
 }
 
-// A small matrix with a long sum, which is split until there are some hundred tiles.
+// A small matrix with a long sum, which is split until there are up to a thousand tiles.
 template <class T, class C>
 void tiled_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw) {
   check_size("conv_weight_gradient", g);
