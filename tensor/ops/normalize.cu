@@ -6,11 +6,56 @@
 namespace acinus {
 namespace {
 
-// The terms of sum(d) and sum(d^2), d = x - x0: so one pass over x gives mean and variance. x0 is the value of one pixel of the image
-// and channel, as near to the mean as any, so that little cancels where the mean is large: "shifted data" in Chan, Golub and
-// LeVeque, Algorithms for computing the sample variance, 1983. It is not the first pixel, whose neighbours are padding. The CPU
-// computes in double, in which nothing is lost; many GPUs would need longer for that than for all the rest.
+// Of sums over (images, channels), each times its channel's weight (or 1), the mean over each group.
 template <class T>
+struct GroupMean {
+  int64_t channels, per_group, group_size;
+  const T *sums, *weight;
+  T* means;
+  HD void operator()(int64_t s) const {
+    const int64_t begin = s - s % channels % per_group;
+    T total = 0;
+    for (int64_t c = begin; c < begin + per_group; c++) total += weight ? sums[c] * weight[c % channels] : sums[c];
+    means[s] = T(total / T(group_size));
+  }
+};
+
+template <class C>
+Tensor group_mean(const NormGeometry& g, const Tensor& sums, const Tensor& weight = {}) {
+  Tensor means(sums.shape(), sums.dtype(), sums.device());
+  for_each(sums.device(), sums.elements(),
+           GroupMean<C>{g.channels, g.per_group, g.group_size(), sums.ptr<C>(), weight ? weight.ptr<C>() : nullptr,
+                        means.ptr<C>()});
+  return means;
+}
+
+// ---- mean and variance ----------------------------------------------------------------------------------------
+
+// On the CPU by two passes over x, the mean first and then the squares of the deviations from it: sum(x^2) - mean^2 would
+// cancel in float32.
+template <class T, class C = Compute<T>>
+struct SquaredDeviation {
+  const T* x;
+  const C* mean;
+  template <class Count>
+  HD auto operator()(int64_t i, int64_t s, Count n) const {
+    const auto values = load(n, x + i);
+    const auto means = load(n, mean + s);
+    Terms<C, 1, Count> terms;
+    for (int k = 0; k < n; k++) {
+      const C d = values[k] - means[k];
+      terms[0][k] = d * d;
+    }
+    return terms;
+  }
+  template <class... Ignored>
+  HD void keep(const Ignored&...) const {}  // nothing
+};
+
+// On the GPU by one: these are the terms of sum(d) and sum(d^2), d = x - x0. x0 is the value of one pixel of the image and channel,
+// as near to the mean as any, so that little cancels: "shifted data" in Chan, Golub and LeVeque, Algorithms for computing the
+// sample variance, 1983. It is not the first pixel, whose neighbours are padding.
+template <class T, class C = Compute<T>>
 struct ShiftedMoments {
   const T* x;
   int64_t rows;
@@ -22,11 +67,10 @@ struct ShiftedMoments {
   }
   template <class Count>
   HD auto operator()(int64_t i, int64_t s, Count n) const {
-    using C = std::conditional_t<std::is_same_v<Count, AtMost<Count::max>>, double, Compute<T>>;
     const auto values = load(n, x + i), x0 = load(n, shift(s));
     Terms<C, 2, Count> terms;
     for (int k = 0; k < n; k++) {
-      const C d = C(values[k]) - C(x0[k]);
+      const C d = values[k] - x0[k];
       terms[0][k] = d;
       terms[1][k] = d * d;
     }
@@ -45,7 +89,7 @@ struct GroupStatistics {
   const double *sum, *square;
   C *mean, *var;
   HD void operator()(int64_t s) const {
-    const int64_t channels = moments.channels, begin = s - s % channels % per_group;
+    const int64_t begin = s - s % int(moments.channels) % per_group;
     const double rows = double(moments.rows), m = rows * double(per_group);
     double average = 0, variance = 0;
     for (int64_t c = begin; c < begin + per_group; c++) average += (rows * double(*moments.shift(c)) + sum[c]) / m;
@@ -57,6 +101,8 @@ struct GroupStatistics {
     var[s] = C(variance < 0 ? 0 : variance);
   }
 };
+
+// ---- y and its gradient ---------------------------------------------------------------------------------------
 
 struct InverseDeviation {
   double eps;
@@ -115,20 +161,6 @@ struct GradientTerms {
   }
 };
 
-// Of sums over (images, channels), each times its channel's weight, the mean over each group: sum(dy) -> mean(g)
-template <class T>
-struct GroupMean {
-  int64_t channels, per_group, group_size;
-  const T *sums, *weight;
-  T* means;
-  HD void operator()(int64_t s) const {
-    const int64_t begin = s - s % channels % per_group;
-    T total = 0;
-    for (int64_t c = begin; c < begin + per_group; c++) total += sums[c] * weight[c % channels];
-    means[s] = T(total / T(group_size));
-  }
-};
-
 template <class T, class C = Compute<T>>
 struct NormalizeBackward {  // channels first .. first+n-1 of one row
   Pixels by_image;
@@ -164,30 +196,24 @@ void normalize_backward(const NormGeometry& g, const Saved& saved, const Tensor&
   using C = Compute<T>;
   const Xhat<T> xhat{saved.x.ptr<T>(), saved.mean.ptr<C>(), saved.istd.ptr<C>()};
   const auto sums_by = [&](auto terms) { return reduce_columns<T>(dy.device(), g.images, g.rows, g.channels, terms); };
-  const std::vector<Tensor> sums =  // of dy, of dy * xhat
+  std::vector<Tensor> sums =  // of dy, of dy * xhat
       saved.y ? sums_by(GradientTerms<T, true>{xhat, saved.y.ptr<T>(), dy.ptr<T>()})
               : sums_by(GradientTerms<T, false>{xhat, nullptr, dy.ptr<T>()});
+  if (in[0].needs_grad()) {
+    Tensor dx(dy.shape(), dy.dtype(), dy.device()), g0, g1;
+    if (!saved.fixed) g0 = group_mean<C>(g, sums[0], saved.weight), g1 = group_mean<C>(g, sums[1], saved.weight);
+    for_each_row<T>(dy.device(), g.images * g.rows, g.channels,
+                    NormalizeBackward<T>{g.pixels(), g.channels, xhat, dy.ptr<T>(), saved.weight.ptr<C>(),
+                                         g0 ? g0.ptr<C>() : nullptr, g1 ? g1.ptr<C>() : nullptr, dx.ptr<T>()});
+    in[0].add_grad(std::move(dx));
+  }
   for (const int k : {0, 1}) {  // dbias, dweight
     if (!in[2 - k].needs_grad()) continue;
     const ValueAt<C> of_image{sums[k].ptr<C>()};
-    const Tensor total = g.images == 1 ? sums[k] : reduce_columns<C>(dy.device(), 1, g.images, g.channels, of_image)[0];
-    in[2 - k].add_grad(total.viewed_as({g.channels}));
+    if (g.images > 1) sums[k] = reduce_columns<C>(dy.device(), 1, g.images, g.channels, of_image)[0];
+    sums[k] = sums[k].viewed_as({g.channels});
+    in[2 - k].add_grad(std::move(sums[k]));
   }
-  if (!in[0].needs_grad()) return;
-  const auto mean_times_weight = [&](const Tensor& sums) {
-    Tensor means(sums.shape(), sums.dtype(), sums.device());
-    for_each(
-        dy.device(), sums.elements(),
-        GroupMean<C>{g.channels, g.per_group, g.group_size(), sums.ptr<C>(), saved.weight.ptr<C>(), means.ptr<C>()});
-    return means;
-  };
-  Tensor dx(dy.shape(), dy.dtype(), dy.device()), mean_g, mean_g_xhat;
-  if (!saved.fixed) mean_g = mean_times_weight(sums[0]), mean_g_xhat = mean_times_weight(sums[1]);
-  for_each_row<T>(
-      dy.device(), g.images * g.rows, g.channels,
-      NormalizeBackward<T>{g.pixels(), g.channels, xhat, dy.ptr<T>(), saved.weight.ptr<C>(),
-                           mean_g ? mean_g.ptr<C>() : nullptr, mean_g ? mean_g_xhat.ptr<C>() : nullptr, dx.ptr<T>()});
-  in[0].add_grad(dx);
 }
 
 }  // namespace
@@ -196,11 +222,18 @@ NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
   return dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     using C = Compute<T>;
+    const auto sums_by = [&](auto terms, auto zero) {
+      return reduce_columns<T, decltype(zero)>(x.device(), g.images, g.rows, g.channels, terms);
+    };
+    if (x.device() == Device::cpu) {
+      const Tensor mean = group_mean<C>(g, sums_by(ValueAt<T>{x.ptr<T>()}, C())[0]);
+      return NormStatistics{mean, group_mean<C>(g, sums_by(SquaredDeviation<T>{x.ptr<T>(), mean.ptr<C>()}, C())[0])};
+    }
     const ShiftedMoments<T> moments{x.ptr<T>(), g.rows, g.channels};
-    const std::vector<Tensor> sums = reduce_columns<T, double>(x.device(), g.images, g.rows, g.channels, moments);
-    const Shape shape{g.images, g.channels};
-    NormStatistics statistics{Tensor(shape, dtype_of<C>(), x.device()), Tensor(shape, dtype_of<C>(), x.device())};
-    for_each(x.device(), shape.elements(),
+    const std::vector<Tensor> sums = sums_by(moments, double());
+    const auto empty = [&] { return Tensor({g.images, g.channels}, dtype_of<C>(), x.device()); };
+    const NormStatistics statistics{empty(), empty()};
+    for_each(x.device(), g.images * g.channels,
              GroupStatistics<T>{moments, g.per_group, sums[0].ptr<double>(), sums[1].ptr<double>(),
                                 statistics.mean.ptr<C>(), statistics.var.ptr<C>()});
     return statistics;
