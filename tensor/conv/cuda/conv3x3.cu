@@ -112,7 +112,8 @@ bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t
          g.o % 8 == 0 && deep_channels_of_x % 16 == 0 && deep_channels_of_y % 8 == 0 &&
          (deep_channels_of_x == 0 || (deep_channels_of_y == 0 && g.h % 2 == 0 && g.w % 2 == 0)) &&
          (deep_channels_of_y == 0 || (g.oh % 2 == 0 && g.ow % 2 == 0)) && small(g.n * g.h * g.w) &&
-         small(g.w * g.c * 4) && small((g.n * g.oh + 16) * g.ow * (g.o / 32 + 1)) && small(4 * (g.c + 128) * (g.o + 128));
+         small(g.w * g.c * 4) && small((g.n * g.oh + 16) * g.ow * (g.o / 32 + 1)) &&
+         small(4 * (g.c + 128) * (g.o + 128));
 }
 
 template <class T>
