@@ -267,6 +267,9 @@ void check_aligned(const void* address, size_t bytes) {
 }
 
 void run(const Launch& launch) {
+  if (launch.threads > 1024 || launch.shared_bytes > 227 << 10)
+    fail("kernel ", cuda::readable(launch.name), ": a block of ", launch.threads, " threads with ", launch.shared_bytes,
+         " bytes of shared memory; no GPU has more than 1024 and 232448");
   cuda::KernelCounts one;
   one.launches = 1;
   if (counting) add_counts(launch.name, one);

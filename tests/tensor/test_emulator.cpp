@@ -381,6 +381,9 @@ __global__ void address_of(const float* pointer) { shared_address(pointer); }
 
 TEST_CASE("emulator: what a GPU would not do is refused, with the kernel's name", "[cuda]") {
   CHECK_THAT(problem(half_a_product, 64, 0, 0), Catch::Contains("the_kernel") && Catch::Contains("mma_bf16"));
+  CHECK_THAT(problem(load_at, 1056, 64, 0), Catch::Contains("the_kernel") && Catch::Contains("1056 threads"));
+  CHECK_THAT(problem(load_at, 64, 232449, 0), Catch::Contains("232449 bytes"));
+  CHECK(problem(load_at, 1024, 232448, 0) == "no error");
   CHECK_THAT(problem(two_operations, 64, 512, 0), Catch::Contains("different operations"));
   CHECK_THAT(problem(load_matrices_at, 48, 1024, 0), Catch::Contains("only 16 threads"));
   CHECK(problem(load_matrices_at, 64, 1024, 512) == "no error");
