@@ -1,5 +1,5 @@
 #ifdef ACINUS_EMULATE
-#undef _FORTIFY_SOURCE  // its longjmp refuses to go to another stack
+#undef _FORTIFY_SOURCE  // whose longjmp refuses to go to another stack
 #include "tensor/cuda/emulate.h"
 
 #include <setjmp.h>
@@ -18,8 +18,21 @@
 #include "tensor/random.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(ACINUS_ADDRESS_SANITIZER)
-#define ACINUS_FIBERS_TELL_SANITIZER
 #include <sanitizer/common_interface_defs.h>
+#define ACINUS_TELL_SANITIZER(call) __sanitizer_##call
+#else
+#define ACINUS_TELL_SANITIZER(call)
+#endif
+
+// The compilers' own, where both have them: sanitizers put theirs in the place of the library's, which take much longer.
+#ifdef __x86_64__
+#define ACINUS_SETJMP(registers) __builtin_setjmp(registers)
+#define ACINUS_LONGJMP(registers) __builtin_longjmp(registers, 1)
+using Registers = void* [5];
+#else
+#define ACINUS_SETJMP(registers) _setjmp(registers)
+#define ACINUS_LONGJMP(registers) _longjmp(registers, 1)
+using Registers = jmp_buf;
 #endif
 
 namespace acinus::emulate {
@@ -33,7 +46,7 @@ constexpr size_t stack_bytes = 128 << 10;
 struct Fiber {
   std::unique_ptr<char[]> memory;  // none: the stack on which the CPU's thread began
   ucontext_t context;
-  jmp_buf registers;
+  Registers registers;
   bool begun = false;
   const void* stack = nullptr;  // the address sanitizer wants to know; and what it keeps of a fiber
   size_t bytes = 0;
@@ -45,20 +58,16 @@ thread_local Fiber* left;   // the one that ran before
 
 // Returns when something switches back. swapcontext would do, but saves the mask of signals by a call to the system
 // each time, which takes longer than all else; it is only needed to begin on another stack.
-__attribute__((noinline)) void switch_to(Fiber& to) {
+__attribute__((noinline, no_sanitize_address)) void switch_to(Fiber& to) {
   left = fiber;
   fiber = &to;
-#ifdef ACINUS_FIBERS_TELL_SANITIZER
-  Fiber& from = *left;
-  __sanitizer_start_switch_fiber(&from.fake_stack, to.stack, to.bytes);
-  swapcontext(&from.context, &to.context);
-  __sanitizer_finish_switch_fiber(from.fake_stack, &left->stack, &left->bytes);
-#else
-  if (_setjmp(left->registers)) return;
-  if (to.begun) _longjmp(to.registers, 1);
-  to.begun = true;
-  setcontext(&to.context);
-#endif
+  ACINUS_TELL_SANITIZER(start_switch_fiber(&left->fake_stack, to.stack, to.bytes));
+  if (ACINUS_SETJMP(left->registers) == 0) {
+    if (to.begun) ACINUS_LONGJMP(to.registers);
+    to.begun = true;
+    setcontext(&to.context);
+  }
+  ACINUS_TELL_SANITIZER(finish_switch_fiber(fiber->fake_stack, &left->stack, &left->bytes));
 }
 
 // ---- a block ------------------------------------------------------------------------------------------------------
@@ -102,9 +111,7 @@ struct BlockRunner {  // runs one block at a time, on one thread of the CPU
 thread_local BlockRunner runner;
 
 [[noreturn]] void fiber_main() {
-#ifdef ACINUS_FIBERS_TELL_SANITIZER
-  __sanitizer_finish_switch_fiber(nullptr, &left->stack, &left->bytes);
-#endif
+  ACINUS_TELL_SANITIZER(finish_switch_fiber(nullptr, &left->stack, &left->bytes));
   try {
     runner.run_threads();
   } catch (...) {

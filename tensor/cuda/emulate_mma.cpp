@@ -187,9 +187,10 @@ float number(uint32_t bits) {
 float bf16_number(uint32_t word, int half) { return number(half ? word & 0xffff0000 : word << 16); }
 float tf32_number(uint32_t word) { return number(word & ~0x1fffu); }
 
-// d (16,columns) += a (16,K) * b (K,columns)
+// d (16,columns) += a (16,K) * b (K,columns). Sanitizers would make each of its many accesses several times slower.
 template <int K>
-void multiply(const float* a, const float* b, int columns, float* d) {
+__attribute__((no_sanitize("address", "undefined"))) void multiply(const float* a, const float* b, int columns,
+                                                                   float* d) {
   for (int i = 0; i < 16; i++)
     for (int k = 0; k < K; k++)
 #pragma omp simd

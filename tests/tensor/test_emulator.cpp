@@ -213,9 +213,11 @@ __global__ void load_words(const uint32_t* x, uint32_t* y) {
   auto& m = shared_memory<uint32_t[128]>();
   for (int i = int(threadIdx.x); i < 128; i += 32) m[i] = x[i];
   __syncthreads();
-  uint32_t words[4];
+  uint32_t words[4], pair[2];
   load_shared_16(words, shared_address(&m[(31 - threadIdx.x) * 4]));
-  for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = words[i] + load_shared_4(shared_address(&m[threadIdx.x]));
+  load_shared_8(pair, shared_address(&m[threadIdx.x * 2]));
+  const uint32_t word = load_shared_4(shared_address(&m[threadIdx.x]));
+  for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = words[i] + 1000 * pair[i % 2] + 1000000 * word;
 }
 
 }  // namespace
@@ -250,7 +252,10 @@ TEST_CASE("emulator: loads bring the numbers that the manual says", "[cuda]") {
   std::vector<uint32_t> words(128), loaded(128);
   std::iota(words.begin(), words.end(), 100);
   launch("load_words", load_words, 1, 32, 512, words.data(), loaded.data());
-  for (uint32_t i = 0; i < 128; i++) CHECK(loaded[i] == words[(31 - i / 4) * 4 + i % 4] + words[i / 4]);
+  for (uint32_t i = 0; i < 128; i++) {
+    const uint32_t word = words[i / 4], of_pair = words[i / 4 * 2 + i % 2];
+    CHECK(loaded[i] == words[(31 - i / 4) * 4 + i % 4] + 1000 * of_pair + 1000000 * word);
+  }
 }
 
 TEST_CASE("emulator: rounding, packing and the maximum keep NaN", "[cuda]") {
