@@ -24,7 +24,7 @@
 #define ACINUS_TELL_SANITIZER(call)
 #endif
 
-// The compilers' own, where both have them: sanitizers put theirs in the place of the library's, which take much longer.
+// The compilers' own, where both have them: sanitizers replace the library's by slow ones.
 #ifdef __x86_64__
 #define ACINUS_SETJMP(registers) __builtin_setjmp(registers)
 #define ACINUS_LONGJMP(registers) __builtin_longjmp(registers, 1)

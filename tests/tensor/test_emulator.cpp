@@ -1,5 +1,5 @@
-// The emulated GPU: it executes the instructions of mma.h as the PTX manual says, and a kernel with one of the mistakes that
-// such kernels invite is wrong on it, or refused. Each mistake is planted in a kernel that is right without it.
+// The emulated GPU: it executes the instructions of mma.h as the PTX manual says, and a kernel with one of the mistakes
+// that such kernels invite is wrong on it, or refused. Each mistake is planted in a kernel that is right without it.
 #ifdef ACINUS_EMULATE
 #include <algorithm>
 #include <cmath>
@@ -484,7 +484,8 @@ TEST_CASE("emulator: a warp group multiplies, and with any mistake the product i
 
 namespace {
 
-// Copies 32 pixels of 64 bytes, loads each of their chunks of 16 bytes as fragments, multiplies once, and stores 16 bytes a lane.
+// Copies 32 pixels of 64 bytes, loads each of their chunks of 16 bytes as fragments, multiplies once, and stores 16 bytes
+// a lane.
 template <bool is_swizzled>
 __global__ void use_pixels(const char* x, char* y, int bytes_between_stores) {
   const uint32_t tile = shared_address(&shared_memory<char[2048]>()), lane = threadIdx.x;
