@@ -313,7 +313,7 @@ NamedTensors pass_through_unet(Device device, DType activations, bool fused, Nor
 
 }  // namespace
 
-TEST_CASE("cuda: a U-Net of wide layers, by each kernel, gives what the plain ops give", "[cuda]") {
+TEST_CASE("cuda: a U-Net of wide layers, by each kernel, gives what the plain ops give", "[cuda][slow]") {
   if (!cuda::available() || !cuda::has_tensor_cores()) return;
   const Poison poison;
   struct Way {
