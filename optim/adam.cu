@@ -7,7 +7,7 @@
 // One pass over memory. (Kingma and Ba 2015; AdamW: Loshchilov and Hutter 2019)
 #include "optim/adam.h"
 
-#include "tensor/for_each.h"
+#include "optim/update_all.h"
 #include "tensor/io/safetensors.h"
 
 namespace acinus {
@@ -18,14 +18,12 @@ template <class T>
 struct Update {
   T beta1, beta2, eps, weight_decay;
   const double* scalars;
-  const T* gradient;
-  T *p, *m, *v;
-  HD void operator()(int64_t i) const {
+  HD void operator()(T gradient, T& p, T& m, T& v) const {
     const T step_size = T(scalars[0]), root_correction2 = T(scalars[1]), shrink = T(scalars[2]);
-    const T g = gradient[i] + weight_decay * p[i];
-    m[i] = beta1 * m[i] + (1 - beta1) * g;
-    v[i] = beta2 * v[i] + (1 - beta2) * g * g;
-    p[i] = shrink * p[i] - step_size * m[i] / (std::sqrt(v[i]) / root_correction2 + eps);
+    const T g = gradient + weight_decay * p;
+    m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * g * g;
+    p = shrink * p - step_size * m / (std::sqrt(v) / root_correction2 + eps);
   }
 };
 
@@ -41,13 +39,11 @@ Optimizer::Scalars Adam::next_scalars() {
   return {learning_rate / correction1, std::sqrt(correction2), o.decoupled ? 1 - learning_rate * o.weight_decay : 1};
 }
 
-void Adam::update(const Tensor& p, const Tensor& gradient, const double* scalars, const NamedTensors& moments) {
+void Adam::update(const TensorRows& rows, const double* scalars) {
   const AdamOptions& o = options_;
-  dispatch_precise(p.dtype(), [&](auto zero) {
+  update_all<1, 4>(rows, [&](auto zero) {
     using T = decltype(zero);
-    for_each(p.device(), p.elements(),
-             Update<T>{T(o.beta1), T(o.beta2), T(o.eps), T(o.decoupled ? 0 : o.weight_decay), scalars,
-                       gradient.ptr<T>(), p.ptr<T>(), moments[0].second.ptr<T>(), moments[1].second.ptr<T>()});
+    return Update<T>{T(o.beta1), T(o.beta2), T(o.eps), T(o.decoupled ? 0 : o.weight_decay), scalars};
   });
 }
 

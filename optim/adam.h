@@ -19,7 +19,7 @@ class Adam : public Optimizer {
 
  private:
   Scalars next_scalars() override;
-  void update(const Tensor& p, const Tensor& gradient, const double* scalars, const NamedTensors& moments) override;
+  void update(const TensorRows& rows, const double* scalars) override;
 
   AdamOptions options_;
   int64_t steps_ = 0;

@@ -6,9 +6,8 @@
 
 #include <algorithm>
 
-#include "optim/optimizer.h"
+#include "optim/update_all.h"
 #include "tensor/cuda/graph.h"
-#include "tensor/for_each.h"
 #include "tensor/io/safetensors.h"
 #include "tensor/trace.h"
 
@@ -19,8 +18,8 @@ namespace {
 struct Update {
   const double* rate;  // 1 - d
   template <class T>
-  HD T operator()(T e, T w) const {
-    return e + T(*rate) * (w - e);
+  HD void operator()(T w, T& e) const {
+    e = e + T(*rate) * (w - e);
   }
 };
 
@@ -40,10 +39,9 @@ void Ema::update() {
     const double t = double(steps_), d = std::min(decay_, (1 + t) / (10 + t));
     rate_.copy_from(Tensor::full({}, 1 - d, DType::f64));
   });
-  for (size_t k = 0; k < tensors_.size(); k++) {
-    Tensor& e = averages_[k].second;
-    map_into(e, Update{rate_.ptr<double>()}, e, tensors_[k].second);
-  }
+  TensorRows rows;
+  for (size_t k = 0; k < tensors_.size(); k++) rows.push_back({tensors_[k].second, averages_[k].second});
+  update_all<1, 2>(rows, [&](auto) { return Update{rate_.ptr<double>()}; });
 }
 
 NamedTensors Ema::state() const {

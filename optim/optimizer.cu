@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "optim/update_all.h"
 #include "tensor/cuda/graph.h"
 #include "tensor/io/safetensors.h"
-#include "tensor/reduce.h"
 #include "tensor/trace.h"
 
 namespace acinus {
@@ -31,11 +31,58 @@ struct Clip {
   double max_norm;
   const double* norm;
   template <class T>
-  HD T operator()(T g) const {
+  HD void operator()(T& g) const {
     const bool too_long = *norm > max_norm && *norm < INFINITY;
-    return too_long ? T(max_norm / *norm) * g : g;
+    g = too_long ? T(max_norm / *norm) * g : g;
   }
 };
+
+#ifdef ACINUS_KERNELS
+constexpr int64_t square_block = 1 << 13;  // elements that a block of threads adds up
+
+template <class T>
+__global__ void square_sum_kernel(TensorTable<T, 1> table, double* sums) {
+  constexpr Exactly<sixteen_bytes_of<T>> n;
+  const int block = int(blockIdx.x), row = table.row_of(block);
+  const T* const x = table.x[row][0];
+  const int64_t begin = (block - table.first_block[row]) * square_block, all = table.elements[row];
+  const int64_t end = begin + square_block < all ? begin + square_block : all;
+  double own = 0;
+  for (int64_t i = begin + threadIdx.x * n; i < end; i += threads_per_block * n)
+    if (i + n <= end) {
+      const auto squares = each(Square(), load(n, x + i));
+      for (int k = 0; k < n; k++) own += squares[k];
+    } else {
+      for (int64_t k = i; k < end; k++) own += Square()(x[k]);
+    }
+  const double sum = block_sum(own);
+  if (threadIdx.x == 0) sums[block] = sum;
+}
+#endif
+
+// The sum of the squares of all elements, in float64: in float32, 2e19^2 is infinite.
+Tensor square_sum(const TensorRows& rows) {
+#ifdef ACINUS_KERNELS
+  if (rows[0][0].device() == Device::cuda) {
+    int64_t blocks = 0;
+    for (const auto& row : rows) blocks += (row[0].elements() + square_block - 1) / square_block;
+    const Tensor sums({blocks}, DType::f64, Device::cuda);
+    double* at = sums.ptr<double>();
+    for (DType dtype : {DType::f32, DType::f64})
+      dispatch_precise(dtype, [&](auto zero) {
+        for_each_table<decltype(zero), 1>(rows, square_block, [&](const auto& table, int64_t blocks) {
+          launch("square_sum", square_sum_kernel<decltype(zero)>, blocks, threads_per_block,
+                 sizeof(double[threads_per_block]), table, at);
+          at += blocks;
+        });
+      });
+    return reduce(Same(), sums);
+  }
+#endif
+  Tensor total = reduce_precisely(Square{}, rows[0][0]);
+  for (size_t r = 1; r < rows.size(); r++) total.accumulate(reduce_precisely(Square{}, rows[r][0]));
+  return total;
+}
 
 }  // namespace
 
@@ -56,13 +103,14 @@ void Optimizer::step() {
     const Scalars scalars = next_scalars();
     scalars_.copy_from(Tensor::from({3}, std::vector<double>(scalars.begin(), scalars.end())));
   });
+  TensorRows rows;
   for (size_t k = 0; k < parameters_.size(); k++) {
-    const Tensor& p = parameters_[k].second;
-    const Tensor gradient = p.grad();
+    const Tensor gradient = parameters_[k].second.grad();
     if (!gradient) continue;
-    p.mark_overwritten();
-    update(p, gradient, scalars_.ptr<double>(), moments_[k]);
+    rows.push_back({gradient, parameters_[k].second});
+    for (const auto& [name, moment] : moments_[k]) rows.back().push_back(moment);
   }
+  update(rows, scalars_.ptr<double>());
 }
 
 NamedTensors Optimizer::state() const {
@@ -88,20 +136,13 @@ void load_training_state(const std::string& kind, const NamedTensors& own, const
 
 Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm) {
   const ProfileScope profile_scope("clip_grad_norm");
-  Tensor total;
+  TensorRows gradients;
   for (const auto& [name, p] : parameters)
-    if (const Tensor g = p.grad()) {
-      const Tensor square = reduce_precisely(Square{}, g);  // in float32, 2e19^2 is infinite
-      if (total)
-        total.accumulate(square);
-      else
-        total = square;
-    }
-  if (!total) return Tensor::zeros(Shape{}, DType::f64);
-  const Tensor norm = map(SquareRoot{}, total);
+    if (const Tensor g = p.grad()) gradients.push_back({g});
+  if (gradients.empty()) return Tensor::zeros(Shape{}, DType::f64);
+  const Tensor norm = map(SquareRoot{}, square_sum(gradients));
   if (max_norm == INFINITY || (norm.device() == Device::cpu && !(norm.item() > max_norm))) return norm;
-  for (const auto& [name, p] : parameters)
-    if (Tensor g = p.grad()) map_into(g, Clip{max_norm, norm.ptr<double>()}, g);
+  update_all<0, 1>(gradients, [&](auto) { return Clip{max_norm, norm.ptr<double>()}; });
   return norm;
 }
 

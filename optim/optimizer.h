@@ -14,6 +14,8 @@ namespace acinus {
 
 struct SafeTensors;
 
+using TensorRows = std::vector<std::vector<Tensor>>;  // of each row the tensors have one shape
+
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
@@ -38,8 +40,9 @@ class Optimizer {
   // The numbers of a step that are the same for all elements. Called once a step, on the CPU; may count steps.
   using Scalars = std::array<double, 3>;
   virtual Scalars next_scalars() = 0;
-  // The formula. scalars: on p's device. moments: those of p.
-  virtual void update(const Tensor& p, const Tensor& gradient, const double* scalars, const NamedTensors& moments) = 0;
+  // The formula, by update_all. A row for each parameter that has a gradient: {gradient, parameter, moments ...}. scalars: on their
+  // device.
+  virtual void update(const TensorRows& rows, const double* scalars) = 0;
 
  private:
   const char* kind_;

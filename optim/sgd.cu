@@ -5,7 +5,7 @@
 // (Sutskever et al. 2013, in PyTorch's form: the learning rate is not inside v)
 #include "optim/sgd.h"
 
-#include "tensor/for_each.h"
+#include "optim/update_all.h"
 
 namespace acinus {
 
@@ -16,12 +16,10 @@ struct Update {
   const double* lr;
   T momentum, weight_decay;
   bool nesterov;
-  const T* gradient;
-  T *p, *v;
-  HD void operator()(int64_t i) const {
-    const T g = gradient[i] + weight_decay * p[i];
-    v[i] = momentum * v[i] + g;
-    p[i] -= T(*lr) * (nesterov ? g + momentum * v[i] : v[i]);
+  HD void operator()(T gradient, T& p, T& v) const {
+    const T g = gradient + weight_decay * p;
+    v = momentum * v + g;
+    p -= T(*lr) * (nesterov ? g + momentum * v : v);
   }
 };
 
@@ -32,12 +30,10 @@ Sgd::Sgd(NamedTensors parameters, SgdOptions options)
   check(!options.nesterov || options.momentum > 0, "Sgd: Nesterov needs a momentum greater than 0");
 }
 
-void Sgd::update(const Tensor& p, const Tensor& gradient, const double* lr, const NamedTensors& moments) {
-  dispatch_precise(p.dtype(), [&](auto zero) {
+void Sgd::update(const TensorRows& rows, const double* lr) {
+  update_all<1, 3>(rows, [&](auto zero) {
     using T = decltype(zero);
-    for_each(p.device(), p.elements(),
-             Update<T>{lr, T(options_.momentum), T(options_.weight_decay), options_.nesterov, gradient.ptr<T>(),
-                       p.ptr<T>(), moments[0].second.ptr<T>()});
+    return Update<T>{lr, T(options_.momentum), T(options_.weight_decay), options_.nesterov};
   });
 }
 

@@ -15,7 +15,7 @@ class Sgd : public Optimizer {
 
  private:
   Scalars next_scalars() override { return {learning_rate}; }
-  void update(const Tensor& p, const Tensor& gradient, const double* scalars, const NamedTensors& moments) override;
+  void update(const TensorRows& rows, const double* scalars) override;
 
   SgdOptions options_;
 };

@@ -5,6 +5,7 @@
 
 #include "nn/unet.h"
 #include "optim/adam.h"
+#include "optim/ema.h"
 #include "optim/sgd.h"
 #include "tensor/conv/engine.h"
 #include "tensor/cuda/count.h"
@@ -493,6 +494,126 @@ TEST_CASE("cuda: a graph's memory is its own, and goes with it", "[cuda]") {
   }
   memory::release_cache(Device::cuda);
   CHECK(memory::stats(Device::cuda).reserved == before);
+}
+
+namespace {
+
+using MakeOptimizer = std::function<std::unique_ptr<Optimizer>(NamedTensors)>;
+const MakeOptimizer make_adam = [](NamedTensors p) {
+  return std::make_unique<Adam>(std::move(p), AdamOptions{.weight_decay = 0.01});
+};
+const MakeOptimizer make_sgd = [](NamedTensors p) {
+  return std::make_unique<Sgd>(std::move(p), SgdOptions{0.9, true, 0.01});
+};
+
+// `count` parameters with gradients, most of them of a length that 16 bytes do not divide. Every fifth is of float64.
+NamedTensors many_parameters(int count, Device device) {
+  NamedTensors all;
+  for (int k = 0; k < count; k++) {
+    const Shape shape{k == 7 ? 4097 : k == 8 ? 9000 : 1 + k % 23};
+    const DType dtype = k % 5 == 4 ? DType::f64 : DType::f32;
+    Tensor p = random_tensor(shape, uint64_t(k), dtype).to(device).requires_grad();
+    p.set_grad(random_tensor(shape, uint64_t(1000 + k), dtype).to(device));
+    all.emplace_back(text("p", k), p);
+  }
+  return all;
+}
+
+bool same_bits(const NamedTensors& a, const NamedTensors& b) {
+  for (size_t i = 0; i < a.size(); i++)
+    if (!same_bits(a[i].second, b[i].second)) return false;
+  return a.size() == b.size();
+}
+
+}  // namespace
+
+TEST_CASE("cuda: all parameters at once are updated as each alone, and each element as alone", "[cuda]") {
+  std::vector<Device> devices{Device::cpu};
+  if (cuda::available()) devices.push_back(Device::cuda);
+  const Poison poison;
+  for (Device device : devices)
+    for (const MakeOptimizer& make : {make_adam, make_sgd}) {
+      const NamedTensors together = many_parameters(200, device), alone = many_parameters(200, device);
+      const auto all = make(together);
+      Ema ema(together, 0.9);
+      std::vector<std::unique_ptr<Optimizer>> each;
+      std::vector<std::unique_ptr<Ema>> each_ema;
+      for (const auto& p : alone)
+        each.push_back(make({p})), each_ema.push_back(std::make_unique<Ema>(NamedTensors{p}, 0.9));
+      for (int step = 0; step < 3; step++) {
+        all->step(0.01), ema.update();
+        for (const auto& optimizer : each) optimizer->step(0.01);
+        for (const auto& e : each_ema) e->update();
+      }
+      CHECK(same_bits(together, alone));
+      CHECK_FALSE(same_bits(together, many_parameters(200, device)));
+      for (size_t k = 0; k < each.size(); k++) {
+        CHECK(same_bits(ema.state()[k].second, each_ema[k]->state()[0].second));
+        CHECK_FALSE(same_bits(ema.state()[k].second, together[k].second));
+      }
+      // Nine numbers in one tensor, two times 16 bytes and one more, and in nine.
+      const auto one = [&](const Tensor& x) { return x.to(DType::f32).to(device).requires_grad(); };
+      Tensor nine = one(random_tensor({9}, 1)), gradient = one(random_tensor({9}, 2));
+      nine.set_grad(gradient.detach().clone());
+      NamedTensors ones;
+      for (size_t i = 0; i < 9; i++) {
+        ones.emplace_back(text(i), one(Tensor::full({1}, nine.to_vector()[i])));
+        ones.back().second.set_grad(Tensor::full({1}, gradient.to_vector()[i], DType::f32, device));
+      }
+      make({{"nine", nine}})->step(0.01), make(ones)->step(0.01);
+      for (size_t i = 0; i < 9; i++) CHECK(ones[i].second.item() == nine.to_vector()[i]);
+    }
+}
+
+TEST_CASE("cuda: gradients are clipped together as on the CPU", "[cuda]") {
+  if (!cuda::available()) return;
+  const Poison poison;
+  for (double factor : {1e-30, 1.0, 1e25}) {  // the square of the first and the last are no numbers of float32
+    const auto clipped = [&](Device device) {
+      const NamedTensors all = many_parameters(500, device);
+      for (const auto& [name, p] : all) p.grad().copy_from(scale(p.grad(), factor));
+      const Tensor norm = clip_grad_norm(all, 2 * factor);
+      NamedTensors result{{"norm", norm}};
+      for (const auto& [name, p] : all) result.emplace_back(name, p.grad());
+      return result;
+    };
+    const NamedTensors cpu = clipped(Device::cpu), gpu = clipped(Device::cuda);
+    CHECK(gpu[0].second.item() > 10 * factor);
+    for (size_t i = 0; i < cpu.size(); i++) CHECK(relative_error(gpu[i].second, cpu[i].second, 1e-33) < 1e-6);
+    CHECK(same_bits(gpu, clipped(Device::cuda)));
+  }
+}
+
+TEST_CASE("cuda: a graph updates the parameters that had a gradient when it was recorded", "[cuda]") {
+  if (!cuda::available()) return;
+  for (const MakeOptimizer& make : {make_adam, make_sgd}) {
+    // Two graphs of one optimiser take turns, each with gradients of its own for one parameter and for both; one step has none.
+    const auto train = [&](Device device, bool recorded) {
+      const auto leaf = [&](uint64_t seed) { return random_tensor({70}, seed, DType::f32).to(device).requires_grad(); };
+      Tensor a = leaf(1), b = leaf(2);
+      const auto optimizer = make({{"a", a}, {"b", b}});
+      cuda::Graph first(recorded ? device : Device::cpu), both(recorded ? device : Device::cpu);
+      const auto step = [&](bool with_b) {
+        for (Tensor* p : {&a, &b}) p->set_grad({});
+        Tensor loss = sum(mul(a, a));
+        if (with_b) loss = add(loss, sum(mul(b, a)));
+        loss.backward();
+        clip_grad_norm({{"a", a}, {"b", b}}, 3);
+        optimizer->step();
+      };
+      optimizer->learning_rate = 0.1;
+      for (int i = 0; i < 4; i++) {
+        first.run([&] { step(false); });
+        optimizer->learning_rate = 0.05;
+        both.run([&] { step(true); });
+        if (i == 2) step(i % 2);  // not recorded
+      }
+      return NamedTensors{{"a", a.detach().to(Device::cpu)}, {"b", b.detach().to(Device::cpu)}};
+    };
+    const NamedTensors plain = train(Device::cuda, false);
+    CHECK(same_bits(train(Device::cuda, true), plain));
+    CHECK(relative_error(plain[1].second, train(Device::cpu, false)[1].second) < 1e-5);
+  }
 }
 
 TEST_CASE("cuda: twenty steps agree with the CPU's", "[cuda][slow]") {
