@@ -29,7 +29,7 @@ struct Options {
   std::vector<std::string> scans;
   std::string model, classifier, out;
   Machine machine;
-  PredictionOptions prediction{.segment = {.batch = 0}, .threshold = 0};
+  PredictionOptions prediction{.segment = {}, .threshold = 0};
 
   void add_settings(Settings& s) {
     PredictionOptions& p = prediction;
@@ -55,10 +55,9 @@ struct Options {
     machine.add_settings(s);
   }
   // What 0 stands for, and what the pages say of the networks.
-  void complete(const InputFormat& format, Device device) {
+  void complete(const InputFormat& format) {
     PredictionOptions& p = prediction;
     p.segment.activations = machine.activations();
-    if (p.segment.batch == 0) p.segment.batch = device == Device::cuda ? 8 : 1;
     if (p.threshold == 0) p.threshold = format.threshold;
     p.about = {{"network", model}, {"threshold of the mask", text(p.threshold)}};
     if (!classifier.empty()) p.about.emplace_back("probabilities by the classifier", classifier);
@@ -321,7 +320,7 @@ int main(int argc, char** argv) {
       throw UsageError("--model is missing: a network that ./train wrote, such as runs/laptop/best.safetensors");
     const Device device = options.machine.use();
     const Networks networks = load_networks(options, device);
-    options.complete(networks.format(), device);
+    options.complete(networks.format());
     const std::vector<std::string> inputs = find_inputs(options.scans, /*pictures=*/!networks.format().lungs);
     const bool is_new = make_output_folder(options, inputs);
     note_signals();

@@ -105,13 +105,15 @@ bool segment_slices(const std::vector<Segmenter>& networks, const ScanView& imag
   const auto [cols, rows, slices] = image.grid.size;
   const int64_t classes = networks[0].net->options().out;
   const bool lungs = networks[0].format.lungs;
+  const bool gpu = networks[0].net->parameters()[0].second.device() == Device::cuda;
+  const int64_t at_once = options.batch > 0 ? options.batch : gpu ? 8 : 1;
   int64_t depth = 0;
   for (const auto& network : networks) depth = std::max(depth, network.net->options().depth);
   const auto [box, is_seen] = region_of(image.grid, lungs ? labels : nullptr, int64_t(1) << depth);
 
   std::vector<float> whole(rows * cols * classes);  // of one slice
-  for (int64_t begin = 0; begin < slices; begin += options.batch) {
-    const int64_t end = std::min(begin + options.batch, slices);
+  for (int64_t begin = 0; begin < slices; begin += at_once) {
+    const int64_t end = std::min(begin + at_once, slices);
     std::vector<int64_t> batch;
     for (int64_t z = begin; z < end; z++)
       if (is_seen[z]) batch.push_back(z);

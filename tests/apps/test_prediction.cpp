@@ -3,7 +3,9 @@
 #include "data/formats/metaimage.h"
 #include "data/formats/png.h"
 #include "data/formats/volume_io.h"
+#include "tensor/cuda/device.h"
 #include "tensor/io/file.h"
+#include "tensor/trace.h"
 #include "tests/testing.h"
 
 using namespace acinus;
@@ -131,6 +133,22 @@ TEST_CASE("segment: boxes, batches, mirror images and several networks") {
   const std::vector<float> mirror = all({a}, {.mirror = true});
   CHECK(difference(mirror, plain) > 1e-4f);
   CHECK(difference(all({a}, {.batch = 3, .mirror = true}), mirror) < 1e-6f);
+
+  // Unless asked otherwise: on a GPU as many of the four slices with lungs as there are, on the CPU one by one.
+  const auto largest_batch = [&] {
+    int64_t most = 0;
+    const ObserverScope observer([&](const Event& event) {
+      if (event.result) most = std::max(most, event.result->shape()[0]);
+    });
+    CHECK(difference(all({a}, {}), plain) < 1e-6f);
+    return most;
+  };
+  CHECK(largest_batch() == 1);
+  if (cuda::available()) {
+    one.to(Device::cuda);
+    CHECK(largest_batch() == 4);
+    one.to(Device::cpu);
+  }
 
   const Segmenter elsewhere{&ready(other), {.planes = 1, .lungs = false}};
   CHECK_THAT(error_of([&] { all({a, elsewhere}, {}); }), Catch::Contains("cannot average networks"));
