@@ -279,8 +279,8 @@ __global__ void __launch_bounds__(head_threads, 3)
     ACINUS_UNROLL
     for (int k = 0; k < pixels_at_once; k++) {
       const int pixel = thread.pixel(first, k);
-      const T* from = x + int64_t(pixel) * c + thread.channel;
-      if (x && pixel < pixels && thread.has_channels) values[k] = EightChannels<T>(from);
+      if (x && pixel < pixels && thread.has_channels)
+        values[k] = EightChannels<T>(x + int64_t(pixel) * c + thread.channel);
       if (pixel < pixels) gradient[k] = float(dy[pixel]);
     }
     ACINUS_UNROLL
