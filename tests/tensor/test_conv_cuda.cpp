@@ -117,7 +117,7 @@ Results compute(const Case& k, const Operands& in) {
   sum.y = {pointer(r.skip), pointer(r.deep), k.deep_y};
   sum.pooled = pointer(r.pooled);
   sum.relu_output = {pointer(mask_skip), pointer(mask_deep), k.deep_y};
-  REQUIRE(on_gpu::conv3x3_supports<T>(g, k.deep_x, k.deep_y));
+  REQUIRE(on_gpu::conv3x3_supports(g, k.deep_x, k.deep_y));
   if constexpr (std::is_same_v<T, float>)
     if (is_f32(acinus::testing::conv3x3_variant)) return on_gpu::conv3x3_f32("conv3x3", sum), r;
   on_gpu::conv3x3("conv3x3", sum);
@@ -279,7 +279,7 @@ TEST_CASE("cuda: conv3x3: what it does not compute it refuses", "[cuda]") {
   const auto supports = [](auto change) {
     ConvGeometry g = Case{1, 16, 16, 32, 32, 1}.geometry();
     change(g);
-    return on_gpu::conv3x3_supports<bf16>(g, 0, 0);
+    return on_gpu::conv3x3_supports(g, 0, 0);
   };
   CHECK(supports([](ConvGeometry&) {}));
   CHECK_FALSE(supports([](ConvGeometry& g) { g.stride = 2; }));
@@ -289,9 +289,9 @@ TEST_CASE("cuda: conv3x3: what it does not compute it refuses", "[cuda]") {
   CHECK_FALSE(supports([](ConvGeometry& g) { g.o = 1; }));
   CHECK_FALSE(supports([](ConvGeometry& g) { g.n = 1 << 22, g.h = g.w = g.oh = g.ow = 512; }));
   const ConvGeometry g = Case{1, 16, 16, 32, 32, 1}.geometry();
-  CHECK_FALSE(on_gpu::conv3x3_supports<bf16>(g, 8, 0));
-  CHECK_FALSE(on_gpu::conv3x3_supports<float>(g, 0, 4));
-  CHECK(on_gpu::conv3x3_supports<float>(g, 16, 0));
-  CHECK_FALSE(on_gpu::conv3x3_supports<float>(Case{1, 16, 17, 32, 32, 1}.geometry(), 16, 0));
+  CHECK_FALSE(on_gpu::conv3x3_supports(g, 8, 0));
+  CHECK_FALSE(on_gpu::conv3x3_supports(g, 0, 4));
+  CHECK(on_gpu::conv3x3_supports(g, 16, 0));
+  CHECK_FALSE(on_gpu::conv3x3_supports(Case{1, 16, 17, 32, 32, 1}.geometry(), 16, 0));
 }
 #endif

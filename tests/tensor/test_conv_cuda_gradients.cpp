@@ -82,7 +82,7 @@ void check_weight_gradients(int64_t k, WeightGradient<T> weight_gradient) {
   };
   for (const GradientCase& c : cases) {
     if (k == 64 && &c - cases >= 5) break;  // they take long
-    REQUIRE(on_gpu::conv3x3_weight_gradient_supports<T>(c.geometry(), c.deep_channels));
+    REQUIRE(on_gpu::conv3x3_weight_gradient_supports(c.geometry(), c.deep_channels));
     check_weight_gradient<T>(c, weight_gradient);
   }
 }
@@ -160,9 +160,7 @@ TEST_CASE("cuda: the 3x3 weight gradient in TF32 rounds to the nearest, in float
 }
 
 TEST_CASE("cuda: what the 3x3 weight gradient does not compute it refuses") {
-  const auto takes = [](ConvGeometry g, int64_t deep) {
-    return on_gpu::conv3x3_weight_gradient_supports<bf16>(g, deep);
-  };
+  const auto takes = [](ConvGeometry g, int64_t deep) { return on_gpu::conv3x3_weight_gradient_supports(g, deep); };
   const ConvGeometry fits{1, 16, 16, 96, 16, 16, 64, 3, 3, 1, 1, 1};
   CHECK(takes(fits, 0));
   CHECK(takes(fits, 64));

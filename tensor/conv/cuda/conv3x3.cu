@@ -74,7 +74,7 @@ ConvSum<T> skip_part(ConvSum<T> sum) {
 template <class T>
 void compute(const std::vector<Conv3x3Variant<T>>& all, const char* name, const ConvSum<T>& sum) {
   const int64_t deep = sum.y.deep_channels, channels = sum.g.o;
-  check(conv3x3_supports<T>(sum.g, sum.x.deep_channels, deep), name, ": not a sum that conv3x3_supports");
+  check(conv3x3_supports(sum.g, sum.x.deep_channels, deep), name, ": not a sum that conv3x3_supports");
   if (deep == 0) return choose(possible(all, sum), sum.g).run(name, sum, 0, channels);
   check(!sum.bias && !sum.relu && !sum.pooled, name, ": a gradient of deep with bias, ReLU or pooling");
   ConvSum<T> part = deep_part(sum);
@@ -105,7 +105,6 @@ const std::vector<Conv3x3Variant<float>>& ffma_variants() {
 
 }  // namespace
 
-template <class T>
 bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y) {
   const auto small = [](int64_t n) { return n < (int64_t(1) << 31) - 1024; };
   return g.kh == 3 && g.kw == 3 && g.stride == 1 && g.dilation == 1 && g.c > 0 && g.c % 16 == 0 && g.o > 0 &&
@@ -125,14 +124,9 @@ std::vector<std::string> conv3x3_variants(const ConvSum<T>& sum) {
   return names(tensor_core_variants<T>(), sum);
 }
 
-bool conv3x3_f32_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y) {
-  return conv3x3_supports<float>(g, deep_channels_of_x, deep_channels_of_y);
-}
 void conv3x3_f32(const char* name, const ConvSum<float>& sum) { compute(ffma_variants(), name, sum); }
 std::vector<std::string> conv3x3_f32_variants(const ConvSum<float>& sum) { return names(ffma_variants(), sum); }
 
-template bool conv3x3_supports<bf16>(const ConvGeometry&, int64_t, int64_t);
-template bool conv3x3_supports<float>(const ConvGeometry&, int64_t, int64_t);
 template void conv3x3(const char*, const ConvSum<bf16>&);
 template void conv3x3(const char*, const ConvSum<float>&);
 template std::vector<std::string> conv3x3_variants(const ConvSum<bf16>&);

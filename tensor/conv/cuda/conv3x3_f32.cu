@@ -131,10 +131,6 @@ struct Ordinary {
   };
 };
 
-bool conv3x3_f32_weight_gradient_supports(const ConvGeometry& g, int64_t deep_channels) {
-  return conv3x3_weight_gradient_supports<float>(g, deep_channels);
-}
-
 void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
                                  float* dw, float* db) {
   using Wide = GradientTiling<Ordinary, 64, 8, 1, 2, 1>;

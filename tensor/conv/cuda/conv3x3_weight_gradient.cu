@@ -134,7 +134,6 @@ struct TensorCores {
 
 }  // namespace
 
-template <class T>
 bool conv3x3_weight_gradient_supports(const ConvGeometry& g, int64_t deep_channels) {
   const auto small = [](int64_t n) { return n < int64_t(1) << 30; };
   return g.kh == 3 && g.kw == 3 && g.stride == 1 && g.dilation == 1 && g.padding >= 0 && g.padding <= 2 &&
@@ -158,8 +157,6 @@ void conv3x3_weight_gradient(const ConvGeometry& g, const SkipConcatData<const T
   by("conv3x3_weight_gradient", g, x, dy, dw, db);
 }
 
-template bool conv3x3_weight_gradient_supports<float>(const ConvGeometry&, int64_t);
-template bool conv3x3_weight_gradient_supports<bf16>(const ConvGeometry&, int64_t);
 template void conv3x3_weight_gradient(const ConvGeometry&, const SkipConcatData<const float>&, const float*, float*,
                                       float*);
 template void conv3x3_weight_gradient(const ConvGeometry&, const SkipConcatData<const bf16>&, const bf16*, float*,

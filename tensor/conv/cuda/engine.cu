@@ -8,34 +8,17 @@ namespace on_gpu {
 
 namespace {
 
-enum class Kernel { first_layer, head, conv3x3, conv3x3_f32, general };
-
-template <class T>
-bool has_conv3x3_weight_gradient(const ConvGeometry& g, int64_t deep_channels) {
-  if constexpr (std::is_same_v<T, float>)
-    if (g.algorithm == ConvAlgorithm::halo) return conv3x3_f32_weight_gradient_supports(g, deep_channels);
-  if constexpr (!std::is_same_v<T, double>) return conv3x3_weight_gradient_supports<T>(g, deep_channels);
-  return false;
-}
+enum class Kernel { first_layer, head, conv3x3, general };
 
 // The kernel of a layer. Its weight gradient is left to the general kernel where the 3x3 one, which needs multiples of
 // 32 channels, cannot compute it. The general one cannot read `deep`: with it, the 3x3 kernels must support all three.
-template <class T>
 Kernel kernel_of(const ConvGeometry& g, int64_t deep_channels) {
-  if constexpr (std::is_same_v<T, double>) return Kernel::general;
-  if (g.algorithm == ConvAlgorithm::tiled) return Kernel::general;
+  if (g.algorithm == ConvAlgorithm::tiled) return Kernel::general;  // float64 always is
   if (deep_channels == 0 && first_layer_supports(g)) return Kernel::first_layer;
   if (deep_channels == 0 && head_supports(g)) return Kernel::head;
-  if (deep_channels > 0 && !has_conv3x3_weight_gradient<T>(g, deep_channels)) return Kernel::general;
-  const ConvGeometry back = g.transposed();
-  if constexpr (!std::is_same_v<T, double>)
-    if (g.algorithm == ConvAlgorithm::tensor && conv3x3_supports<T>(g, deep_channels, 0) &&
-        conv3x3_supports<T>(back, 0, deep_channels))
-      return Kernel::conv3x3;
-  if (g.algorithm == ConvAlgorithm::halo && conv3x3_f32_supports(g, deep_channels, 0) &&
-      conv3x3_f32_supports(back, 0, deep_channels))
-    return Kernel::conv3x3_f32;
-  return Kernel::general;
+  if (deep_channels > 0 && !conv3x3_weight_gradient_supports(g, deep_channels)) return Kernel::general;
+  const bool is_3x3 = conv3x3_supports(g, deep_channels, 0) && conv3x3_supports(g.transposed(), 0, deep_channels);
+  return is_3x3 ? Kernel::conv3x3 : Kernel::general;
 }
 
 // The general kernel is an implicit GEMM on tensor cores, or else tiled, even if `tensor` was selected by name.
@@ -66,51 +49,60 @@ void general_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* 
   tiled_weight_gradient(g, x, dy, dw);
 }
 
-template <class T>
-void run(const char* name, Kernel kernel, const ConvSum<T>& sum) {
-  if constexpr (std::is_same_v<T, float>)
-    if (kernel == Kernel::conv3x3_f32) return conv3x3_f32(name, sum);
-  if constexpr (!std::is_same_v<T, double>) {
-    if (kernel == Kernel::first_layer) return first_layer(sum);
-    if (kernel == Kernel::head) return head(sum);
-    conv3x3(name, sum);
-  }
+template <class T, class C = Compute<T>>
+ConvEngine<T> general_engine() {
+  return {[](const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y, T*) {
+            general_forward(g, x.skip, w, bias, relu, y);
+          },
+          [](const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx,
+             const SkipConcatData<const T>&) { general_data_gradient(g, dy, w, bias, dx.skip); },
+          [](const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw, C*) {
+            general_weight_gradient(g, x.skip, dy, dw);
+          }};
 }
 
-template <class T, class C = Compute<T>>
-void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y,
-             T* pooled) {
-  const Kernel kernel = kernel_of<T>(g, x.deep_channels);
+// The rest is for float32 and bfloat16.
+
+template <class T>
+void run(const char* name, Kernel kernel, const ConvSum<T>& sum) {
+  if (kernel == Kernel::first_layer) return first_layer(sum);
+  if (kernel == Kernel::head) return head(sum);
+  if constexpr (std::is_same_v<T, float>)
+    if (sum.g.algorithm == ConvAlgorithm::halo) return conv3x3_f32(name, sum);
+  conv3x3(name, sum);
+}
+
+template <class T>
+void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const float* w, const float* bias, bool relu,
+             T* y, T* pooled) {
+  const Kernel kernel = kernel_of(g, x.deep_channels);
   if (kernel == Kernel::general) return general_forward(g, x.skip, w, bias, relu, y);
   ConvSum<T> sum{g, x, w};
   sum.bias = bias, sum.relu = relu, sum.y = {y, nullptr, 0}, sum.pooled = pooled;
   run("conv_forward", kernel, sum);
 }
 
-template <class T, class C = Compute<T>>
-void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx,
+template <class T>
+void data_gradient(const ConvGeometry& g, const T* dy, const float* w, const float* bias, const SkipConcatData<T>& dx,
                    const SkipConcatData<const T>& relu_output) {
-  const Kernel kernel = kernel_of<T>(g, dx.deep_channels);
-  if constexpr (!std::is_same_v<T, double>)
-    if (kernel == Kernel::head && !bias)
-      return head_backward<T>(g, relu_output.skip, dy, w, relu_output.skip, dx.skip, nullptr, nullptr);
-  if (kernel == Kernel::general || kernel == Kernel::first_layer || kernel == Kernel::head)
-    return general_data_gradient(g, dy, w, bias, dx.skip);
+  const Kernel kernel = kernel_of(g, dx.deep_channels);
+  if (kernel == Kernel::head && !bias)
+    return head_backward<T>(g, relu_output.skip, dy, w, relu_output.skip, dx.skip, nullptr, nullptr);
+  if (kernel != Kernel::conv3x3) return general_data_gradient(g, dy, w, bias, dx.skip);
   ConvSum<T> sum{g.transposed(), {dy, nullptr, 0}, w, /*transposed_weights=*/true, bias};
   sum.y = dx, sum.relu_output = relu_output;
   run("conv_data_gradient", kernel, sum);
 }
 
-template <class T, class C = Compute<T>>
-void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw, C* db) {
-  const Kernel kernel = kernel_of<T>(g, x.deep_channels);
-  const bool is_3x3 = kernel != Kernel::general && has_conv3x3_weight_gradient<T>(g, x.deep_channels);
-  if constexpr (std::is_same_v<T, float>)
-    if (kernel == Kernel::conv3x3_f32 && is_3x3) return conv3x3_f32_weight_gradient(g, x, dy, dw, db);
-  if constexpr (!std::is_same_v<T, double>) {
-    if (kernel == Kernel::first_layer) return first_layer_weight_gradient(g, x.skip, dy, dw, db);
-    if (kernel == Kernel::head) return head_backward<T>(g, x.skip, dy, nullptr, false, nullptr, dw, db);
-    if (kernel == Kernel::conv3x3 && is_3x3) return conv3x3_weight_gradient(g, x, dy, dw, db);
+template <class T>
+void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, float* dw, float* db) {
+  const Kernel kernel = kernel_of(g, x.deep_channels);
+  if (kernel == Kernel::first_layer) return first_layer_weight_gradient(g, x.skip, dy, dw, db);
+  if (kernel == Kernel::head) return head_backward<T>(g, x.skip, dy, nullptr, false, nullptr, dw, db);
+  if (kernel == Kernel::conv3x3 && conv3x3_weight_gradient_supports(g, x.deep_channels)) {
+    if constexpr (std::is_same_v<T, float>)
+      if (g.algorithm == ConvAlgorithm::halo) return conv3x3_f32_weight_gradient(g, x, dy, dw, db);
+    return conv3x3_weight_gradient(g, x, dy, dw, db);
   }
   general_weight_gradient(g, x.skip, dy, dw);
 }
@@ -120,20 +112,23 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
 
 template <class T>
 ConvEngine<T> gpu_engine() {
-  return {on_gpu::forward<T>, on_gpu::data_gradient<T>, on_gpu::weight_gradient<T>};
+  if constexpr (std::is_same_v<T, double>)
+    return on_gpu::general_engine<T>();
+  else
+    return {on_gpu::forward<T>, on_gpu::data_gradient<T>, on_gpu::weight_gradient<T>};
 }
 
 template <class T>
 ConvFusions gpu_fusions(const ConvGeometry& g, int64_t deep_channels) {
   using on_gpu::Kernel;
-  const Kernel kernel = on_gpu::kernel_of<T>(g, deep_channels);
-  const bool is_3x3 = kernel == Kernel::conv3x3 || kernel == Kernel::conv3x3_f32;
+  const Kernel kernel = on_gpu::kernel_of(g, deep_channels);
+  const bool is_3x3 = kernel == Kernel::conv3x3;
   const bool is_narrow = kernel == Kernel::first_layer || kernel == Kernel::head;
   ConvFusions f;
   f.skip_concat = is_3x3;
   f.pooling = is_3x3 && g.oh % 2 == 0 && g.ow % 2 == 0;
   f.relu_gradient = is_3x3 || kernel == Kernel::head;
-  f.bias_gradient = is_narrow || (is_3x3 && on_gpu::has_conv3x3_weight_gradient<T>(g, deep_channels));
+  f.bias_gradient = is_narrow || (is_3x3 && on_gpu::conv3x3_weight_gradient_supports(g, deep_channels));
   return f;
 }
 

@@ -41,8 +41,8 @@ struct ConvSum {
   SkipConcatData<const T> relu_output{nullptr, nullptr, 0};
 };
 
-// Can these kernels compute such a sum? It needs 3x3, stride and dilation 1, and multiples of 16 channels in, of 8 out.
-template <class T>
+// Can these kernels, or those in float32, compute such a sum? It needs 3x3, stride and dilation 1, and multiples of 16
+// channels in, of 8 out.
 bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y);
 template <class T>
 void conv3x3(const char* name, const ConvSum<T>& sum);
@@ -50,18 +50,16 @@ void conv3x3(const char* name, const ConvSum<T>& sum);
 template <class T>
 std::vector<std::string> conv3x3_variants(const ConvSum<T>& sum);
 
-// dw (3,3,c,o), and db (o) unless it is null, of y = bias + forward sum (g), for the gradient dy of y.
-template <class T>
+// dw (3,3,c,o), and db (o) unless it is null, of y = bias + forward sum (g), for the gradient dy of y. It needs
+// multiples of 32 channels.
 bool conv3x3_weight_gradient_supports(const ConvGeometry& g, int64_t deep_channels);
 template <class T>
 void conv3x3_weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, float* dw,
                              float* db);
 
 // float32 without tensor cores.
-bool conv3x3_f32_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y);
 void conv3x3_f32(const char* name, const ConvSum<float>& sum);
 std::vector<std::string> conv3x3_f32_variants(const ConvSum<float>& sum);
-bool conv3x3_f32_weight_gradient_supports(const ConvGeometry& g, int64_t deep_channels);
 void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
                                  float* dw, float* db);
 
