@@ -52,9 +52,8 @@ HD auto load(Exactly<N>, const T* from) {
   if constexpr (N % at_once == 0) {
     ACINUS_UNROLL
     for (int i = 0; i < N; i += at_once) {
-      const Sixteen bytes = load_sixteen(from + i);
       T numbers[at_once];
-      memcpy(numbers, &bytes, 16);
+      load_sixteen(numbers, from + i);
       ACINUS_UNROLL
       for (int k = 0; k < at_once; k++) values[i + k] = Compute<T>(numbers[k]);
     }
@@ -74,9 +73,7 @@ HD void store(Count n, T* to, const Values<C, Count>& values) {
       T numbers[at_once];
       ACINUS_UNROLL
       for (int k = 0; k < at_once; k++) numbers[k] = T(Compute<T>(values[i + k]));
-      Sixteen bytes;
-      memcpy(&bytes, numbers, 16);
-      store_sixteen(to + i, bytes);
+      store_sixteen(to + i, numbers);
     }
   } else {
     for (int k = 0; k < n; k++) to[k] = T(Compute<T>(values[k]));

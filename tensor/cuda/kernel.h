@@ -18,6 +18,7 @@
 // Without CUDA's compiler, emulate.h defines the same words.
 #pragma once
 #include <cstdint>
+#include <cstring>
 
 #include "tensor/check.h"
 #include "tensor/hd.h"
@@ -86,6 +87,20 @@ HD inline void store_sixteen(void* to, const Sixteen& bytes) {
   if (emulate::counting) emulate::note_move(emulate::Move::store, to);
 #endif
   *static_cast<Sixteen*>(to) = bytes;
+}
+// The same, as an array of numbers.
+template <class T, int Count>
+HD void load_sixteen(T (&numbers)[Count], const void* from) {
+  static_assert(sizeof(numbers) == 16);
+  const Sixteen bytes = load_sixteen(from);
+  memcpy(numbers, &bytes, 16);
+}
+template <class T, int Count>
+HD void store_sixteen(void* to, const T (&numbers)[Count]) {
+  static_assert(sizeof(numbers) == 16);
+  Sixteen bytes;
+  memcpy(&bytes, numbers, 16);
+  store_sixteen(to, bytes);
 }
 
 }  // namespace acinus

@@ -205,6 +205,24 @@ __device__ inline void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], 
 }
 #endif
 
+// d += a * b, of bfloat16 or, if T is float, of TF32; b points to two registers.
+template <class T>
+__device__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t* b) {
+  if constexpr (sizeof(T) == 2)
+    mma_bf16(d, a, b[0], b[1]);
+  else
+    mma_tf32(d, a, b[0], b[1]);
+}
+// Loads a fragment of A, and rounds float to TF32.
+template <class T>
+__device__ void load_fragment(uint32_t (&a)[4], uint32_t address) {
+  ldmatrix_x4(a, address);
+  if constexpr (sizeof(T) == 4) {
+    ACINUS_UNROLL
+    for (uint32_t& number : a) number = round_tf32(number);
+  }
+}
+
 // B (16 x N) in shared memory, unswizzled, as *core matrices* of 8 columns x 8 rows, 128 bytes each, a column's 8
 // numbers side by side: `leading` bytes from rows 0-7 to rows 8-15, `stride` bytes from 8 columns to the next 8.
 HD inline uint64_t wgmma_descriptor(uint32_t address, uint32_t leading, uint32_t stride) {

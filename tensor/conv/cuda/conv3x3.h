@@ -70,7 +70,6 @@ struct Conv3x3Tiling {
   static constexpr int parities = taps == Taps::four ? 2 : 1;
   static constexpr int rows = 4 * R, columns = 16 * parities;  // of a tile
   static constexpr bool wgmma = products == Products::wgmma, ffma = products == Products::ffma;
-  static constexpr bool tf32 = sizeof(T) == 4 && !ffma;
   static constexpr int run = 16 / int(sizeof(T));  // neighbouring channels that a lane has
   // On a processor: while one waits at a barrier, or stores its tile, the others multiply.
   static constexpr int blocks = ffma ? 4 : 2;
@@ -189,7 +188,7 @@ struct Conv3x3Multiplier {
         if (i >= 2) wgmma_wait<1>();
       ACINUS_UNROLL
       for (int row = 0; row < Part::warp_rows + 2; row++)
-        load(a[i % 2][row], pixels[shift][step] + stage + row * Part::Copy::row_bytes);
+        load_fragment<typename V::T>(a[i % 2][row], pixels[shift][step] + stage + row * Part::Copy::row_bytes);
       if constexpr (V::wgmma) wgmma_fence();
       ACINUS_UNROLL
       for (int j = 0; j < V::parities * Table::rows; j++) {
@@ -201,14 +200,6 @@ struct Conv3x3Multiplier {
       if constexpr (V::wgmma) wgmma_commit();
     }
     if constexpr (V::wgmma) wgmma_wait<0>();
-  }
-
-  __device__ static void load(uint32_t (&a)[4], uint32_t address) {
-    ldmatrix_x4(a, address);
-    if constexpr (V::tf32) {
-      ACINUS_UNROLL
-      for (int e = 0; e < 4; e++) a[e] = round_tf32(a[e]);
-    }
   }
 
   // sums += the rows of the tile that this row of taps sees, times one tap's weights.
@@ -226,11 +217,7 @@ struct Conv3x3Multiplier {
       ACINUS_UNROLL
       for (int i = 0; i < R * N / 8; i++) {
         const int r = i / (N / 8), j = i % (N / 8), row = Table::image_row(r, tap_row);
-        if (row < 0) continue;
-        if constexpr (V::tf32)
-          mma_tf32(sums[r][j], a[row], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
-        else
-          mma_bf16(sums[r][j], a[row], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+        if (row >= 0) mma<typename V::T>(sums[r][j], a[row], &b[j / 2][j % 2 * 2]);
       }
     }
   }

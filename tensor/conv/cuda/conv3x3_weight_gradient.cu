@@ -46,9 +46,6 @@ struct Fragments<V, bf16> {
       for (int e = 0; e < 4; e++) to[2 * i + e / 2][e % 2] = two[e];
     }
   }
-  __device__ static void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    mma_bf16(d, a, b[0], b[1]);
-  }
 };
 
 // The pixels of a sum may be in any order: k = t and k = t + 4 are pixels 2t and 2t + 1 of a step. So the lanes load
@@ -75,9 +72,6 @@ struct Fragments<V, float> {
   __device__ void load_dy(int row, int step, uint32_t (&to)[4][2]) const {
     const int offset = row * V::DyCopy::row_bytes + step * 8 * V::panel_bytes;
     for (int i = 0; i < 8; i++) to[i / 2][i % 2] = round_tf32(load_shared_4(at[8 + i] + offset));
-  }
-  __device__ static void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    mma_tf32(d, a, b[0], b[1]);
   }
 };
 
@@ -113,7 +107,7 @@ struct TensorCores {
         if (row < V::set_rows) {
           this->load_dy(row, step, dy[row % 3]);
           ACINUS_UNROLL
-          for (int j = V::Part::weights; j < Count; j++) F::multiply(sums[j], ones, dy[row % 3][j % 4]);
+          for (int j = V::Part::weights; j < Count; j++) mma<T>(sums[j], ones, dy[row % 3][j % 4]);
         }
         ACINUS_UNROLL
         for (int b = 0; b < 3; b++) {
@@ -122,8 +116,7 @@ struct TensorCores {
           ACINUS_UNROLL
           for (int j = 0; j < 12; j++) {
             const int a = j / 4;
-            if (row >= a && row - a < V::set_rows)
-              F::multiply(sums[a * 12 + b * 4 + j % 4], x, dy[(row - a) % 3][j % 4]);
+            if (row >= a && row - a < V::set_rows) mma<T>(sums[a * 12 + b * 4 + j % 4], x, dy[(row - a) % 3][j % 4]);
           }
         }
         if (i < shares) ask(i);

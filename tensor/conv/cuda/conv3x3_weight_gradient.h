@@ -148,21 +148,17 @@ __device__ void sum_tiles(const GradientArgs& args, int block, int first, int en
   for (int from = V::sets - 1; from > 0; from--) {
     __syncthreads();
     ACINUS_UNROLL
-    for (int i = 0; i < count && set == from; i++) memcpy(&shared[(warp * count + i) * 32 + lane], sums[i], 16);
+    for (int i = 0; i < count && set == from; i++) store_sixteen(&shared[(warp * count + i) * 32 + lane], sums[i]);
     __syncthreads();
     ACINUS_UNROLL
     for (int i = 0; i < count && set == from - 1; i++) {
       float others[4];
-      memcpy(others, &shared[(warp * count + i) * 32 + lane], 16);
+      load_sixteen(others, &shared[(warp * count + i) * 32 + lane]);
       for (int e = 0; e < 4; e++) sums[i][e] += others[e];
     }
   }
   ACINUS_UNROLL
-  for (int i = 0; i < count && set == 0; i++) {
-    Sixteen bytes;
-    memcpy(&bytes, sums[i], 16);
-    store_sixteen(part + ((warp * Part::fours + i) * 32 + lane) * 4, bytes);
-  }
+  for (int i = 0; i < count && set == 0; i++) store_sixteen(part + ((warp * Part::fours + i) * 32 + lane) * 4, sums[i]);
 }
 
 template <class V>
@@ -203,9 +199,8 @@ __global__ void add_parts_kernel(const GradientArgs args, int64_t fours, int sha
     const float* from = args.parts + (first + share + block) * Part::floats + in_part * 128 + lane * 4;
     ACINUS_UNROLL_16
     for (int run = first + share; run <= last; run += shares, from += shares * Part::floats) {
-      const Sixteen bytes = load_sixteen(from);
       float more[4];
-      memcpy(more, &bytes, 16);
+      load_sixteen(more, from);
       for (int e = 0; e < 4; e++) sum[e] += more[e];
     }
   }

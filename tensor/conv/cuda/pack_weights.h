@@ -14,20 +14,14 @@
 // 1 of each fragment of y (mma.h): in this order 8 neighbouring channels, 8 t .. 8 t + 7, which it stores as 16 bytes.
 // In float32, 16 bytes are four channels, so it is 4 of every 16.
 #pragma once
-#include "tensor/cuda/mma.h"
+#include "tensor/conv/cuda/eight_channels.h"
 #include "tensor/for_each.h"
 
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
 __device__ inline bf16 round_factor(float value, bf16) { return value; }
-__device__ inline float round_factor(float value, float) {
-  uint32_t bits;
-  memcpy(&bits, &value, 4);
-  bits = round_tf32(bits);
-  memcpy(&value, &bits, 4);
-  return value;
-}
+__device__ inline float round_factor(float value, float) { return float_of(round_tf32(bits_of(value))); }
 
 // For the kernel of tiling V (conv3x3.h).
 template <class V>
@@ -60,12 +54,12 @@ struct PackWeights {
       i = rest;
       return index;
     };
-    alignas(16) T numbers[each];
+    T numbers[each];
     if constexpr (V::ffma) {
       const int to = to_channel + next(V::channels / 4) * 4, k = next(V::depth), tap = next(Part::Table::count);
       for (int e = 0; e < each; e++)
         numbers[e] = weight<typename Part::Table>(tap, from_channel + i * V::depth + k, to + e);
-      return store(packed, numbers);
+      return store_sixteen(packed, numbers);
     }
     const int lane = V::wgmma ? 0 : next(32), column = V::wgmma ? next(8) : lane / 4, half = V::wgmma ? next(2) : 0;
     const int fragment = V::wgmma ? next(V::channels / 8) : 2 * next(V::channels / 16);
@@ -80,12 +74,7 @@ struct PackWeights {
       const int to = to_channel + j / in_run * 4 * each + column / 2 * each + j % in_run * 2 + column % 2;
       numbers[e] = round_factor(weight<typename Part::Table>(tap, from, to), T());
     }
-    store(packed, numbers);
-  }
-  __device__ static void store(T* packed, const T (&numbers)[each]) {
-    Sixteen bytes;
-    memcpy(&bytes, numbers, 16);
-    store_sixteen(packed, bytes);
+    store_sixteen(packed, numbers);
   }
 
   template <class Table>
