@@ -1,6 +1,6 @@
-// 3x3 convolutions by tensor cores and without (conv3x3.h), each variant, against the direct algorithm in float64. The numbers are whole
-// 64ths, with so few digits that no product and no sum rounds them, in any order: what is stored is the exact result,
-// rounded once, and must have the same bits.
+// 3x3 convolutions on tensor cores and without (conv3x3.h), each variant, against the direct algorithm in float64. The
+// numbers are whole 64ths, with so few digits that no product and no sum rounds them, in any order: what is stored is
+// the exact result, rounded once, and must have the same bits.
 #include "tensor/conv/cuda/kernels.h"
 #include "tensor/cuda/count.h"
 #include "tensor/cuda/device.h"
@@ -24,6 +24,12 @@ struct Case {
   int64_t deep_x = 0, deep_y = 0;
   bool transposed = false, bias = false, relu = false, pool = false, mask = false;
 
+  template <class... Flags>
+  Case with(Flags... flags) const {
+    Case changed = *this;
+    ((changed.*flags = true), ...);
+    return changed;
+  }
   ConvGeometry geometry() const {
     const int64_t oh = h + 2 * padding - 2, ow = w + 2 * padding - 2;
     return {n, h, w, c, oh, ow, o, 3, 3, 1, padding, 1, ConvAlgorithm::direct, Device::cpu};
@@ -149,66 +155,54 @@ void for_each_variant(const Case& k, F f) {
   }
 }
 
-template <class T>
-void test(const Case& k) {
-  const Operands in(k);
-  const Results wanted = expected(k, in);
-  for_each_variant<T>(k, [&] { check_same<T>(compute<T>(k, in), wanted); });
+void test(const std::vector<Case>& cases) {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const Poison poison;
+  for (const Case& k : cases) {
+    const Operands in(k);
+    const Results wanted = expected(k, in);
+    for_each_variant<bf16>(k, [&] { check_same<bf16>(compute<bf16>(k, in), wanted); });
+    for_each_variant<float>(k, [&] { check_same<float>(compute<float>(k, in), wanted); });
+  }
 }
 
 }  // namespace
 
 TEST_CASE("cuda: conv3x3: forward, ragged tiles, every padding", "[cuda]") {
-  if (!cuda::available() || !cuda::has_tensor_cores()) return;
-  const Poison poison;
-  std::vector<Case> cases(6);
-  cases[0] = {1, 16, 16, 32, 32, 1};
-  cases[1] = {2, 21, 35, 64, 40, 1};  // in each direction the last tile is cut off, and channels of y are missing
-  cases[1].bias = cases[1].relu = true;
-  cases[2] = {1, 36, 19, 16, 96, 0};
-  cases[2].bias = true;
-  cases[3] = {3, 7, 5, 48, 8, 2};
-  cases[3].relu = true;
-  cases[4] = {1, 5, 40, 32, 128, 3};
-  cases[5] = {5, 1, 1, 32, 200, 1};
-  for (const Case& k : cases) test<bf16>(k), test<float>(k);
+  test({
+      {1, 16, 16, 32, 32, 1},
+      // In each direction the last tile is cut off, and channels of y are missing.
+      Case{2, 21, 35, 64, 40, 1}.with(&Case::bias, &Case::relu),
+      Case{1, 36, 19, 16, 96, 0}.with(&Case::bias),
+      Case{3, 7, 5, 48, 8, 2}.with(&Case::relu),
+      {1, 5, 40, 32, 128, 3},
+      {5, 1, 1, 32, 200, 1},
+  });
 }
 
 TEST_CASE("cuda: conv3x3: the maximum of each 2x2", "[cuda]") {
-  if (!cuda::available() || !cuda::has_tensor_cores()) return;
-  const Poison poison;
-  std::vector<Case> cases(2);
-  cases[0] = {2, 22, 36, 32, 64, 1};
-  cases[0].bias = cases[0].relu = cases[0].pool = true;
-  cases[1] = {1, 19, 17, 32, 40, 1};  // the last row and column are in no 2x2
-  cases[1].pool = true;
-  for (const Case& k : cases) test<bf16>(k), test<float>(k);
+  test({
+      Case{2, 22, 36, 32, 64, 1}.with(&Case::bias, &Case::relu, &Case::pool),
+      Case{1, 19, 17, 32, 40, 1}.with(&Case::pool),  // the last row and column are in no 2x2
+  });
 }
 
 TEST_CASE("cuda: conv3x3: reads concat(upsample2x(deep), skip) in place", "[cuda]") {
-  if (!cuda::available() || !cuda::has_tensor_cores()) return;
-  const Poison poison;
-  std::vector<Case> cases(3);
-  cases[0] = {2, 20, 34, 96, 32, 1, /*deep_x=*/64};
-  cases[0].bias = cases[0].relu = true;
-  cases[1] = {1, 34, 18, 48, 64, 0, /*deep_x=*/16};
-  cases[2] = {1, 18, 18, 32, 32, 1, /*deep_x=*/32};  // and no skip
-  for (const Case& k : cases) test<bf16>(k), test<float>(k);
+  test({
+      Case{2, 20, 34, 96, 32, 1, /*deep_x=*/64}.with(&Case::bias, &Case::relu),
+      {1, 34, 18, 48, 64, 0, /*deep_x=*/16},
+      {1, 18, 18, 32, 32, 1, /*deep_x=*/32},  // and no skip
+  });
 }
 
-TEST_CASE("cuda: conv3x3: the data gradient, for concat(upsample2x(deep), skip), stopped by ReLUs", "[cuda]") {
-  if (!cuda::available() || !cuda::has_tensor_cores()) return;
-  const Poison poison;
-  std::vector<Case> cases(4);
-  cases[0] = {1, 19, 33, 32, 64, 1};
-  cases[0].transposed = cases[0].mask = true;
-  cases[1] = {1, 20, 34, 64, 96, 1, 0, /*deep_y=*/64};
-  cases[1].transposed = true;
-  cases[2] = {1, 20, 36, 32, 72, 2, 0, /*deep_y=*/40};  // within a group of 32 columns both deep and skip
-  cases[2].transposed = cases[2].mask = true;
-  cases[3] = {1, 6, 40, 64, 128, 0, 0, /*deep_y=*/128};  // and no skip
-  cases[3].transposed = cases[3].mask = true;
-  for (const Case& k : cases) test<bf16>(k), test<float>(k);
+TEST_CASE("cuda: conv3x3: the data gradient, for concat(upsample2x(deep), skip), masked by ReLUs", "[cuda]") {
+  test({
+      Case{1, 19, 33, 32, 64, 1}.with(&Case::transposed, &Case::mask),
+      Case{1, 20, 34, 64, 96, 1, 0, /*deep_y=*/64}.with(&Case::transposed),
+      // Within a group of 32 columns both deep and skip.
+      Case{1, 20, 36, 32, 72, 2, 0, /*deep_y=*/40}.with(&Case::transposed, &Case::mask),
+      Case{1, 6, 40, 64, 128, 0, 0, /*deep_y=*/128}.with(&Case::transposed, &Case::mask),  // and no skip
+  });
 }
 
 TEST_CASE("cuda: conv3x3: NaN stays NaN through ReLU and the maximum", "[cuda]") {
@@ -274,6 +268,13 @@ TEST_CASE("cuda: conv3x3: no bank conflicts, and no more read from memory than a
   }
 }
 #endif
+
+TEST_CASE("cuda: conv3x3: a forced variant that does not exist is refused by name", "[cuda]") {
+  if (!cuda::available() || !cuda::has_tensor_cores()) return;
+  const Case k{1, 16, 16, 32, 32, 1};
+  const ScopedValue<std::string> forced(acinus::testing::conv3x3_variant, "256x31-c16-s2");
+  CHECK_THAT(error_of([&] { compute<bf16>(k, Operands(k)); }), Catch::Contains("\"256x31-c16-s2\""));
+}
 
 TEST_CASE("cuda: conv3x3: what it does not compute it refuses", "[cuda]") {
   const auto supports = [](auto change) {

@@ -5,102 +5,106 @@
 namespace acinus::on_gpu {
 namespace {
 
-// The fastest first, for images that have enough tiles (docs/results/study-nvidia-h200.md). A wide tile reads every
-// pixel and weight less often, but each processor should have a tile, or two.
+// On tensor cores. The fastest first, for images that have enough tiles (docs/results/study-nvidia-h200.md). A wide tile
+// reads every pixel and weight less often, but each processor should have a tile, or two.
 template <class T>
-std::vector<Conv3x3Variant<T>> make_variants() {
-  using V = Conv3x3Variant<T>;
-  if constexpr (std::is_same_v<T, float>)
-    return {conv3x3_variant<Conv3x3Tiling<T, Taps::four, 4, 32, 8, 3>>("four taps 512x32-c8-s3", 0.375),
-            conv3x3_variant<Conv3x3Tiling<T, Taps::nine, 4, 32, 16, 2>>("256x32-c16-s2", 0.375),
-            conv3x3_variant<Conv3x3Tiling<T, Taps::nine, 2, 32, 16, 3>>("128x32-c16-s3", 0),
-            conv3x3_variant<Conv3x3Tiling<T, Taps::sixteen, 2, 32, 8, 2>>("sixteen taps 128x32-c8-s2", 0)};
-  else {
-    std::vector<V> all = conv3x3_hopper_variants();
-    for (const V& v : {conv3x3_variant<Conv3x3Tiling<T, Taps::four, 4, 32, 16, 3>>("four taps 512x32-c16-s3", 0.375),
-                       conv3x3_variant<Conv3x3Tiling<T, Taps::nine, 4, 64, 16, 3>>("256x64-c16-s3", 1),
-                       conv3x3_variant<Conv3x3Tiling<T, Taps::nine, 4, 32, 32, 2>>("256x32-c32-s2", 0.375),
-                       conv3x3_variant<Conv3x3Tiling<T, Taps::nine, 4, 32, 16, 3>>("256x32-c16-s3", 0.375),
-                       conv3x3_variant<Conv3x3Tiling<T, Taps::nine, 2, 32, 32, 3>>("128x32-c32-s3", 0),
-                       conv3x3_variant<Conv3x3Tiling<T, Taps::sixteen, 2, 32, 16, 2>>("sixteen taps 128x32-c16-s2", 0)})
-      all.push_back(v);
-    return all;
-  }
+const Conv3x3Variants<T>& tensor_core_variants() {
+  static const Conv3x3Variants<T> all = [] {
+    if constexpr (std::is_same_v<T, float>) {
+      return Conv3x3Variants<T>{
+          conv3x3_variant<T, Taps::four, 4, 32, 8, 3>(0.375),
+          conv3x3_variant<T, Taps::nine, 4, 32, 16, 2>(0.375),
+          conv3x3_variant<T, Taps::nine, 2, 32, 16, 3>(0),
+          conv3x3_variant<T, Taps::sixteen, 2, 32, 8, 2>(0),
+      };
+    } else {
+      Conv3x3Variants<T> all = conv3x3_hopper_variants();
+      const Conv3x3Variants<T> others = {
+          conv3x3_variant<T, Taps::four, 4, 32, 16, 3>(0.375), conv3x3_variant<T, Taps::nine, 4, 64, 16, 3>(1),
+          conv3x3_variant<T, Taps::nine, 4, 32, 32, 2>(0.375), conv3x3_variant<T, Taps::nine, 4, 32, 16, 3>(0.375),
+          conv3x3_variant<T, Taps::nine, 2, 32, 32, 3>(0),     conv3x3_variant<T, Taps::sixteen, 2, 32, 16, 2>(0),
+      };
+      all.insert(all.end(), others.begin(), others.end());
+      return all;
+    }
+  }();
+  return all;
 }
 
-// The tilings that can compute this sum; with y.deep, its part for deep.
-template <class T>
-std::vector<Conv3x3Variant<T>> possible(const std::vector<Conv3x3Variant<T>>& all, const ConvSum<T>& sum) {
-  std::vector<Conv3x3Variant<T>> some;
-  for (const Conv3x3Variant<T>& v : all) {
-    if (sum.g.c % v.depth != 0 || sum.x.deep_channels % v.depth != 0) continue;
-    if ((v.taps == Taps::sixteen) != (sum.y.deep_channels > 0)) continue;
-    if (v.taps == Taps::four && (sum.x.deep_channels == 0 || sum.g.padding != 1 || sum.pooled)) continue;
-    some.push_back(v);
+// Calls f(part, its first channel) for each sum that one launch computes: mostly `sum` itself, but a data gradient with
+// `deep` is two, deep's, of half the size, and skip's. Both go to part.y.skip.
+template <class T, class F>
+void for_each_part(ConvSum<T> sum, F f) {
+  const int64_t deep = sum.y.deep_channels;
+  if (deep > 0) {
+    ConvSum<T> part = sum;
+    part.g.oh /= 2, part.g.ow /= 2, part.g.o = deep;
+    part.y.skip = sum.y.deep, part.relu_output.skip = sum.relu_output.deep;
+    f(part, 0);
+    sum.g.o -= deep, sum.y.deep_channels = 0;
   }
-  return some;
+  if (sum.g.o > 0) f(sum, deep);
+}
+
+// The variants that can compute such a part.
+template <class T>
+std::vector<const Conv3x3Variant<T>*> possible(const Conv3x3Variants<T>& all, const ConvSum<T>& part) {
+  std::vector<const Conv3x3Variant<T>*> found;
+  for (const Conv3x3Variant<T>& v : all) {
+    if (part.g.c % v.depth != 0 || part.x.deep_channels % v.depth != 0) continue;
+    if ((v.taps == Taps::sixteen) != (part.y.deep_channels > 0)) continue;
+    if (v.taps == Taps::four && (part.x.deep_channels == 0 || part.g.padding != 1 || part.pooled)) continue;
+    found.push_back(&v);
+  }
+  return found;
 }
 
 // Of those whose tiles waste the fewest channels, the first that has enough tiles, or else the one that has the most.
 template <class T>
-Conv3x3Variant<T> choose(const std::vector<Conv3x3Variant<T>>& possible, const ConvGeometry& g) {
-  const auto channels = [&](const auto& v) { return int64_t(v.tiles(g).channel_blocks) * v.channels; };
+const Conv3x3Variant<T>* choose(const std::vector<const Conv3x3Variant<T>*>& possible, const ConvGeometry& g) {
+  const auto channels = [&](const auto* v) { return int64_t(v->tiles(g).channel_blocks) * v->channels; };
   int64_t fewest = INT64_MAX;
-  for (const auto& v : possible) fewest = std::min(fewest, channels(v));
+  for (const auto* v : possible) fewest = std::min(fewest, channels(v));
   const Conv3x3Variant<T>* most = nullptr;
-  for (const auto& v : possible) {
-    if (testing::conv3x3_variant == v.name) return v;
+  for (const auto* v : possible) {
+    if (testing::conv3x3_variant == v->name) return v;
     if (channels(v) > fewest) continue;
-    if (v.tiles(g).count >= v.enough * testing::min_gpu_tiles) return v;
-    if (!most || v.tiles(g).count > most->tiles(g).count) most = &v;
+    if (v->tiles(g).count >= v->enough * testing::min_gpu_tiles) return v;
+    if (!most || v->tiles(g).count > most->tiles(g).count) most = v;
   }
-  return *most;
+  return most;
 }
 
-// A data gradient with `deep` is two sums: deep's, of half the size, and skip's.
-template <class T>
-ConvSum<T> deep_part(ConvSum<T> sum) {
-  sum.g.oh /= 2, sum.g.ow /= 2, sum.g.o = sum.y.deep_channels;
-  sum.y = {sum.y.deep, nullptr, 0}, sum.relu_output = {sum.relu_output.deep, nullptr, 0};
-  return sum;
-}
-template <class T>
-ConvSum<T> skip_part(ConvSum<T> sum) {
-  sum.g.o -= sum.y.deep_channels;
-  sum.y.deep_channels = sum.relu_output.deep_channels = 0;
-  return sum;
+// The variant that a test forces need not be possible for every part of every sum, but it has to exist.
+void check_forced_variant() {
+  const std::string& forced = testing::conv3x3_variant;
+  const auto has_it = [&](const auto& all) {
+    return std::any_of(all.begin(), all.end(), [&](const auto& v) { return v.name == forced; });
+  };
+  check(forced.empty() || has_it(tensor_core_variants<bf16>()) || has_it(tensor_core_variants<float>()) ||
+            has_it(conv3x3_ffma_variants()),
+        "testing::conv3x3_variant: no variant on this GPU is called \"", forced,
+        "\"; conv3x3_variants lists their names");
 }
 
 template <class T>
-void compute(const std::vector<Conv3x3Variant<T>>& all, const char* name, const ConvSum<T>& sum) {
-  const int64_t deep = sum.y.deep_channels, channels = sum.g.o;
+void compute(const Conv3x3Variants<T>& all, const char* name, const ConvSum<T>& sum) {
+  const int64_t deep = sum.y.deep_channels;
   check(conv3x3_supports(sum.g, sum.x.deep_channels, deep), name, ": not a sum that conv3x3_supports");
-  if (deep == 0) return choose(possible(all, sum), sum.g).run(name, sum, 0, channels);
-  check(!sum.bias && !sum.relu && !sum.pooled, name, ": a gradient of deep with bias, ReLU or pooling");
-  ConvSum<T> part = deep_part(sum);
-  choose(possible(all, sum), part.g).run(name, part, 0, channels);
-  if (deep == channels) return;
-  part = skip_part(sum);
-  choose(possible(all, part), part.g).run(name, part, deep, channels);
+  check(deep == 0 || (!sum.bias && !sum.relu && !sum.pooled), name, ": a gradient of deep with bias, ReLU or pooling");
+  check_forced_variant();
+  for_each_part(sum, [&](const ConvSum<T>& part, int64_t first_channel) {
+    choose(possible(all, part), part.g)->run(name, part, first_channel, sum.g.o);
+  });
 }
 
 template <class T>
-std::vector<std::string> names(const std::vector<Conv3x3Variant<T>>& all, const ConvSum<T>& sum) {
+std::vector<std::string> names(const Conv3x3Variants<T>& all, const ConvSum<T>& sum) {
   std::vector<std::string> found;
-  for (const auto& v : possible(all, sum)) found.push_back(v.name);
-  if (sum.y.deep_channels > 0 && sum.y.deep_channels < sum.g.o)
-    for (const std::string& name : names(all, skip_part(sum))) found.push_back(name);
+  for_each_part(sum, [&](const ConvSum<T>& part, int64_t) {
+    for (const auto* v : possible(all, part)) found.push_back(v->name);
+  });
   return found;
-}
-
-template <class T>
-const std::vector<Conv3x3Variant<T>>& tensor_core_variants() {
-  static const std::vector<Conv3x3Variant<T>> all = make_variants<T>();
-  return all;
-}
-const std::vector<Conv3x3Variant<float>>& ffma_variants() {
-  static const std::vector<Conv3x3Variant<float>> all = conv3x3_ffma_variants();
-  return all;
 }
 
 }  // namespace
@@ -124,8 +128,8 @@ std::vector<std::string> conv3x3_variants(const ConvSum<T>& sum) {
   return names(tensor_core_variants<T>(), sum);
 }
 
-void conv3x3_f32(const char* name, const ConvSum<float>& sum) { compute(ffma_variants(), name, sum); }
-std::vector<std::string> conv3x3_f32_variants(const ConvSum<float>& sum) { return names(ffma_variants(), sum); }
+void conv3x3_f32(const char* name, const ConvSum<float>& sum) { compute(conv3x3_ffma_variants(), name, sum); }
+std::vector<std::string> conv3x3_f32_variants(const ConvSum<float>& sum) { return names(conv3x3_ffma_variants(), sum); }
 
 template void conv3x3(const char*, const ConvSum<bf16>&);
 template void conv3x3(const char*, const ConvSum<float>&);

@@ -80,6 +80,9 @@ struct Conv3x3Tiling {
   using Skip = Conv3x3Part<taps == Taps::four ? Taps::nine : taps, R, parities, pixel_bytes, tap_bytes>;
   static constexpr int stage_bytes = Deep::bytes > Skip::bytes ? Deep::bytes : Skip::bytes;
   static constexpr int shared_bytes = stages * stage_bytes;
+  static TileGrid tiles(const ConvGeometry& g) {
+    return TileGrid(g.n, (g.oh + rows - 1) / rows, (g.ow + columns - 1) / columns, (g.o + channels - 1) / channels);
+  }
   static_assert(channels % 32 == 0 && R % 2 == 0 && stage_bytes % 128 == 0 && Deep::Copy::bytes % 128 == 0);
 };
 
@@ -93,18 +96,18 @@ struct Conv3x3Producer {
   int tile = int(blockIdx.x), stage = 0;
 
   __device__ explicit Conv3x3Producer(const Conv3x3Args<typename V::T>& args) : args(args) {}
-  __device__ void ask(uint32_t to) {
+  __device__ void copy_next(uint32_t to) {
     if (tile < args.tiles.count) {
       if (V::taps == Taps::four && stage < args.deep_stages)
-        ask<typename V::Deep>(to, deep);
+        copy_stage<typename V::Deep>(to, deep);
       else
-        ask<typename V::Skip>(to, skip);
+        copy_stage<typename V::Skip>(to, skip);
       if (++stage == args.stages) stage = 0, tile += int(gridDim.x);
     }
     copy_async_commit();
   }
   template <class Part>
-  __device__ void ask(uint32_t to, typename Part::Copy& pixels) {
+  __device__ void copy_stage(uint32_t to, typename Part::Copy& pixels) {
     if (stage == 0 || stage == args.deep_stages) {
       const TileGrid::Tile at = args.tiles.tile(tile);
       pixels.find(stage < args.deep_stages ? args.deep : args.skip, at.n, at.row * Part::tile_rows - args.padding,
@@ -234,7 +237,7 @@ __global__ void __launch_bounds__(V::threads, V::blocks) conv3x3_kernel(const Co
   const MultiplierOf<V, typename V::Deep> deep(ring);
   const MultiplierOf<V, typename V::Skip> skip(ring);
   Conv3x3Producer<V> producer(args);
-  for (int i = 0; i < V::stages - 1; i++) producer.ask(ring + i * V::stage_bytes);
+  for (int i = 0; i < V::stages - 1; i++) producer.copy_next(ring + i * V::stage_bytes);
   int slot = 0;
   for (int tile = int(blockIdx.x); tile < args.tiles.count; tile += int(gridDim.x)) {
     Conv3x3Sums<V> sums(args, args.tiles.tile(tile));
@@ -242,7 +245,7 @@ __global__ void __launch_bounds__(V::threads, V::blocks) conv3x3_kernel(const Co
       copy_async_wait<V::stages - 2>();
       if constexpr (V::wgmma) fence_async_proxy();
       __syncthreads();
-      producer.ask(ring + (slot == 0 ? V::stages - 1 : slot - 1) * V::stage_bytes);
+      producer.copy_next(ring + (slot == 0 ? V::stages - 1 : slot - 1) * V::stage_bytes);
       if (V::taps == Taps::four && stage < args.deep_stages)
         deep.add_to(sums, slot * V::stage_bytes);
       else
@@ -255,54 +258,63 @@ __global__ void __launch_bounds__(V::threads, V::blocks) conv3x3_kernel(const Co
 
 // ---- launched from the CPU ----------------------------------------------------------------------------------------
 
+template <class V, class T = typename V::T>
+void run_conv3x3(const char* name, const ConvSum<T>& sum, int64_t first_channel, int64_t w_channels) {
+  const ConvGeometry& g = sum.g;
+  const int deep = int(sum.x.deep_channels), height = int(g.h), width = int(g.w), up = V::Deep::up;
+  Conv3x3Args<T> args;
+  args.deep = {reinterpret_cast<const char*>(sum.x.deep), height / up, width / up, /*shrink=*/2 - up,
+               deep * int(sizeof(T))};
+  args.skip = {reinterpret_cast<const char*>(sum.x.skip), height, width, /*shrink=*/0,
+               (int(g.c) - deep) * int(sizeof(T))};
+  args.padding = int(g.padding);
+  args.deep_stages = deep / V::depth, args.stages = int(g.c) / V::depth;
+  args.weight_bytes =
+      args.deep_stages * V::Deep::weight_bytes + int64_t(args.stages - args.deep_stages) * V::Skip::weight_bytes;
+  args.bias = sum.bias ? sum.bias + first_channel : nullptr;
+  args.tiles = V::tiles(g);
+  args.epilogue = {int(g.oh), int(g.ow), int(g.o), sum.relu, sum.y.skip, sum.pooled, sum.relu_output.skip};
+
+  const int64_t bytes = args.tiles.channel_blocks * args.weight_bytes;
+  const std::shared_ptr<void> packed = memory::allocate(bytes, Device::cuda);
+  args.weights = static_cast<const char*>(packed.get());
+  for_each_on_gpu(bytes / 16, PackWeights<V>{sum.w, int(g.c), int(g.o), int(first_channel), int(w_channels),
+                                             args.deep_stages, sum.transposed_weights, Divisor(args.weight_bytes / 16),
+                                             static_cast<T*>(packed.get())});
+  static const int64_t resident = resident_blocks(name, conv3x3_kernel<V>, V::threads, V::shared_bytes);
+  launch(name, conv3x3_kernel<V>, std::min<int64_t>(args.tiles.count, resident), V::threads, V::shared_bytes, args);
+}
+
 template <class T>
 struct Conv3x3Variant {
-  const char* name;  // pixels x channels of a tile, channels a stage, stages
+  std::string name;  // pixels x channels of a tile, channels a stage, stages
   Taps taps;
-  int rows, columns, channels, depth;  // as in Conv3x3Tiling
-  double enough;                       // it is fast from enough * min_gpu_tiles tiles on
+  int channels, depth;  // as in Conv3x3Tiling
+  double enough;        // it is fast from enough * min_gpu_tiles tiles on
+  TileGrid (*tiles)(const ConvGeometry&);
   // y's channels are those from first_channel on, of the w_channels that w and bias have.
   void (*run)(const char* name, const ConvSum<T>& sum, int64_t first_channel, int64_t w_channels);
-
-  TileGrid tiles(const ConvGeometry& g) const {
-    return TileGrid(g.n, (g.oh + rows - 1) / rows, (g.ow + columns - 1) / columns, (g.o + channels - 1) / channels);
-  }
 };
+template <class T>
+using Conv3x3Variants = std::vector<Conv3x3Variant<T>>;
 
-template <class V, class T = typename V::T>
-Conv3x3Variant<T> conv3x3_variant(const char* name, double enough) {
-  const auto run = [](const char* name, const ConvSum<T>& sum, int64_t first_channel, int64_t w_channels) {
-    const ConvGeometry& g = sum.g;
-    const TileGrid tiles = conv3x3_variant<V>("", 0).tiles(g);
-    const int deep = int(sum.x.deep_channels), stages = int(g.c) / V::depth, deep_stages = deep / V::depth;
-    const int64_t tile_bytes =
-        deep_stages * V::Deep::weight_bytes + int64_t(stages - deep_stages) * V::Skip::weight_bytes;
-    const int64_t bytes = tiles.channel_blocks * tile_bytes;
-    const std::shared_ptr<void> packed = memory::allocate(bytes, Device::cuda);
-    for_each_on_gpu(bytes / 16,
-                    PackWeights<V>{sum.w, int(g.c), int(g.o), int(first_channel), int(w_channels), deep_stages,
-                                   sum.transposed_weights, Divisor(tile_bytes / 16), static_cast<T*>(packed.get())});
-    const int height = int(g.h), width = int(g.w), each = sizeof(T), up = V::Deep::up;
-    const Conv3x3Args<T> args{
-        {reinterpret_cast<const char*>(sum.x.deep), height / up, width / up, /*shrink=*/2 - up, deep * each},
-        {reinterpret_cast<const char*>(sum.x.skip), height, width, /*shrink=*/0, (int(g.c) - deep) * each},
-        int(g.padding),
-        deep_stages,
-        stages,
-        static_cast<const char*>(packed.get()),
-        tile_bytes,
-        sum.bias ? sum.bias + first_channel : nullptr,
-        tiles,
-        {int(g.oh), int(g.ow), int(g.o), sum.relu, sum.y.skip, sum.pooled, sum.relu_output.skip}};
-    static const int64_t resident = resident_blocks(name, conv3x3_kernel<V>, V::threads, V::shared_bytes);
-    launch(name, conv3x3_kernel<V>, std::min<int64_t>(tiles.count, resident), V::threads, V::shared_bytes, args);
-  };
-  return {name, V::taps, V::rows, V::columns, V::channels, V::depth, enough, run};
+template <class T, Taps taps, int R, int N, int Depth, int Stages, Products products = Products::mma>
+Conv3x3Variant<T> conv3x3_variant(double enough) {
+  using V = Conv3x3Tiling<T, taps, R, N, Depth, Stages, products>;
+  const char* const kind = V::wgmma ? "wgmma " : V::ffma ? "f32 " : "";
+  const char* const seen = taps == Taps::four ? "four taps " : taps == Taps::sixteen ? "sixteen taps " : "";
+  return {text(kind, seen, V::rows * V::columns, 'x', N, "-c", Depth, "-s", Stages),
+          taps,
+          N,
+          Depth,
+          enough,
+          V::tiles,
+          run_conv3x3<V>};
 }
 
 // conv3x3_hopper.cu: none, unless this is a Hopper GPU and the program has code for it.
-std::vector<Conv3x3Variant<bf16>> conv3x3_hopper_variants();
-std::vector<Conv3x3Variant<float>> conv3x3_ffma_variants();  // conv3x3_f32.cu
+Conv3x3Variants<bf16> conv3x3_hopper_variants();
+const Conv3x3Variants<float>& conv3x3_ffma_variants();  // conv3x3_f32.cu
 
 }  // namespace acinus::on_gpu
 #endif

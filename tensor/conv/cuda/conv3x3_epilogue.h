@@ -29,7 +29,7 @@ struct Conv3x3Epilogue {
     for (int r = 0; r < 2; r++) {
       const bool inside = channel < channels && column < width && row + r < height;
       const int64_t at = int64_t((n * height + row + r) * width + column) * channels + channel;
-      if (relu_output && inside) stop(values[r], Run(relu_output + at));
+      if (relu_output && inside) mask_by_relu(values[r], Run(relu_output + at));
       result[r] = Run(values[r]);
       if (inside) result[r].store(y + at);
     }
@@ -47,7 +47,7 @@ struct Conv3x3Epilogue {
   }
 
   // The gradient of y = relu(x) on its way from y to x: 0 where y is not positive.
-  __device__ static void stop(float (&values)[run], const Run& y) {
+  __device__ static void mask_by_relu(float (&values)[run], const Run& y) {
     ACINUS_UNROLL
     for (int i = 0; i < run; i++)
       if (!(y[i] > 0)) values[i] = 0;

@@ -60,12 +60,15 @@ struct Conv3x3Ffma {
   }
 };
 
-std::vector<Conv3x3Variant<float>> conv3x3_ffma_variants() {
+const Conv3x3Variants<float>& conv3x3_ffma_variants() {
   constexpr Products ffma = Products::ffma;
-  return {conv3x3_variant<Conv3x3Tiling<float, Taps::four, 2, 32, 8, 2, ffma>>("f32 four taps 256x32-c8-s2", 1),
-          conv3x3_variant<Conv3x3Tiling<float, Taps::nine, 4, 32, 8, 2, ffma>>("f32 256x32-c8-s2", 1),
-          conv3x3_variant<Conv3x3Tiling<float, Taps::nine, 2, 32, 8, 2, ffma>>("f32 128x32-c8-s2", 0),
-          conv3x3_variant<Conv3x3Tiling<float, Taps::sixteen, 2, 32, 8, 2, ffma>>("f32 sixteen taps 128x32-c8-s2", 0)};
+  static const Conv3x3Variants<float> all = {
+      conv3x3_variant<float, Taps::four, 2, 32, 8, 2, ffma>(1),
+      conv3x3_variant<float, Taps::nine, 4, 32, 8, 2, ffma>(1),
+      conv3x3_variant<float, Taps::nine, 2, 32, 8, 2, ffma>(0),
+      conv3x3_variant<float, Taps::sixteen, 2, 32, 8, 2, ffma>(0),
+  };
+  return all;
 }
 
 // ---- weight gradient ----------------------------------------------------------------------------------------------

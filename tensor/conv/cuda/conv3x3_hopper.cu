@@ -8,29 +8,28 @@
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
-std::vector<Conv3x3Variant<bf16>> conv3x3_hopper_variants() {
+Conv3x3Variants<bf16> conv3x3_hopper_variants() {
 #if defined(ACINUS_SM_90A) || defined(ACINUS_EMULATE)
+  constexpr Products wgmma = Products::wgmma;
   const char* wanted = std::getenv("ACINUS_WGMMA");
   if (wanted && !std::strcmp(wanted, "0")) return {};
-  const std::vector<Conv3x3Variant<bf16>> variants = {
-      conv3x3_variant<Conv3x3Tiling<bf16, Taps::four, 4, 32, 16, 3, Products::wgmma>>("wgmma four taps 512x32-c16-s3",
-                                                                                      0.375),
-      conv3x3_variant<Conv3x3Tiling<bf16, Taps::nine, 2, 128, 16, 2, Products::wgmma>>("wgmma 128x128-c16-s2", 1),
-      conv3x3_variant<Conv3x3Tiling<bf16, Taps::nine, 4, 64, 16, 3, Products::wgmma>>("wgmma 256x64-c16-s3", 1),
-      conv3x3_variant<Conv3x3Tiling<bf16, Taps::nine, 2, 64, 32, 2, Products::wgmma>>("wgmma 128x64-c32-s2", 0.375),
-      conv3x3_variant<Conv3x3Tiling<bf16, Taps::nine, 4, 32, 32, 2, Products::wgmma>>("wgmma 256x32-c32-s2", 0.375),
-      conv3x3_variant<Conv3x3Tiling<bf16, Taps::sixteen, 2, 64, 16, 2, Products::wgmma>>(
-          "wgmma sixteen taps 128x64-c16-s2", 0.375)};
 #ifdef __CUDACC__
   cuda::stream();  // selects the GPU
   cudaFuncAttributes code;
-  if (cudaFuncGetAttributes(&code, conv3x3_kernel<Conv3x3Tiling<bf16, Taps::nine, 2, 128, 16, 2, Products::wgmma>>) !=
+  if (cudaFuncGetAttributes(&code, conv3x3_kernel<Conv3x3Tiling<bf16, Taps::nine, 2, 128, 16, 2, wgmma>>) !=
       cudaSuccess) {
     cudaGetLastError();
     return {};  // another GPU
   }
 #endif
-  return variants;
+  return {
+      conv3x3_variant<bf16, Taps::four, 4, 32, 16, 3, wgmma>(0.375),
+      conv3x3_variant<bf16, Taps::nine, 2, 128, 16, 2, wgmma>(1),
+      conv3x3_variant<bf16, Taps::nine, 4, 64, 16, 3, wgmma>(1),
+      conv3x3_variant<bf16, Taps::nine, 2, 64, 32, 2, wgmma>(0.375),
+      conv3x3_variant<bf16, Taps::nine, 4, 32, 32, 2, wgmma>(0.375),
+      conv3x3_variant<bf16, Taps::sixteen, 2, 64, 16, 2, wgmma>(0.375),
+  };
 #else
   return {};
 #endif
