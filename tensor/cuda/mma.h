@@ -72,6 +72,7 @@ void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
 #else
 #define ACINUS_PTX_90A(...) __trap()
 #endif
+#define ACINUS_4(constraint, x) constraint((x)[0]), constraint((x)[1]), constraint((x)[2]), constraint((x)[3])
 
 // Within shared memory, addresses have 32 bits.
 __device__ inline uint32_t shared_address(const void* pointer) { return uint32_t(__cvta_generic_to_shared(pointer)); }
@@ -81,23 +82,20 @@ __device__ inline uint32_t shared_address(const void* pointer) { return uint32_t
 // if the four are its quarters, upper left, lower left, upper right, lower right.
 __device__ inline void ldmatrix_x4(uint32_t (&matrices)[4], uint32_t address) {
   ACINUS_PTX("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-             : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
+             : ACINUS_4("=r", matrices)
              : "r"(address)
              : "memory");
 }
 // The same, each of them transposed: (2t, g) and (2t + 1, g).
 __device__ inline void ldmatrix_x4_trans(uint32_t (&matrices)[4], uint32_t address) {
   ACINUS_PTX("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-             : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
+             : ACINUS_4("=r", matrices)
              : "r"(address)
              : "memory");
 }
 // 16, 8 or 4 bytes of each lane's own from shared memory.
 __device__ inline void load_shared_16(uint32_t (&words)[4], uint32_t address) {
-  ACINUS_PTX("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
-             : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-             : "r"(address)
-             : "memory");
+  ACINUS_PTX("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : ACINUS_4("=r", words) : "r"(address) : "memory");
 }
 __device__ inline void load_shared_8(uint32_t (&words)[2], uint32_t address) {
   ACINUS_PTX("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "r"(address) : "memory");
@@ -111,15 +109,15 @@ __device__ inline uint32_t load_shared_4(uint32_t address) {
 // d += a * b, of bfloat16 and of TF32 (which looks only at the first 10 binary digits of a factor: round_tf32).
 __device__ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   ACINUS_PTX("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+             : ACINUS_4("+f", d)
+             : ACINUS_4("r", a), "r"(b0), "r"(b1));
 }
 __device__ inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   ACINUS_PTX("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+             : ACINUS_4("+f", d)
+             : ACINUS_4("r", a), "r"(b0), "r"(b1));
 }
-// Of the bits of a float: to the nearest number with 10 digits, ties away from zero.
+// Rounds a float, given by its bits, to the nearest number with 10 binary digits, ties away from zero.
 __device__ inline uint32_t round_tf32(uint32_t bits) {
   uint32_t rounded = 0;
   ACINUS_PTX("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(__uint_as_float(bits)));
@@ -177,8 +175,7 @@ __device__ inline void wgmma_wait() {
   ACINUS_PTX_90A("wgmma.wait_group.sync.aligned %0;" ::"n"(Newest) : "memory");
 }
 
-#define ACINUS_D4(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
-#define ACINUS_D16(i) ACINUS_D4(i), ACINUS_D4(i + 1), ACINUS_D4(i + 2), ACINUS_D4(i + 3)
+#define ACINUS_D16(i) ACINUS_4("+f", d[i]), ACINUS_4("+f", d[i + 1]), ACINUS_4("+f", d[i + 2]), ACINUS_4("+f", d[i + 3])
 template <int N>
 __device__ inline void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
   static_assert(N == 32 || N == 64 || N == 128, "the shapes written down here");
@@ -187,13 +184,13 @@ __device__ inline void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], 
         "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, "
         "{%16,%17,%18,%19}, %20, 1, 1, 1, 0;"
         : ACINUS_D16(0)
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        : ACINUS_4("r", a), "l"(b));
   if constexpr (N == 64)
     ACINUS_PTX_90A(
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
         "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
         : ACINUS_D16(0), ACINUS_D16(4)
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        : ACINUS_4("r", a), "l"(b));
   if constexpr (N == 128)
     ACINUS_PTX_90A(
         "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,"
@@ -201,7 +198,7 @@ __device__ inline void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], 
         "%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "
         "{%64,%65,%66,%67}, %68, 1, 1, 1, 0;"
         : ACINUS_D16(0), ACINUS_D16(4), ACINUS_D16(8), ACINUS_D16(12)
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        : ACINUS_4("r", a), "l"(b));
 }
 #endif
 

@@ -5,7 +5,7 @@
 namespace acinus::on_gpu {
 namespace {
 
-// On tensor cores. The fastest first, for images that have enough tiles (docs/results/study-nvidia-h200.md). A wide tile
+// On tensor cores, the fastest first for images that have enough tiles (docs/results/study-nvidia-h200.md). A wide tile
 // reads every pixel and weight less often, but each processor should have a tile, or two.
 template <class T>
 const Conv3x3Variants<T>& tensor_core_variants() {

@@ -18,9 +18,10 @@
 // Hopper's warp groups (mma.h) read the weights from shared memory by themselves. That is a few lines here; copies,
 // tiles and epilogue are the same.
 //
-// Of upsample2x(deep), the nine pixels that a pixel of y sees are only four of deep's, so four products by sums of the
-// weights are enough, and sixteen instead of 36 for the gradient of deep (conv3x3_taps.h). With four taps, a warp
-// computes R rows x 32 pixels, even and odd columns from the same fragments of A. Everything else is the same.
+// The nine pixels of upsample2x(deep) that a pixel of y sees are copies of only four pixels of deep, so four products
+// by sums of the weights are enough, and sixteen instead of 36 for the gradient of deep (conv3x3_taps.h). With four
+// taps, a warp computes R rows x 32 pixels, even and odd columns from the same fragments of A. Everything else is the
+// same.
 #pragma once
 #include <vector>
 
@@ -120,8 +121,8 @@ struct Conv3x3Producer {
   }
 };
 
-// A lane's part of its warp's R rows x 16 pixels (of each parity) x N channels of y, in fragments of 16 x 8. In the
-// order of the packed columns it is 16 bytes of every 64, of two pixels, g and g + 8.
+// A lane's part of its warp's R rows x 16 pixels (of each parity) x N channels of y, in fragments of 16 x 8. Since the
+// columns are packed in the order of pack_weights.h, it is 16 of every 64 bytes of two pixels, g and g + 8.
 template <class V>
 struct Conv3x3Sums {
   static constexpr int R = V::warp_rows, N = V::channels, run = V::run;
@@ -129,7 +130,7 @@ struct Conv3x3Sums {
   TileGrid::Tile tile;
   int first_channel;
 
-  // They begin with the bias.
+  // The sums start from the bias.
   __device__ Conv3x3Sums(const Conv3x3Args<typename V::T>& args, const TileGrid::Tile& tile)
       : tile(tile), first_channel(tile.channel_block * N + int(threadIdx.x) % 4 * run) {
     ACINUS_UNROLL
@@ -169,7 +170,7 @@ struct Conv3x3Multiplier {
   static constexpr int R = V::warp_rows, N = V::channels, shifts = Part::shifts;
   uint32_t weights, pixels[shifts][V::steps];  // addresses in the ring's first stage
 
-  // By mma.h, lane l gives the address of pixel l % 16 of a fragment, half l / 16 of k.
+  // ldmatrix (mma.h) takes from lane l the address of pixel l % 16 of a fragment, half l / 16 of k.
   __device__ explicit Conv3x3Multiplier(uint32_t ring) {
     const int lane = int(threadIdx.x) % 32, row = int(threadIdx.x) / 32 * Part::warp_rows;
     weights = ring + Part::Copy::bytes + (V::wgmma ? 0 : lane * 16);
@@ -261,12 +262,10 @@ __global__ void __launch_bounds__(V::threads, V::blocks) conv3x3_kernel(const Co
 template <class V, class T = typename V::T>
 void run_conv3x3(const char* name, const ConvSum<T>& sum, int64_t first_channel, int64_t w_channels) {
   const ConvGeometry& g = sum.g;
-  const int deep = int(sum.x.deep_channels), height = int(g.h), width = int(g.w), up = V::Deep::up;
+  const int deep = int(sum.x.deep_channels), up = V::Deep::up;
   Conv3x3Args<T> args;
-  args.deep = {reinterpret_cast<const char*>(sum.x.deep), height / up, width / up, /*shrink=*/2 - up,
-               deep * int(sizeof(T))};
-  args.skip = {reinterpret_cast<const char*>(sum.x.skip), height, width, /*shrink=*/0,
-               (int(g.c) - deep) * int(sizeof(T))};
+  args.deep = image_view(sum.x.deep, g.h / up, g.w / up, deep, /*shrink=*/2 - up);
+  args.skip = image_view(sum.x.skip, g.h, g.w, g.c - deep);
   args.padding = int(g.padding);
   args.deep_stages = deep / V::depth, args.stages = int(g.c) / V::depth;
   args.weight_bytes =
@@ -303,13 +302,8 @@ Conv3x3Variant<T> conv3x3_variant(double enough) {
   using V = Conv3x3Tiling<T, taps, R, N, Depth, Stages, products>;
   const char* const kind = V::wgmma ? "wgmma " : V::ffma ? "f32 " : "";
   const char* const seen = taps == Taps::four ? "four taps " : taps == Taps::sixteen ? "sixteen taps " : "";
-  return {text(kind, seen, V::rows * V::columns, 'x', N, "-c", Depth, "-s", Stages),
-          taps,
-          N,
-          Depth,
-          enough,
-          V::tiles,
-          run_conv3x3<V>};
+  const std::string name = text(kind, seen, V::rows * V::columns, 'x', N, "-c", Depth, "-s", Stages);
+  return {name, taps, N, Depth, enough, V::tiles, run_conv3x3<V>};
 }
 
 // conv3x3_hopper.cu: none, unless this is a Hopper GPU and the program has code for it.

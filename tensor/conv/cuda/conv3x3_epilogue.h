@@ -6,7 +6,7 @@
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
-// Of y (n,height,width,channels), with the names of ConvSum.
+// Stores y (n,height,width,channels); the names are those of ConvSum (kernels.h).
 template <class T>
 struct Conv3x3Epilogue {
   static constexpr int run = 16 / sizeof(T);  // channels that are stored at once

@@ -1,7 +1,7 @@
 // Convolutions with a 3x3 kernel and stride 1 in float32 by ordinary multiply-adds (FFMA): tensor cores would round the
 // factors. Tiles, copies and sums are the same (conv3x3.h and conv3x3_weight_gradient.h); here is how a lane
 // multiplies. It uses what it loads as often as it can. Only the innermost loops are unrolled, to a few hundred
-// instructions, to fit into the smallest instruction cache; the larger ones cannot deliver an instruction every clock.
+// instructions, so that they fit into the smallest instruction cache: larger ones are too slow for one every clock.
 #include "tensor/conv/cuda/conv3x3.h"
 #include "tensor/conv/cuda/conv3x3_weight_gradient.h"
 
@@ -75,7 +75,7 @@ const Conv3x3Variants<float>& conv3x3_ffma_variants() {
 //
 // A lane computes 4 channels of x by 4 of dy, for all nine taps. It goes along each row of x, 4 pixels at a time: 6
 // pixels of x and 4 of dy in each of three rows, 18 loads of 16 bytes, are enough for 576 multiplications.
-struct Ordinary {
+struct Ffma {
   using T = float;
 
   template <int WarpsC>
@@ -97,9 +97,9 @@ struct Ordinary {
       for (int i = 0; i < 4; i++) at[6 + i] = chunk_address<8>(dy + warp_o * V::DyCopy::bytes, i, lane % 8);
     }
 
-    template <bool WithBias, int Count, class Ask>
-    __device__ void multiply(float (&sums)[Count][4], const Ask& ask) const {
-      ask(0);
+    template <bool WithBias, int Count, class Copy>
+    __device__ void multiply(float (&sums)[Count][4], const Copy& copy) const {
+      copy(0);
       ACINUS_NO_UNROLL
       for (int row = 0; row < V::set_rows + 2; row++) {  // of x
         ACINUS_NO_UNROLL
@@ -136,8 +136,8 @@ struct Ordinary {
 
 void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
                                  float* dw, float* db) {
-  using Wide = GradientTiling<Ordinary, 64, 8, 1, 2, 1>;
-  using Narrow = GradientTiling<Ordinary, 32, 8, 4, 2, 1>;
+  using Wide = GradientTiling<Ffma, 64, 8, 1, 2, 1>;
+  using Narrow = GradientTiling<Ffma, 32, 8, 4, 2, 1>;
   const auto by = should_be_wide<Wide>(g, x.deep_channels) ? weight_gradient_by<Wide> : weight_gradient_by<Narrow>;
   by("conv3x3_f32_weight_gradient", g, x, dy, dw, db);
 }

@@ -9,17 +9,17 @@
 //     |      |           +----+
 //     +------+
 //
-// In memory the channels of a pixel are neighbours; in a fragment whose k, the index of the sum, is the pixel, pixels
-// must be. ldmatrix transposes 16-bit numbers. For TF32's 32 bits there is no such load, and each lane loads single
-// numbers. db is one more row of the product: where x would be, there are ones.
+// In memory the channels of a pixel are neighbours. The sum is over pixels, so in a fragment pixels have to be
+// neighbours: the loads must transpose. ldmatrix can, but only 16-bit numbers; for TF32 each lane loads its numbers one
+// by one. db is one more row of the product, with ones in place of x.
 #include "tensor/conv/cuda/conv3x3_weight_gradient.h"
 
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 namespace {
 
-// Of a row: A, 16 channels of x by the pixels from column b on, and B, the pixels by 32 channels of dy; `steps` of them
-// for the 16 pixels. `at` are the addresses from which this lane loads, of x and then of dy.
+// The fragments of a row: A is 16 channels of x by the pixels from column b on, B the pixels by 32 channels of dy. The
+// 16 pixels take `steps` of each. `at` are the addresses from which this lane loads, first x's, then dy's.
 template <class V, class T = typename V::T>
 struct Fragments;
 
@@ -95,10 +95,10 @@ struct TensorCores {
     using Fragments<V>::Fragments;
     using F = Fragments<V>;
 
-    // ask(share) starts a share of the next copies, one after each of the first rows, so that products go on.
+    // copy(share) starts a share of the next copies, one after each of the first rows, so that products go on.
     static constexpr int walk = V::set_rows + 2, shares = walk / 2;  // rows of x
-    template <bool WithBias, int Count, class Ask>
-    __device__ void multiply(float (&sums)[Count][4], const Ask& ask) const {
+    template <bool WithBias, int Count, class Copy>
+    __device__ void multiply(float (&sums)[Count][4], const Copy& copy) const {
       const uint32_t ones[4] = {F::one, F::one, F::one, F::one};
       uint32_t dy[3][4][2];  // row r in dy[r % 3]
       ACINUS_UNROLL
@@ -119,7 +119,7 @@ struct TensorCores {
             if (row >= a && row - a < V::set_rows) mma<T>(sums[a * 12 + b * 4 + j % 4], x, dy[(row - a) % 3][j % 4]);
           }
         }
-        if (i < shares) ask(i);
+        if (i < shares) copy(i);
       }
     }
   };

@@ -3,10 +3,11 @@
 //   dw[a,b,c,o] = sum over n,i,j  x[n, i-p+a, j-p+b, c] * dy[n,i,j,o]       x (n,h,w,c), dy (n,oh,ow,o) -> dw (3,3,c,o)
 //   db[o]       = sum over n,i,j  dy[n,i,j,o]                                                              db (o)
 //
-// A small result, with a sum over all pixels. A block of threads computes 32 or 64 channels of x by as many of dy, for
-// all nine taps at once. It goes from tile to tile: Rows x 16 pixels of dy, and the same pixels of x with their halo
-// (halo_tile.h). A warp computes 16 channels of x by 32 of dy, so that each lane keeps 9 x 16 sums in registers. How
-// it multiplies is in conv3x3_weight_gradient.cu, on tensor cores, and in conv3x3_f32.cu, by ordinary instructions.
+// The result is small, and each number of it a sum over all pixels. A block of threads computes 32 or 64 channels of
+// x by as many of dy, for all nine taps at once. It goes from tile to tile: Rows x 16 pixels of dy, and the same pixels
+// of x with their halo (halo_tile.h). A warp computes 16 channels of x by 32 of dy, so that each lane keeps 9 x 16 sums
+// in registers. How it multiplies is in conv3x3_weight_gradient.cu, on tensor cores, and in conv3x3_f32.cu, by ordinary
+// instructions.
 //
 // Which block sums what: the list of all pairs (channel block, tile) is cut into as many runs of equal length as an
 // H100 runs blocks at once ("Stream-K", Osama et al. 2023). The part of a channel block's sum that lies in one run is
@@ -22,8 +23,8 @@
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
-// A part: four sums of each lane of a warp, 512 bytes that a warp writes or reads at once, then the next four, and so
-// on: 9 x 4 fours of dw, then those of db; for each warp. Lanes says which channels they belong to.
+// A part holds, for each warp, four sums of each lane, 512 bytes that a warp writes or reads at once, then the next
+// four, and so on: 9 x 4 fours of dw, then those of db. Lanes says which channels they belong to.
 template <class Multiply, int Channels>
 struct Part {
   static constexpr int warps_c = Channels / 16, warps_o = Channels / 32, warps = warps_c * warps_o;
@@ -50,6 +51,7 @@ struct GradientTiling {
   static constexpr int x_bytes = panels * XCopy::bytes, stage_bytes = x_bytes + panels * DyCopy::bytes;
   static constexpr int x_copies = panels * XCopy::count, copies = x_copies + panels * DyCopy::count;
   static constexpr int shared_bytes = stages * stage_bytes;
+  static TileGrid tiles(const ConvGeometry& g) { return TileGrid(g.n, (g.oh + rows - 1) / rows, (g.ow + 15) / 16, 1); }
   static_assert(rows % sets == 0 && stage_bytes % 128 == 0);
   static_assert(sets == 1 || Part::floats * 4 <= shared_bytes, "a set's sums fit into the ring");
 };
@@ -88,7 +90,7 @@ __device__ void sum_tiles(const GradientArgs& args, int block, int first, int en
   constexpr int count = WithBias ? Part::fours : Part::weights;
   const int thread = thread_in_block(), lane = thread % 32, warp = thread / 32 % Part::warps;
   const int set = thread / 32 / Part::warps;
-  Sixteen* const shared = &shared_memory<Sixteen>();
+  float* const shared = &shared_memory<float>();
   const uint32_t ring = shared_address(shared);
   typename V::Warp multiplier(ring + set * V::set_rows * V::XCopy::row_bytes,
                               ring + V::x_bytes + set * V::set_rows * V::DyCopy::row_bytes, warp % Part::warps_c,
@@ -105,7 +107,7 @@ __device__ void sum_tiles(const GradientArgs& args, int block, int first, int en
   typename V::XCopy x_copy;
   typename V::DyCopy dy_copy;
   // Starts a share of a tile's copies; the first share finds the tile.
-  const auto ask = [&](int tile, uint32_t stage, int share) {
+  const auto copy_share = [&](int tile, uint32_t stage, int share) {
     if (share == 0) {
       const TileGrid::Tile at = args.grid.tile(tile);
       x_copy.find(x, at.n, at.row * V::rows - args.padding, at.column * 16 - args.padding);
@@ -128,7 +130,7 @@ __device__ void sum_tiles(const GradientArgs& args, int block, int first, int en
   __syncthreads();  // all have read what is in shared memory
   for (int i = 0; i < V::stages - 1; i++) {
     ACINUS_UNROLL
-    for (int share = 0; share < V::Warp::shares; share++) ask(first + i, ring + i * V::stage_bytes, share);
+    for (int share = 0; share < V::Warp::shares; share++) copy_share(first + i, ring + i * V::stage_bytes, share);
     copy_async_commit();
   }
   int slot = 0;
@@ -136,7 +138,8 @@ __device__ void sum_tiles(const GradientArgs& args, int block, int first, int en
     copy_async_wait<V::stages - 2>();
     __syncthreads();
     const uint32_t free_stage = ring + (slot == 0 ? V::stages - 1 : slot - 1) * V::stage_bytes;
-    multiplier.template multiply<WithBias>(sums, [&](int share) { ask(tile + V::stages - 1, free_stage, share); });
+    multiplier.template multiply<WithBias>(sums,
+                                           [&](int share) { copy_share(tile + V::stages - 1, free_stage, share); });
     copy_async_commit();
     const int next = slot + 1 == V::stages ? 0 : slot + 1;
     for (uint32_t& address : multiplier.at) address += (next - slot) * V::stage_bytes;
@@ -144,21 +147,25 @@ __device__ void sum_tiles(const GradientArgs& args, int block, int first, int en
   }
 
   // The sets pass their sums on, from the last to the first, and each adds its own.
+  const auto store_sums = [&](float* to) {
+    ACINUS_UNROLL
+    for (int i = 0; i < count; i++) store_sixteen(to + i * 128, sums[i]);
+  };
+  float* const passed_on = shared + warp * count * 128 + lane * 4;
   copy_async_wait<0>();
   for (int from = V::sets - 1; from > 0; from--) {
     __syncthreads();
-    ACINUS_UNROLL
-    for (int i = 0; i < count && set == from; i++) store_sixteen(&shared[(warp * count + i) * 32 + lane], sums[i]);
+    if (set == from) store_sums(passed_on);
     __syncthreads();
+    if (set != from - 1) continue;
     ACINUS_UNROLL
-    for (int i = 0; i < count && set == from - 1; i++) {
+    for (int i = 0; i < count; i++) {
       float others[4];
-      load_sixteen(others, &shared[(warp * count + i) * 32 + lane]);
+      load_sixteen(others, passed_on + i * 128);
       for (int e = 0; e < 4; e++) sums[i][e] += others[e];
     }
   }
-  ACINUS_UNROLL
-  for (int i = 0; i < count && set == 0; i++) store_sixteen(part + ((warp * Part::fours + i) * 32 + lane) * 4, sums[i]);
+  if (set == 0) store_sums(part + warp * Part::fours * 128 + lane * 4);
 }
 
 template <class V>
@@ -224,13 +231,8 @@ __global__ void add_parts_kernel(const GradientArgs args, int64_t fours, int sha
 // ---- launched from the CPU ----------------------------------------------------------------------------------------
 
 template <class V>
-TileGrid gradient_tiles(const ConvGeometry& g) {
-  return TileGrid(g.n, (g.oh + V::rows - 1) / V::rows, (g.ow + 15) / 16, 1);
-}
-
-template <class V>
 int64_t items_each(const ConvGeometry& g) {
-  const int64_t items = (g.c / V::channels) * (g.o / V::channels) * gradient_tiles<V>(g).count;
+  const int64_t items = (g.c / V::channels) * (g.o / V::channels) * V::tiles(g).count;
   const int64_t runs = testing::gpu_processors * V::blocks;
   return (items + runs - 1) / runs;
 }
@@ -245,28 +247,19 @@ bool fits() {
 template <class V, class T = typename V::T>
 void weight_gradient_by(const char* name, const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy,
                         float* dw, float* db) {
-  const auto view = [](const T* data, int64_t h, int64_t w, int64_t channels, int shrink) {
-    return ImageView{reinterpret_cast<const char*>(data), int(h), int(w), shrink, int(channels * sizeof(T))};
-  };
   const int64_t blocks_o = g.o / V::channels, blocks = g.c / V::channels * blocks_o;
-  const TileGrid grid = gradient_tiles<V>(g);
+  const TileGrid grid = V::tiles(g);
   const int64_t items = blocks * grid.count, each = items_each<V>(g), runs = (items + each - 1) / each;
   const Tensor parts({runs + blocks - 1, V::Part::floats}, DType::f32, Device::cuda);
-  const GradientArgs args{view(x.deep, g.h, g.w, x.deep_channels, 1),
-                          view(x.skip, g.h, g.w, g.c - x.deep_channels, 0),
-                          view(dy, g.oh, g.ow, g.o, 0),
-                          int(g.padding),
-                          int(x.deep_channels / V::channels),
-                          blocks_o,
-                          grid.count,
-                          grid,
-                          int(items),
-                          int(each),
-                          parts.ptr<float>(),
-                          g.c,
-                          g.o,
-                          dw,
-                          db};
+  GradientArgs args;
+  args.deep = image_view(x.deep, g.h, g.w, x.deep_channels, /*shrink=*/1);
+  args.skip = image_view(x.skip, g.h, g.w, g.c - x.deep_channels);
+  args.dy = image_view(dy, g.oh, g.ow, g.o);
+  args.padding = int(g.padding), args.deep_blocks = int(x.deep_channels / V::channels);
+  args.blocks_o = blocks_o, args.tiles = grid.count, args.grid = grid;
+  args.items = int(items), args.items_each = int(each);
+  args.parts = parts.ptr<float>();
+  args.c = g.c, args.o = g.o, args.dw = dw, args.db = db;
   launch(name, weight_gradient_kernel<V>, runs, V::threads, V::shared_bytes, args);
 
   const int64_t fours = blocks * V::Part::warps * V::Part::fours;

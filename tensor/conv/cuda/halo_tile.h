@@ -20,9 +20,12 @@ namespace acinus::on_gpu {
 // An image (n,height,width,channels) to read; if `shrink` is 1, upsample2x of one of half that size.
 struct ImageView {
   const char* data = nullptr;
-  int height = 0, width = 0, shrink = 0;
-  int pixel_bytes = 0;
+  int height = 0, width = 0, shrink = 0, pixel_bytes = 0;
 };
+template <class T>
+ImageView image_view(const T* data, int64_t height, int64_t width, int64_t channels, int shrink = 0) {
+  return {reinterpret_cast<const char*>(data), int(height), int(width), shrink, int(channels * sizeof(T))};
+}
 
 // A pixel of a tile is Chunks times 16 bytes. Where chunk number `chunk` of a pixel in this column is stored among
 // them, so that the same chunk of any 8 neighbouring pixels is in 8 different places modulo 128 bytes, the width of all
