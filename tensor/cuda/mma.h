@@ -210,6 +210,12 @@ __device__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t* b) {
   else
     mma_tf32(d, a, b[0], b[1]);
 }
+// The same for Count fragments of D and of B side by side; each b[i] is two fragments.
+template <class T, int Count>
+__device__ void mma(float (*d)[4], const uint32_t (&a)[4], const uint32_t (*b)[4]) {
+  ACINUS_UNROLL
+  for (int j = 0; j < Count; j++) mma<T>(d[j], a, &b[j / 2][j % 2 * 2]);
+}
 // Loads a fragment of A, and rounds float to TF32.
 template <class T>
 __device__ void load_fragment(uint32_t (&a)[4], uint32_t address) {

@@ -89,23 +89,14 @@ void check_weight_gradients(int64_t k, WeightGradient<T> weight_gradient) {
 
 }  // namespace
 
-TEST_CASE("cuda: the 3x3 weight gradient in bfloat16 is the formula's, by 32 channels", "[cuda]") {
-  check_weight_gradients<bf16>(32, on_gpu::conv3x3_weight_gradient);
+TEST_CASE("cuda: the 3x3 weight gradient in bfloat16 is the formula's", "[cuda]") {
+  for (int64_t channels : {32, 64}) check_weight_gradients<bf16>(channels, on_gpu::conv3x3_weight_gradient);
 }
-TEST_CASE("cuda: the 3x3 weight gradient in bfloat16 is the formula's, by 64 channels", "[cuda]") {
-  check_weight_gradients<bf16>(64, on_gpu::conv3x3_weight_gradient);
+TEST_CASE("cuda: the 3x3 weight gradient in TF32 is the formula's", "[cuda]") {
+  for (int64_t channels : {32, 64}) check_weight_gradients<float>(channels, on_gpu::conv3x3_weight_gradient);
 }
-TEST_CASE("cuda: the 3x3 weight gradient in TF32 is the formula's, by 32 channels", "[cuda]") {
-  check_weight_gradients<float>(32, on_gpu::conv3x3_weight_gradient);
-}
-TEST_CASE("cuda: the 3x3 weight gradient in TF32 is the formula's, by 64 channels", "[cuda]") {
-  check_weight_gradients<float>(64, on_gpu::conv3x3_weight_gradient);
-}
-TEST_CASE("cuda: the 3x3 weight gradient in float32 is the formula's, by 32 channels", "[cuda]") {
-  check_weight_gradients<float>(32, on_gpu::conv3x3_f32_weight_gradient);
-}
-TEST_CASE("cuda: the 3x3 weight gradient in float32 is the formula's, by 64 channels", "[cuda]") {
-  check_weight_gradients<float>(64, on_gpu::conv3x3_f32_weight_gradient);
+TEST_CASE("cuda: the 3x3 weight gradient in float32 is the formula's", "[cuda]") {
+  for (int64_t channels : {32, 64}) check_weight_gradients<float>(channels, on_gpu::conv3x3_f32_weight_gradient);
 }
 
 TEST_CASE("cuda: the 3x3 weight gradient needs no more shared memory than a small GPU has", "[cuda]") {

@@ -219,10 +219,8 @@ struct Conv3x3Multiplier {
       ACINUS_UNROLL
       for (int j = 0; j < N / 16; j++) load_shared_16(b[j], weights + stage + tap_at + j * 512);
       ACINUS_UNROLL
-      for (int i = 0; i < R * N / 8; i++) {
-        const int r = i / (N / 8), j = i % (N / 8), row = Table::image_row(r, tap_row);
-        if (row >= 0) mma<typename V::T>(sums[r][j], a[row], &b[j / 2][j % 2 * 2]);
-      }
+      for (int r = 0; r < R; r++)
+        if (Table::image_row(r, tap_row) >= 0) mma<typename V::T, N / 8>(sums[r], a[Table::image_row(r, tap_row)], b);
     }
   }
 };

@@ -39,12 +39,8 @@ struct Fragments<V, bf16> {
   __device__ void load_x(int row, int, int b, uint32_t (&to)[4]) const {
     ldmatrix_x4_trans(to, at[b] + row * V::XCopy::row_bytes);
   }
-  __device__ void load_dy(int row, int, uint32_t (&to)[4][2]) const {
-    for (int i = 0; i < 2; i++) {
-      uint32_t two[4];
-      ldmatrix_x4_trans(two, at[3 + i] + row * V::DyCopy::row_bytes);
-      for (int e = 0; e < 4; e++) to[2 * i + e / 2][e % 2] = two[e];
-    }
+  __device__ void load_dy(int row, int, uint32_t (&to)[2][4]) const {
+    for (int i = 0; i < 2; i++) ldmatrix_x4_trans(to[i], at[3 + i] + row * V::DyCopy::row_bytes);
   }
 };
 
@@ -69,9 +65,9 @@ struct Fragments<V, float> {
     const int offset = row * V::XCopy::row_bytes + step * 8 * V::panel_bytes;
     for (int i = 0; i < 4; i++) to[i] = round_tf32(load_shared_4(at[2 * b + i] + offset));
   }
-  __device__ void load_dy(int row, int step, uint32_t (&to)[4][2]) const {
+  __device__ void load_dy(int row, int step, uint32_t (&to)[2][4]) const {
     const int offset = row * V::DyCopy::row_bytes + step * 8 * V::panel_bytes;
-    for (int i = 0; i < 8; i++) to[i / 2][i % 2] = round_tf32(load_shared_4(at[8 + i] + offset));
+    for (int i = 0; i < 8; i++) to[i / 4][i % 4] = round_tf32(load_shared_4(at[8 + i] + offset));
   }
 };
 
@@ -99,25 +95,23 @@ struct TensorCores {
     static constexpr int walk = V::set_rows + 2, shares = walk / 2;  // rows of x
     template <bool WithBias, int Count, class Copy>
     __device__ void multiply(float (&sums)[Count][4], const Copy& copy) const {
+      constexpr int weights = V::Part::weights;
       const uint32_t ones[4] = {F::one, F::one, F::one, F::one};
-      uint32_t dy[3][4][2];  // row r in dy[r % 3]
+      uint32_t dy[3][2][4];  // row r in dy[r % 3], as fragments of B
       ACINUS_UNROLL
       for (int i = 0; i < walk * F::steps; i++) {
         const int row = i % walk, step = i / walk;
         if (row < V::set_rows) {
           this->load_dy(row, step, dy[row % 3]);
-          ACINUS_UNROLL
-          for (int j = V::Part::weights; j < Count; j++) mma<T>(sums[j], ones, dy[row % 3][j % 4]);
+          mma<T, Count - weights>(sums + weights, ones, dy[row % 3]);
         }
         ACINUS_UNROLL
         for (int b = 0; b < 3; b++) {
           uint32_t x[4];
           this->load_x(row, step, b, x);
           ACINUS_UNROLL
-          for (int j = 0; j < 12; j++) {
-            const int a = j / 4;
-            if (row >= a && row - a < V::set_rows) mma<T>(sums[a * 12 + b * 4 + j % 4], x, dy[(row - a) % 3][j % 4]);
-          }
+          for (int a = 0; a < 3; a++)
+            if (row >= a && row - a < V::set_rows) mma<T, 4>(sums + (a * 3 + b) * 4, x, dy[(row - a) % 3]);
         }
         if (i < shares) copy(i);
       }

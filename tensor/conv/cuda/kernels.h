@@ -18,7 +18,7 @@
 namespace acinus {
 
 namespace testing {
-inline std::string conv3x3_variant;  // computes every conv3x3, unless it is empty
+inline std::string conv3x3_variant;  // by its name: computes every conv3x3 that it can, unless it is empty
 }
 
 namespace on_gpu {
