@@ -59,12 +59,17 @@ void check_result(const char* what, const Tensor& exact, F f) {
   CHECK(same_bits(result, again));
 }
 
-template <class T>
-on_gpu::ConvSum<T> forward_sum(const Exact& e, const Tensor& x, const Tensor& w, const Tensor& bias, bool relu,
-                               const Tensor& y) {
-  return {
-      e.g,  {x.ptr<T>(), nullptr, 0}, w.ptr<float>(), /*transposed_weights=*/false, bias ? bias.ptr<float>() : nullptr,
-      relu, {y.ptr<T>(), nullptr, 0}};
+// Kernels: FirstLayer or Head. With and without db.
+template <template <class> class Kernels, class T>
+void check_weight_gradients(const Exact& e, const Tensor& x, const Tensor& dy) {
+  const auto gradients = [&](bool want_db) {
+    const Tensor dw(e.dw.shape(), DType::f32, Device::cuda), db(e.db.shape(), DType::f32, Device::cuda);
+    Kernels<T>::weight_gradient(e.g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<float>(), want_db ? db.ptr<float>() : nullptr);
+    return std::pair(dw, db);
+  };
+  check_result("dw alone", e.dw, [&] { return gradients(false).first; });
+  check_result("dw", e.dw, [&] { return gradients(true).first; });
+  check_result("db", e.db, [&] { return gradients(true).second; });
 }
 
 template <class T>
@@ -77,19 +82,10 @@ void check_first_layer(const Layer& layer, bool relu) {
                dy = on_gpu_as(e.dy, dtype);
   check_result("y", e.y, [&] {
     const Tensor y(e.y.shape(), dtype, Device::cuda);
-    on_gpu::first_layer(forward_sum<T>(e, x, w, bias, relu, y));
+    on_gpu::FirstLayer<T>::forward(e.g, x.ptr<T>(), w.ptr<float>(), bias.ptr<float>(), relu, y.ptr<T>());
     return y;
   });
-  for (bool want_db : {false, true})
-    for (bool want_dw : {false, true}) {  // which of the two is returned
-      if (!want_db && !want_dw) continue;
-      check_result(want_dw ? "dw" : "db", want_dw ? e.dw : e.db, [&] {
-        const Tensor dw(e.dw.shape(), DType::f32, Device::cuda), db(e.db.shape(), DType::f32, Device::cuda);
-        on_gpu::first_layer_weight_gradient(e.g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<float>(),
-                                            want_db ? db.ptr<float>() : nullptr);
-        return want_dw ? dw : db;
-      });
-    }
+  check_weight_gradients<on_gpu::FirstLayer, T>(e, x, dy);
 }
 
 template <class T>
@@ -102,69 +98,48 @@ void check_head(const Layer& layer, bool relu) {
                dy = on_gpu_as(e.dy, dtype);
   check_result("y", e.y, [&] {
     const Tensor y(e.y.shape(), dtype, Device::cuda);
-    on_gpu::head(forward_sum<T>(e, x, w, bias, relu, y));
+    on_gpu::Head<T>::forward(e.g, x.ptr<T>(), w.ptr<float>(), bias.ptr<float>(), relu, y.ptr<T>());
     return y;
   });
-  const auto backward = [&](bool masked, bool want_dx, bool want_db) {
-    Tensor dx(e.dx.shape(), dtype, Device::cuda), dw(e.dw.shape(), DType::f32, Device::cuda),
-        db(e.db.shape(), DType::f32, Device::cuda);
-    on_gpu::head_backward(e.g, x.ptr<T>(), dy.ptr<T>(), w.ptr<float>(), masked, want_dx ? dx.ptr<T>() : nullptr,
-                          dw.ptr<float>(), want_db ? db.ptr<float>() : nullptr);
-    return std::vector<Tensor>{dx, dw, db};
-  };
   const Tensor masked = e.dx.clone();
   for (int64_t i = 0; i < masked.elements(); i++)
     if (e.x.data<double>()[i] <= 0) masked.data<double>()[i] = 0;
-  check_result("dx", e.dx, [&] { return backward(false, true, true)[0]; });
-  check_result("dx masked", masked, [&] { return backward(true, true, false)[0]; });
-  check_result("dw", e.dw, [&] { return backward(true, true, true)[1]; });
-  check_result("dw alone", e.dw, [&] { return backward(false, false, false)[1]; });
-  check_result("db", e.db, [&] { return backward(false, false, true)[2]; });
+  for (bool is_masked : {false, true})
+    check_result(is_masked ? "dx masked" : "dx", is_masked ? masked : e.dx, [&] {
+      const Tensor dx(e.dx.shape(), dtype, Device::cuda);
+      on_gpu::Head<T>::data_gradient(e.g, dy.ptr<T>(), w.ptr<float>(), is_masked ? x.ptr<T>() : nullptr, dx.ptr<T>());
+      return dx;
+    });
+  check_weight_gradients<on_gpu::Head, T>(e, x, dy);
 }
 
-// The kernels for every shape have the same three functions.
-template <class T, class C = Compute<T>>
-struct Kernels {
-  const char* name;
-  decltype(on_gpu::tiled_forward<T, C>)* forward;
-  decltype(on_gpu::tiled_data_gradient<T, C>)* data_gradient;
-  decltype(on_gpu::tiled_weight_gradient<T, C>)* weight_gradient;
-};
-template <class T>
-Kernels<T> tiled() {
-  return {"tiled", on_gpu::tiled_forward<T>, on_gpu::tiled_data_gradient<T>, on_gpu::tiled_weight_gradient<T>};
-}
-template <class T>
-Kernels<T> implicit_gemm() {
-  return {"implicit GEMM", on_gpu::implicit_gemm_forward<T>, on_gpu::implicit_gemm_data_gradient<T>,
-          on_gpu::implicit_gemm_weight_gradient<T>};
-}
-
-template <class T, class C = Compute<T>>
-void check_general(const Kernels<T>& kernels, const Layer& layer, bool relu) {
+// Kernels: Tiled or ImplicitGemm.
+template <template <class> class Kernels, class T>
+void check_general(const char* kernels, const Layer& layer, bool relu) {
+  using C = Compute<T>;
   const Exact e(layer, relu);
   const DType dtype = dtype_of<T>(), precise = dtype_of<C>();
-  INFO(kernels.name << ' ' << name(dtype) << ", x " << layer.x << ", w " << layer.w << ", padding " << layer.padding
-                    << ", stride " << layer.stride << ", dilation " << layer.dilation << ", at least "
-                    << testing::min_gpu_tiles << " tiles");
+  INFO(kernels << ' ' << name(dtype) << ", x " << layer.x << ", w " << layer.w << ", padding " << layer.padding
+               << ", stride " << layer.stride << ", dilation " << layer.dilation << ", at least "
+               << testing::min_gpu_tiles << " tiles");
   const Tensor x = on_gpu_as(e.x, dtype), w = on_gpu_as(e.w, precise), bias = on_gpu_as(e.bias, precise),
                dy = on_gpu_as(e.dy, dtype), bias_of_dx = short_numbers({e.g.c}, 5);
   check_result("y", e.y, [&] {
     const Tensor y(e.y.shape(), dtype, Device::cuda);
-    kernels.forward(e.g, x.ptr<T>(), w.ptr<C>(), bias.ptr<C>(), relu, y.ptr<T>());
+    Kernels<T>::forward(e.g, x.ptr<T>(), w.ptr<C>(), bias.ptr<C>(), relu, y.ptr<T>());
     return y;
   });
   for (bool with_bias : {false, true}) {
     const Tensor exact = with_bias ? conv_data_gradient(e.g, e.dy, e.w, bias_of_dx).skip : e.dx;
     check_result("dx", exact, [&] {
       const Tensor dx(e.dx.shape(), dtype, Device::cuda), b = on_gpu_as(bias_of_dx, precise);
-      kernels.data_gradient(e.g, dy.ptr<T>(), w.ptr<C>(), with_bias ? b.ptr<C>() : nullptr, dx.ptr<T>());
+      Kernels<T>::data_gradient(e.g, dy.ptr<T>(), w.ptr<C>(), with_bias ? b.ptr<C>() : nullptr, dx.ptr<T>());
       return dx;
     });
   }
   check_result("dw", e.dw, [&] {
     const Tensor dw(e.dw.shape(), precise, Device::cuda);
-    kernels.weight_gradient(e.g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<C>());
+    Kernels<T>::weight_gradient(e.g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<C>());
     return dw;
   });
 }
@@ -226,8 +201,8 @@ TEST_CASE("cuda: the general kernels on tensor cores give what the formula says"
     testing::min_gpu_tiles = tiles;
     for (const Layer& layer : layers) {
       if (tiles == 1 && layer.x[3] <= 32 && layer.w[3] <= 32) continue;  // are narrow, anyway
-      check_general(implicit_gemm<float>(), layer, true);
-      check_general(implicit_gemm<bf16>(), layer, false);
+      check_general<on_gpu::ImplicitGemm, float>("implicit GEMM", layer, true);
+      check_general<on_gpu::ImplicitGemm, bf16>("implicit GEMM", layer, false);
     }
   }
   testing::min_gpu_tiles = before;
@@ -246,9 +221,9 @@ TEST_CASE("cuda: the tiled kernels give what the formula says", "[cuda]") {
       {{0, 4, 4, 1}, {3, 3, 1, 2}, 1},         // no image
   };
   for (const Layer& layer : layers) {
-    check_general(tiled<float>(), layer, true);
-    check_general(tiled<double>(), layer, false);
-    check_general(tiled<bf16>(), layer, true);
+    check_general<on_gpu::Tiled, float>("tiled", layer, true);
+    check_general<on_gpu::Tiled, double>("tiled", layer, false);
+    check_general<on_gpu::Tiled, bf16>("tiled", layer, true);
   }
 }
 
@@ -267,9 +242,9 @@ TEST_CASE("cuda: the general kernels round factors to the nearest TF32", "[cuda]
   const Tensor gpu_x = x.to(Device::cuda), gpu_w = w.to(Device::cuda), gpu_dy = dy.to(Device::cuda);
   const Tensor y(exact_y.shape(), DType::f32, Device::cuda), dx(x.shape(), DType::f32, Device::cuda),
       dw(w.shape(), DType::f32, Device::cuda);
-  on_gpu::implicit_gemm_forward(g, gpu_x.ptr<float>(), gpu_w.ptr<float>(), nullptr, false, y.ptr<float>());
-  on_gpu::implicit_gemm_data_gradient(g, gpu_dy.ptr<float>(), gpu_w.ptr<float>(), nullptr, dx.ptr<float>());
-  on_gpu::implicit_gemm_weight_gradient(g, gpu_x.ptr<float>(), gpu_dy.ptr<float>(), dw.ptr<float>());
+  on_gpu::ImplicitGemm<float>::forward(g, gpu_x.ptr<float>(), gpu_w.ptr<float>(), nullptr, false, y.ptr<float>());
+  on_gpu::ImplicitGemm<float>::data_gradient(g, gpu_dy.ptr<float>(), gpu_w.ptr<float>(), nullptr, dx.ptr<float>());
+  on_gpu::ImplicitGemm<float>::weight_gradient(g, gpu_x.ptr<float>(), gpu_dy.ptr<float>(), dw.ptr<float>());
   for (const auto& [actual, exact] : {std::pair(y, exact_y), std::pair(dx, exact_dx), std::pair(dw, exact_dw)}) {
     CHECK(relative_error(actual, exact) < 2.5e-4);
     CHECK(relative_error(actual, exact) > 1e-6);
@@ -289,9 +264,9 @@ TEST_CASE("cuda: the general kernels have no bank conflicts, and use what they c
                  y(e.y.shape(), dtype, Device::cuda), dx(e.dx.shape(), dtype, Device::cuda),
                  dw(e.dw.shape(), DType::f32, Device::cuda);
     cuda::CountsByKernel counts = cuda::counts_of([&] {
-      on_gpu::implicit_gemm_forward(e.g, x.ptr<T>(), w.ptr<float>(), nullptr, false, y.ptr<T>());
-      on_gpu::implicit_gemm_data_gradient(e.g, dy.ptr<T>(), w.ptr<float>(), nullptr, dx.ptr<T>());
-      on_gpu::implicit_gemm_weight_gradient(e.g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<float>());
+      on_gpu::ImplicitGemm<T>::forward(e.g, x.ptr<T>(), w.ptr<float>(), nullptr, false, y.ptr<T>());
+      on_gpu::ImplicitGemm<T>::data_gradient(e.g, dy.ptr<T>(), w.ptr<float>(), nullptr, dx.ptr<T>());
+      on_gpu::ImplicitGemm<T>::weight_gradient(e.g, x.ptr<T>(), dy.ptr<T>(), dw.ptr<float>());
     });
     for (const char* kernel : {"conv_forward", "conv_data_gradient", "conv_weight_gradient"}) {
       INFO(kernel << ' ' << name(dtype));
@@ -316,18 +291,23 @@ TEST_CASE("cuda: the head reads x and writes dx once", "[cuda]") {
   const Tensor x = on_gpu_as(e.x, DType::bf16), dy = on_gpu_as(e.dy, DType::bf16), w = on_gpu_as(e.w, DType::f32),
                y(e.y.shape(), DType::bf16, Device::cuda), dx(e.dx.shape(), DType::bf16, Device::cuda),
                dw(e.dw.shape(), DType::f32, Device::cuda), db({1}, DType::f32, Device::cuda);
+  using Head = on_gpu::Head<bf16>;
   cuda::CountsByKernel counts = cuda::counts_of([&] {
-    on_gpu::head(forward_sum<bf16>(e, x, w, {}, false, y));
-    on_gpu::head_backward(e.g, x.ptr<bf16>(), dy.ptr<bf16>(), w.ptr<float>(), true, dx.ptr<bf16>(), dw.ptr<float>(),
-                          db.ptr<float>());
+    Head::forward(e.g, x.ptr<bf16>(), w.ptr<float>(), nullptr, false, y.ptr<bf16>());
+    Head::data_gradient(e.g, dy.ptr<bf16>(), w.ptr<float>(), x.ptr<bf16>(), dx.ptr<bf16>());
+    Head::weight_gradient(e.g, x.ptr<bf16>(), dy.ptr<bf16>(), dw.ptr<float>(), db.ptr<float>());
   });
   const int64_t sectors_of_x = x.elements() * 2 / 32;
-  for (const char* kernel : {"conv_head", "conv_head_backward"}) {
-    INFO(kernel);
-    const int64_t sectors_of_weights = counts[kernel].blocks * 8 * 8;  // 128 bytes for each warp, twice
-    CHECK(counts[kernel].loads.actual == sectors_of_x + sectors_of_weights);
-  }
-  CHECK(counts["conv_head_backward"].stores.actual == sectors_of_x);
+  // 128 bytes for each warp, twice.
+  const auto sectors_of_weights = [](const cuda::KernelCounts& c) { return c.blocks * 8 * 8; };
+  CHECK(counts["conv_head"].loads.actual == sectors_of_x + sectors_of_weights(counts["conv_head"]));
+  CHECK(counts["conv_head_weight_gradient"].loads.actual == sectors_of_x);
+  const auto data_gradient = std::find_if(counts.begin(), counts.end(), [](const auto& kernel) {
+    return kernel.first.find("HeadDataGradient") != std::string::npos;
+  });
+  REQUIRE(data_gradient != counts.end());
+  CHECK(data_gradient->second.loads.actual == sectors_of_x + sectors_of_weights(data_gradient->second));
+  CHECK(data_gradient->second.stores.actual == sectors_of_x);
 }
 #endif
 
@@ -338,7 +318,8 @@ TEST_CASE("cuda: a tap's weight gradient takes no NaN from pixels that the tap d
   for (int64_t i = 4 * 5 * 8; i < 5 * 5 * 8; i++)
     x.data<double>()[i] = NAN;  // the last row: kernel row 0 ends above it
   const Tensor dw(e.dw.shape(), DType::f32, Device::cuda), dy = on_gpu_as(e.dy, DType::bf16);
-  on_gpu::implicit_gemm_weight_gradient(e.g, on_gpu_as(x, DType::bf16).ptr<bf16>(), dy.ptr<bf16>(), dw.ptr<float>());
+  on_gpu::ImplicitGemm<bf16>::weight_gradient(e.g, on_gpu_as(x, DType::bf16).ptr<bf16>(), dy.ptr<bf16>(),
+                                              dw.ptr<float>());
   const std::vector<double> values = dw.to_vector(), exact = e.dw.to_vector();
   for (size_t i = 0; i < values.size(); i++) {
     if (i < 3 * 8 * 8)
@@ -352,16 +333,16 @@ TEST_CASE("cuda: what the general kernels on tensor cores cannot compute, they s
   const auto geometry = [](int64_t c, int64_t o, int64_t kernel) {
     return ConvGeometry{1, 40, 40, c, 40, 40, o, kernel, kernel, 1, 0, 1};
   };
-  CHECK(on_gpu::implicit_gemm_supports<bf16>(geometry(8, 8, 32)));
-  CHECK_FALSE(on_gpu::implicit_gemm_supports<bf16>(geometry(8, 8, 33)));
-  CHECK_FALSE(on_gpu::implicit_gemm_supports<float>(geometry(4, 8, 3)));
-  CHECK_FALSE(on_gpu::implicit_gemm_supports<float>(geometry(8, 9, 3)));
+  CHECK(on_gpu::implicit_gemm_supports(geometry(8, 8, 32)));
+  CHECK_FALSE(on_gpu::implicit_gemm_supports(geometry(8, 8, 33)));
+  CHECK_FALSE(on_gpu::implicit_gemm_supports(geometry(4, 8, 3)));
+  CHECK_FALSE(on_gpu::implicit_gemm_supports(geometry(8, 9, 3)));
   ConvGeometry large = geometry(8, 8, 3);
   large.n = 10'000'000;
-  CHECK_FALSE(on_gpu::implicit_gemm_supports<bf16>(large));
+  CHECK_FALSE(on_gpu::implicit_gemm_supports(large));
   const double none = 0;
   large.n = 10'000'000, large.algorithm = ConvAlgorithm::tiled;
-  CHECK_THAT(error_of([&] { on_gpu::tiled_forward<double, double>(large, &none, &none, nullptr, false, nullptr); }),
+  CHECK_THAT(error_of([&] { on_gpu::Tiled<double>::forward(large, &none, &none, nullptr, false, nullptr); }),
              Catch::Contains("smaller batch"));
 }
 

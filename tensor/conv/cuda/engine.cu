@@ -21,52 +21,30 @@ Kernel kernel_of(const ConvGeometry& g, int64_t deep_channels) {
   return is_3x3 ? Kernel::conv3x3 : Kernel::general;
 }
 
-// The general kernel is an implicit GEMM on tensor cores, or else tiled, even if `tensor` was selected by name.
-template <class T>
-bool is_implicit_gemm(const ConvGeometry& g) {
-  if constexpr (std::is_same_v<T, double>)
-    return false;
-  else
-    return g.algorithm == ConvAlgorithm::tensor && implicit_gemm_supports<T>(g);
-}
-
-template <class T, class C = Compute<T>>
-void general_forward(const ConvGeometry& g, const T* x, const C* w, const C* bias, bool relu, T* y) {
-  if constexpr (!std::is_same_v<T, double>)
-    if (is_implicit_gemm<T>(g)) return implicit_gemm_forward(g, x, w, bias, relu, y);
-  tiled_forward(g, x, w, bias, relu, y);
-}
-template <class T, class C = Compute<T>>
-void general_data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, T* dx) {
-  if constexpr (!std::is_same_v<T, double>)
-    if (is_implicit_gemm<T>(g)) return implicit_gemm_data_gradient(g, dy, w, bias, dx);
-  tiled_data_gradient(g, dy, w, bias, dx);
-}
-template <class T, class C = Compute<T>>
-void general_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw) {
-  if constexpr (!std::is_same_v<T, double>)
-    if (is_implicit_gemm<T>(g)) return implicit_gemm_weight_gradient(g, x, dy, dw);
-  tiled_weight_gradient(g, x, dy, dw);
-}
-
-template <class T, class C = Compute<T>>
-ConvEngine<T> general_engine() {
+// The engine of the general kernels, Tiled or ImplicitGemm.
+template <template <class> class Kernels, class T, class C = Compute<T>>
+ConvEngine<T> engine_of() {
   return {[](const ConvGeometry& g, const SkipConcatData<const T>& x, const C* w, const C* bias, bool relu, T* y, T*) {
-            general_forward(g, x.skip, w, bias, relu, y);
+            Kernels<T>::forward(g, x.skip, w, bias, relu, y);
           },
           [](const ConvGeometry& g, const T* dy, const C* w, const C* bias, const SkipConcatData<T>& dx,
-             const SkipConcatData<const T>&) { general_data_gradient(g, dy, w, bias, dx.skip); },
+             const SkipConcatData<const T>&) { Kernels<T>::data_gradient(g, dy, w, bias, dx.skip); },
           [](const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, C* dw, C*) {
-            general_weight_gradient(g, x.skip, dy, dw);
+            Kernels<T>::weight_gradient(g, x.skip, dy, dw);
           }};
 }
 
 // The rest is for float32 and bfloat16.
 
+// What no other kernel computes; it is tiled even if `tensor` was selected by name, where that cannot.
 template <class T>
-void run(const char* name, Kernel kernel, const ConvSum<T>& sum) {
-  if (kernel == Kernel::first_layer) return first_layer(sum);
-  if (kernel == Kernel::head) return head(sum);
+ConvEngine<T> general(const ConvGeometry& g) {
+  const bool tensor = g.algorithm == ConvAlgorithm::tensor && implicit_gemm_supports(g);
+  return tensor ? engine_of<ImplicitGemm, T>() : engine_of<Tiled, T>();
+}
+
+template <class T>
+void run_conv3x3(const char* name, const ConvSum<T>& sum) {
   if constexpr (std::is_same_v<T, float>)
     if (sum.g.algorithm == ConvAlgorithm::halo) return conv3x3_f32(name, sum);
   conv3x3(name, sum);
@@ -76,35 +54,35 @@ template <class T>
 void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const float* w, const float* bias, bool relu,
              T* y, T* pooled) {
   const Kernel kernel = kernel_of(g, x.deep_channels);
-  if (kernel == Kernel::general) return general_forward(g, x.skip, w, bias, relu, y);
+  if (kernel == Kernel::first_layer) return FirstLayer<T>::forward(g, x.skip, w, bias, relu, y);
+  if (kernel == Kernel::head) return Head<T>::forward(g, x.skip, w, bias, relu, y);
+  if (kernel == Kernel::general) return general<T>(g).forward(g, x, w, bias, relu, y, pooled);
   ConvSum<T> sum{g, x, w};
   sum.bias = bias, sum.relu = relu, sum.y = {y, nullptr, 0}, sum.pooled = pooled;
-  run("conv_forward", kernel, sum);
+  run_conv3x3("conv_forward", sum);
 }
 
 template <class T>
 void data_gradient(const ConvGeometry& g, const T* dy, const float* w, const float* bias, const SkipConcatData<T>& dx,
                    const SkipConcatData<const T>& relu_output) {
   const Kernel kernel = kernel_of(g, dx.deep_channels);
-  if (kernel == Kernel::head && !bias)
-    return head_backward<T>(g, relu_output.skip, dy, w, relu_output.skip, dx.skip, nullptr, nullptr);
-  if (kernel != Kernel::conv3x3) return general_data_gradient(g, dy, w, bias, dx.skip);
+  if (kernel == Kernel::head && !bias) return Head<T>::data_gradient(g, dy, w, relu_output.skip, dx.skip);
+  if (kernel != Kernel::conv3x3) return general<T>(g).data_gradient(g, dy, w, bias, dx, relu_output);
   ConvSum<T> sum{g.transposed(), {dy, nullptr, 0}, w, /*transposed_weights=*/true, bias};
   sum.y = dx, sum.relu_output = relu_output;
-  run("conv_data_gradient", kernel, sum);
+  run_conv3x3("conv_data_gradient", sum);
 }
 
 template <class T>
 void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, float* dw, float* db) {
   const Kernel kernel = kernel_of(g, x.deep_channels);
-  if (kernel == Kernel::first_layer) return first_layer_weight_gradient(g, x.skip, dy, dw, db);
-  if (kernel == Kernel::head) return head_backward<T>(g, x.skip, dy, nullptr, false, nullptr, dw, db);
-  if (kernel == Kernel::conv3x3 && conv3x3_weight_gradient_supports(g, x.deep_channels)) {
-    if constexpr (std::is_same_v<T, float>)
-      if (g.algorithm == ConvAlgorithm::halo) return conv3x3_f32_weight_gradient(g, x, dy, dw, db);
-    return conv3x3_weight_gradient(g, x, dy, dw, db);
-  }
-  general_weight_gradient(g, x.skip, dy, dw);
+  if (kernel == Kernel::first_layer) return FirstLayer<T>::weight_gradient(g, x.skip, dy, dw, db);
+  if (kernel == Kernel::head) return Head<T>::weight_gradient(g, x.skip, dy, dw, db);
+  if (kernel == Kernel::general || !conv3x3_weight_gradient_supports(g, x.deep_channels))
+    return general<T>(g).weight_gradient(g, x, dy, dw, db);
+  if constexpr (std::is_same_v<T, float>)
+    if (g.algorithm == ConvAlgorithm::halo) return conv3x3_f32_weight_gradient(g, x, dy, dw, db);
+  conv3x3_weight_gradient(g, x, dy, dw, db);
 }
 
 }  // namespace
@@ -113,7 +91,7 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
 template <class T>
 ConvEngine<T> gpu_engine() {
   if constexpr (std::is_same_v<T, double>)
-    return on_gpu::general_engine<T>();
+    return on_gpu::engine_of<on_gpu::Tiled, T>();
   else
     return {on_gpu::forward<T>, on_gpu::data_gradient<T>, on_gpu::weight_gradient<T>};
 }

@@ -3,7 +3,8 @@
 // The matrix of all patches (im2col) is never in memory; the copies into shared memory gather it (tiled.cu). Channels
 // are copied in *chunks* of 16 bytes, 8 numbers of bfloat16 or 4 of float32. A thread copies parts of the same rows of
 // A and columns of B in every stage of the sum, so what it has to know of a row is worked out once, and from one stage
-// to the next it only adds: no division in the loop.
+// to the next it only adds: no division in the loop. Outside of the image its offsets may be any number, and wrap
+// around: they are unsigned.
 //
 // Copies, stages and the order of swizzled chunks are those of halo_tile.h.
 #include "tensor/conv/cuda/eight_channels.h"
@@ -22,15 +23,34 @@ constexpr int threads = 128, stages = 3, tile_rows = 128;  // of a block: four w
 template <class T>
 constexpr int chunk_numbers = 16 / int(sizeof(T));
 
-template <class T>
-__device__ void multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  if constexpr (sizeof(T) == 2)
-    mma_bf16(sum, a, b0, b1);
-  else
-    mma_tf32(sum, a, b0, b1);
+// The stages of a sum: producer.copy_next(to) starts the copies of the next, and multiply(offset) adds the products of
+// the one that is `offset` bytes from the beginning of the ring.
+template <int StageBytes, class Producer, class Multiply>
+__device__ void for_each_stage(int count, uint32_t ring, Producer& producer, const Multiply& multiply) {
+  const auto next = [](int slot) { return slot + 1 == stages ? 0 : slot + 1; };
+  for (int i = 0; i < stages - 1; i++) {
+    if (i < count) producer.copy_next(ring + i * StageBytes);
+    copy_async_commit();
+  }
+  for (int i = 0, slot = 0; i < count; i++, slot = next(slot)) {
+    copy_async_wait<stages - 2>();
+    __syncthreads();
+    if (i + stages - 1 < count) producer.copy_next(ring + next(next(slot)) * StageBytes);
+    copy_async_commit();
+    multiply(slot * StageBytes);
+  }
 }
 
-__device__ int next_slot(int slot) { return slot + 1 == stages ? 0 : slot + 1; }
+// sums += a * b, for a warp's rows, in fragments of 16, and 32 columns.
+template <class T, int Fragments>
+__device__ void multiply_add(float (&sums)[Fragments][4][4], const uint32_t (&a)[Fragments][4],
+                             const uint32_t (&b)[2][4]) {
+  ACINUS_UNROLL
+  for (int r = 0; r < Fragments; r++) {
+    ACINUS_UNROLL
+    for (int j = 0; j < 4; j++) mma<T>(sums[r][j], a[r], &b[j / 2][j % 2 * 2]);
+  }
+}
 
 // ---- forward and data gradient ------------------------------------------------------------------------------------
 
@@ -49,14 +69,15 @@ struct PatchSum {
 // A thread's copies: a chunk of every 32nd row of the tiles of A, 128 pixels, and of B, N columns. A stage is 4 chunks.
 template <class T, int N>
 struct PatchProducer {
-  static constexpr int a_copies = tile_rows / 32, b_copies = N / 32, a_bytes = tile_rows * 64,
-                       stage_bytes = a_bytes + N * 64;
+  static constexpr int a_copies = tile_rows / 32, b_copies = N / 32;
+  static constexpr int a_bytes = tile_rows * 64, stage_bytes = a_bytes + N * 64;
   const PatchSum<T>& sum;
-  int pixels[a_copies];  // its first chunk of the first tap, from the beginning of the image
+  unsigned pixels[a_copies];  // its first chunk of the first tap, from the beginning of the image
   unsigned rows_inside[a_copies], cols_inside[a_copies];  // bit a: what row a of the kernel sees is inside the image
   int columns[b_copies];                                  // likewise of the weights; negative where there are none
   int chunk, tap_row = 0, tap_col = 0;                    // which it copies next,
-  int in_image, in_weights;                               // and how far that is from the first
+  unsigned in_image;                                      // and how far that is from the first, in the image
+  int in_weights;                                         // and in the weights
 
   __device__ PatchProducer(const PatchSum<T>& sum, int first_pixel, int first_column) : sum(sum) {
     const Patches& p = sum.patches;
@@ -65,7 +86,7 @@ struct PatchProducer {
     for (int r = 0; r < a_copies; r++) {
       const int number = first_pixel + row + 32 * r;
       const Patches::Pixel first = p.seen_first(number);
-      pixels[r] = ((first.image * p.height + first.row) * p.width + first.col) * sum.chunks;
+      pixels[r] = ((unsigned(first.image) * p.height + first.row) * p.width + first.col) * sum.chunks;
       rows_inside[r] = cols_inside[r] = 0;
       for (int a = 0; a < p.taps_down; a++)
         rows_inside[r] |= unsigned(unsigned(first.row + a * p.step_row) < unsigned(p.height)) << a;
@@ -78,8 +99,7 @@ struct PatchProducer {
       const int column = first_column + row + 32 * r;
       columns[r] = column < sum.n ? column * sum.chunks : -1;
     }
-    chunk = in_image = int(threadIdx.x) % 4;
-    in_weights = p.first_tap * sum.n * sum.chunks + chunk;
+    chunk = int(threadIdx.x) % 4, in_image = chunk, in_weights = p.first_tap * sum.n * sum.chunks + chunk;
     to_next_tap();  // if a tap has fewer than four chunks
   }
 
@@ -90,14 +110,14 @@ struct PatchProducer {
       int pixels_on = p.step_col, taps_on = p.tap_right;
       if (++tap_col == p.taps_across) {  // a row of the kernel is done
         tap_col = 0, tap_row++;
-        pixels_on += p.step_row * p.width - p.taps_across * p.step_col,
-            taps_on += p.tap_below - p.taps_across * p.tap_right;
+        pixels_on += p.step_row * p.width - p.taps_across * p.step_col;
+        taps_on += p.tap_below - p.taps_across * p.tap_right;
       }
       in_image += (pixels_on - 1) * sum.chunks, in_weights += (taps_on * sum.n - 1) * sum.chunks;
     }
   }
 
-  __device__ void ask(uint32_t to) {
+  __device__ void copy_next(uint32_t to) {
     const int row = int(threadIdx.x) / 4, place = int(threadIdx.x) % 4;
     const bool exists = tap_row < sum.patches.taps_down;
     const char *image = reinterpret_cast<const char*>(sum.image), *weights = reinterpret_cast<const char*>(sum.weights);
@@ -136,38 +156,24 @@ __global__ void __launch_bounds__(threads, 3) patch_sum_kernel(PatchSum<T> sum, 
                  swizzled<4>(2 * half + lane / 8 % 2, b_column / 4) * 16;
   }
 
+  float sums[fragments][4][4] = {};
   Producer producer(sum, first_pixel, first_column);
   const int count = (sum.patches.taps_down * sum.patches.taps_across * sum.chunks + 3) / 4;
-  for (int i = 0; i < stages - 1; i++) {
-    if (i < count) producer.ask(ring + i * Producer::stage_bytes);
-    copy_async_commit();
-  }
-  float sums[fragments][4][4] = {};
-  for (int i = 0, slot = 0; i < count; i++, slot = next_slot(slot)) {
-    copy_async_wait<stages - 2>();
-    __syncthreads();
-    if (i + stages - 1 < count) producer.ask(ring + next_slot(next_slot(slot)) * Producer::stage_bytes);
-    copy_async_commit();
+  for_each_stage<Producer::stage_bytes>(count, ring, producer, [&](int offset) {
     ACINUS_UNROLL
     for (int half = 0; half < 2; half++) {
       uint32_t a[fragments][4], b[2][4];
       ACINUS_UNROLL
       for (int r = 0; r < fragments; r++) {
-        ldmatrix_x4(a[r], a_at[half] + slot * Producer::stage_bytes + r * 16 * 64);
-        if constexpr (sizeof(T) == 4) {
-          ACINUS_UNROLL
-          for (int e = 0; e < 4; e++) a[r][e] = round_tf32(a[r][e]);
-        }
-      }
-      ACINUS_UNROLL
-      for (int j = 0; j < 2; j++) ldmatrix_x4(b[j], b_at[half] + slot * Producer::stage_bytes + j * 4 * 64);
-      ACINUS_UNROLL
-      for (int r = 0; r < fragments; r++) {
+        ldmatrix_x4(a[r], a_at[half] + offset + r * 16 * 64);
         ACINUS_UNROLL
-        for (int j = 0; j < 4; j++) multiply<T>(sums[r][j], a[r], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+        for (int e = 0; e < 4 && sizeof(T) == 4; e++) a[r][e] = round_tf32(a[r][e]);
       }
+      ACINUS_UNROLL
+      for (int j = 0; j < 2; j++) ldmatrix_x4(b[j], b_at[half] + offset + j * 4 * 64);
+      multiply_add<T>(sums, a, b);
     }
-  }
+  });
 
   const int column = first_column + warp_column + lane % 4 * 8;
   if (column >= sum.n) return;
@@ -187,25 +193,22 @@ __global__ void __launch_bounds__(threads, 3) patch_sum_kernel(PatchSum<T> sum, 
   }
 }
 
-// w (taps,c,o), rounded: (taps,n,k), with n = o and k = c if `transposed`, otherwise n = c and k = o. One chunk each.
+// w (taps,c,o), rounded: (taps,n,k), with n = o and k = c if `transposed`, otherwise n = c and k = o. Eight of k each.
 template <class T>
 struct RoundWeights {
   const float* w;
-  Divisor n, chunks;
+  Divisor n, eights;
   bool transposed;
   T* rounded;
   __device__ void operator()(int64_t item) const {
-    constexpr int each = chunk_numbers<T>;
     const int rest = n.quotient(int(item)), column = int(item) - rest * n;
-    const int tap = chunks.quotient(rest), k = (rest - tap * chunks) * each;
-    const int64_t lines = int64_t(chunks) * each, line = tap * int64_t(n) + column;
-    alignas(16) T numbers[each];
+    const int tap = eights.quotient(rest), k = (rest - tap * eights) * 8;
+    const int64_t depth = int64_t(eights) * 8, to = (tap * int64_t(n) + column) * depth + k;
+    float numbers[8];
     ACINUS_UNROLL
-    for (int e = 0; e < each; e++)
-      numbers[e] = round_factor(transposed ? w[(tap * lines + k + e) * n + column] : w[line * lines + k + e], T());
-    Sixteen bytes;
-    memcpy(&bytes, numbers, 16);
-    store_sixteen(rounded + line * lines + k, bytes);
+    for (int e = 0; e < 8; e++)
+      numbers[e] = round_factor(transposed ? w[(tap * depth + k + e) * n + column] : w[to + e], T());
+    EightChannels<T>(numbers).store(rounded + to);
   }
 };
 
@@ -213,24 +216,22 @@ template <class T>
 Tensor rounded_weights(const ConvGeometry& g, const float* w, bool transposed) {
   const Tensor rounded({g.kh * g.kw * g.c * g.o}, dtype_of<T>(), Device::cuda);
   const int64_t n = transposed ? g.o : g.c, k = transposed ? g.c : g.o;
-  for_each_on_gpu(rounded.elements() / chunk_numbers<T>,
-                  RoundWeights<T>{w, n, k / chunk_numbers<T>, transposed, rounded.ptr<T>()});
+  for_each_on_gpu(rounded.elements() / 8, RoundWeights<T>{w, n, k / 8, transposed, rounded.ptr<T>()});
   return rounded;
+}
+
+template <int N, class T>
+void run_with_columns(const char* name, const PatchSum<T>& sum, int64_t tiles) {
+  const int64_t columns = (sum.n + N - 1) / N;
+  launch(name, patch_sum_kernel<T, N>, tiles * columns, threads, stages * PatchProducer<T, N>::stage_bytes, sum,
+         Divisor(columns));
 }
 
 template <class T>
 void run(const char* name, const PatchSum<T>& sum) {
-  const int64_t tiles = (int64_t(sum.patches.pixels) + tile_rows - 1) / tile_rows, wide = (sum.n + 63) / 64,
-                narrow = (sum.n + 31) / 32;
-  const auto launch_with = [&](auto constant, int64_t columns) {
-    constexpr int N = decltype(constant)::value;
-    launch(name, patch_sum_kernel<T, N>, tiles * columns, threads, stages * PatchProducer<T, N>::stage_bytes, sum,
-           Divisor(columns));
-  };
-  if (sum.n > 32 && tiles * wide >= testing::min_gpu_tiles)
-    launch_with(std::integral_constant<int, 64>(), wide);
-  else
-    launch_with(std::integral_constant<int, 32>(), narrow);
+  const int64_t tiles = (int64_t(sum.patches.pixels) + tile_rows - 1) / tile_rows;
+  const bool wide = sum.n > 32 && tiles * ((sum.n + 63) / 64) >= testing::min_gpu_tiles;
+  wide ? run_with_columns<64>(name, sum, tiles) : run_with_columns<32>(name, sum, tiles);
 }
 
 // ---- weight gradient ----------------------------------------------------------------------------------------------
@@ -243,78 +244,78 @@ template <class T>
 struct WeightSum {
   static constexpr int pixel_rows = chunk_numbers<T> / 2, pixels = 8 * pixel_rows;
   static constexpr int a_numbers = tile_rows, b_numbers = 64;  // of a pixel: (a,b,c), and o
-  static constexpr int a_row = a_numbers * int(sizeof(T)), b_row = b_numbers * int(sizeof(T));  // bytes
-  static constexpr int a_bytes = pixels * a_row, stage_bytes = a_bytes + pixels * b_row;
+  static constexpr int a_chunks = a_numbers / chunk_numbers<T>, b_chunks = b_numbers / chunk_numbers<T>;
+  static constexpr int a_bytes = pixels * a_chunks * 16, b_bytes = pixels * b_chunks * 16,
+                       stage_bytes = a_bytes + b_bytes;
 
+  Patches patches;
   const T *x, *dy;
-  int h, w, oh, ow, stride, padding, dilation;
-  Divisor kw, c_chunks;
-  int rows, o;            // rows of dw: kh * kw * c
-  Divisor across, down;   // tiles of pixels in an image
-  int tiles, tiles_each;  // of all images, and of a split
+  Divisor taps_across, c_chunks;
+  int rows, o;     // rows of dw: kh * kw * c
+  TileGrid tiles;  // of pixels
   Divisor row_blocks, column_blocks;
+  int tiles_each;  // of a split
   float* parts;
 };
 
-// As ldmatrix_x4_trans and reads of 4 bytes need it: 8 neighbouring pixels have a chunk in different places modulo 128
-// bytes, and so have 4 neighbouring pixels two chunks.
-__device__ int place_of(int chunk, int pixel) { return chunk ^ ((pixel & 3) << 1 | (pixel >> 2 & 1)); }
+// Where a chunk of a pixel, which has `Chunks`, is in shared memory. As ldmatrix_x4_trans and reads of 4 bytes need it:
+// 8 neighbouring pixels have a chunk in different places modulo 128 bytes, and so have 4 neighbouring pixels two chunks.
+template <int Chunks>
+__device__ uint32_t chunk_offset(int pixel, int chunk) {
+  return (pixel * Chunks + (chunk ^ ((pixel & 3) << 1 | (pixel >> 2 & 1)))) * 16;
+}
 
-// Of a factor (pixels x Chunks), a thread copies one chunk of every step-th pixel.
+// Of a factor, (pixels x Chunks) of an image (n,height,width,chunks), a thread copies a chunk of every step-th pixel.
 template <class T, int Chunks>
 struct PixelCopy {
   static constexpr int step = threads / Chunks, count = WeightSum<T>::pixels / step;
-  int chunk = int(threadIdx.x) % Chunks, pixel = int(threadIdx.x) / Chunks;
+  const T* image;
+  int height, width, chunks, chunk;
+  bool exists;                        // does the image have this chunk?
+  int stride = 1, top = 0, left = 0;  // pixel (i,j) of y sees (i * stride + top, j * stride + left) of the image
 
-  // The i-th is of the pixel in row `row(i)` and column `column(i)` of the tile.
-  __device__ int row(int i) const { return pixel / 8 + i * step / 8; }
-  __device__ int column(int i) const { return pixel % 8 + i * step % 8; }
-  __device__ uint32_t to(int i) const { return ((pixel + i * step) * Chunks + place_of(chunk, pixel + i * step)) * 16; }
+  // Of the tile that begins with pixel (row, column) of y.
+  __device__ void copy(uint32_t to, const Patches& y, int n, int row, int column) const {
+    const int pixel = int(threadIdx.x) / Chunks;
+    ACINUS_UNROLL
+    for (int i = 0; i < count; i++) {
+      const int y_row = row + pixel / 8 + i * step / 8, y_col = column + pixel % 8 + i * step % 8;
+      const int r = y_row * stride + top, q = y_col * stride + left;
+      const bool inside = y_row < y.result_height && y_col < y.result_width && unsigned(r) < unsigned(height) &&
+                          unsigned(q) < unsigned(width);
+      const unsigned at = ((unsigned(n) * height + r) * width + q) * chunks + chunk;
+      copy_async_16(to + chunk_offset<Chunks>(pixel + i * step, int(threadIdx.x) % Chunks),
+                    reinterpret_cast<const char*>(image) + int64_t(at) * 16, exists && inside);
+    }
+  }
 };
 
 template <class T>
 struct WeightProducer {
   using Sum = WeightSum<T>;
-  const Sum& sum;
-  PixelCopy<T, Sum::a_row / 16> a;
-  PixelCopy<T, Sum::b_row / 16> b;
-  int top, left, c_chunk;  // of the thread's tap and channels: where pixel (0,0) sees them
-  bool a_exists, b_exists;
-  int b_chunk;
+  const Patches& y;
+  PixelCopy<T, Sum::a_chunks> a;
+  PixelCopy<T, Sum::b_chunks> b;
   int n, row, column;  // of the tile that comes next
 
-  __device__ WeightProducer(const Sum& sum, int row_block, int column_block, int first_tile) : sum(sum) {
-    const int chunk = row_block * (Sum::a_row / 16) + a.chunk, tap = sum.c_chunks.quotient(chunk),
-              tap_row = sum.kw.quotient(tap);
-    c_chunk = chunk - tap * sum.c_chunks;
-    top = tap_row * sum.dilation - sum.padding, left = (tap - tap_row * sum.kw) * sum.dilation - sum.padding;
-    b_chunk = column_block * (Sum::b_row / 16) + b.chunk;
-    a_exists = chunk * chunk_numbers<T> < sum.rows, b_exists = b_chunk * chunk_numbers<T> < sum.o;
-    const int line = sum.across.quotient(first_tile);
-    n = sum.down.quotient(line);
-    row = (line - n * sum.down) * Sum::pixel_rows, column = (first_tile - line * sum.across) * 8;
+  __device__ WeightProducer(const Sum& sum, int row_block, int column_block, int first_tile) : y(sum.patches) {
+    const int c_chunk = row_block * Sum::a_chunks + int(threadIdx.x) % Sum::a_chunks;
+    const int o_chunk = column_block * Sum::b_chunks + int(threadIdx.x) % Sum::b_chunks;
+    const int tap = sum.c_chunks.quotient(c_chunk), tap_row = sum.taps_across.quotient(tap);
+    a = {sum.x, y.height, y.width, sum.c_chunks, c_chunk - tap * sum.c_chunks, c_chunk * chunk_numbers<T> < sum.rows};
+    a.stride = y.stride, a.top = tap_row * y.step_row + y.first_row;
+    a.left = (tap - tap_row * sum.taps_across) * y.step_col + y.first_col;
+    b = {
+        sum.dy, y.result_height, y.result_width, sum.o / chunk_numbers<T>, o_chunk, o_chunk * chunk_numbers<T> < sum.o};
+    const TileGrid::Tile tile = sum.tiles.tile(first_tile);
+    n = tile.n, row = tile.row * Sum::pixel_rows, column = tile.column * 8;
   }
-
-  __device__ void ask(uint32_t to) {
-    const char *x = reinterpret_cast<const char*>(sum.x), *dy = reinterpret_cast<const char*>(sum.dy);
-    ACINUS_UNROLL
-    for (int i = 0; i < a.count; i++) {
-      const int y_row = row + a.row(i), y_col = column + a.column(i);
-      const int x_row = y_row * sum.stride + top, x_col = y_col * sum.stride + left;
-      const bool inside =
-          y_row < sum.oh && y_col < sum.ow && unsigned(x_row) < unsigned(sum.h) && unsigned(x_col) < unsigned(sum.w);
-      const int at = ((n * sum.h + x_row) * sum.w + x_col) * sum.c_chunks + c_chunk;
-      copy_async_16(to + a.to(i), x + int64_t(at) * 16, a_exists && inside);
-    }
-    ACINUS_UNROLL
-    for (int i = 0; i < b.count; i++) {
-      const int y_row = row + b.row(i), y_col = column + b.column(i);
-      const int at = ((n * sum.oh + y_row) * sum.ow + y_col) * (sum.o / chunk_numbers<T>)+b_chunk;
-      copy_async_16(to + Sum::a_bytes + b.to(i), dy + int64_t(at) * 16, b_exists && y_row < sum.oh && y_col < sum.ow);
-    }
+  __device__ void copy_next(uint32_t to) {
+    a.copy(to, y, n, row, column);
+    b.copy(to + Sum::a_bytes, y, n, row, column);
     column += 8;
-    if (column >= sum.ow) column = 0, row += Sum::pixel_rows;
-    if (row >= sum.oh) row = 0, n++;
+    if (column >= y.result_width) column = 0, row += Sum::pixel_rows;
+    if (row >= y.result_height) row = 0, n++;
   }
 };
 
@@ -322,61 +323,51 @@ struct WeightProducer {
 template <class T>
 __global__ void __launch_bounds__(threads, 3) weight_sum_kernel(WeightSum<T> sum) {
   using Sum = WeightSum<T>;
-  const int rest = sum.column_blocks.quotient(int(blockIdx.x)),
-            column_block = int(blockIdx.x) - rest * sum.column_blocks;
-  const int split = sum.row_blocks.quotient(rest), row_block = rest - split * sum.row_blocks;
+  const int rest = sum.column_blocks.quotient(int(blockIdx.x)), split = sum.row_blocks.quotient(rest);
+  const int row_block = rest - split * sum.row_blocks, column_block = int(blockIdx.x) - rest * sum.column_blocks;
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
   const int warp_row = warp / 2 * 64, warp_column = warp % 2 * 32;
   const uint32_t ring = shared_address(&shared_memory<unsigned char>());
 
-  const int first_tile = split * sum.tiles_each, left = sum.tiles - first_tile;
+  float sums[4][4][4] = {};
+  const int first_tile = split * sum.tiles_each, left = sum.tiles.count - first_tile;
   const int count = left < sum.tiles_each ? left : sum.tiles_each;
   WeightProducer<T> producer(sum, row_block, column_block, first_tile);
-  for (int i = 0; i < stages - 1; i++) {
-    if (i < count) producer.ask(ring + i * Sum::stage_bytes);
-    copy_async_commit();
-  }
-  float sums[4][4][4] = {};
-  for (int i = 0, slot = 0; i < count; i++, slot = next_slot(slot)) {
-    copy_async_wait<stages - 2>();
-    __syncthreads();
-    if (i + stages - 1 < count) producer.ask(ring + next_slot(next_slot(slot)) * Sum::stage_bytes);
-    copy_async_commit();
-    const uint32_t a_tile = ring + slot * Sum::stage_bytes, b_tile = a_tile + Sum::a_bytes;
+  for_each_stage<Sum::stage_bytes>(count, ring, producer, [&](int offset) {
+    const uint32_t a_tile = ring + offset, b_tile = a_tile + Sum::a_bytes;
     ACINUS_UNROLL
     for (int half = 0; half < 2; half++) {
       uint32_t a[4][4], b[2][4];
+      // Of a chunk of a pixel of this half.
+      const auto a_at = [&](int pixel, int chunk) {
+        return a_tile + half * Sum::a_bytes / 2 + chunk_offset<Sum::a_chunks>(pixel, chunk);
+      };
+      const auto b_at = [&](int pixel, int chunk) {
+        return b_tile + half * Sum::b_bytes / 2 + chunk_offset<Sum::b_chunks>(pixel, chunk);
+      };
       if constexpr (sizeof(T) == 2) {
         // Four matrices of 8 pixels x 8 numbers each: lane l gives pixel l % 8 of matrix l / 8.
-        const int pixel = half * 16 + lane % 8, upper = lane / 8 % 2, right = lane / 16;
+        const int pixel = lane % 8, upper = lane / 8 % 2, right = lane / 16;
         ACINUS_UNROLL
-        for (int r = 0; r < 4; r++)
-          ldmatrix_x4_trans(
-              a[r], a_tile + (pixel + 8 * right) * Sum::a_row + place_of(warp_row / 8 + 2 * r + upper, lane % 8) * 16);
+        for (int r = 0; r < 4; r++) ldmatrix_x4_trans(a[r], a_at(pixel + 8 * right, warp_row / 8 + 2 * r + upper));
         ACINUS_UNROLL
-        for (int j = 0; j < 2; j++)
-          ldmatrix_x4_trans(b[j], b_tile + (pixel + 8 * upper) * Sum::b_row +
-                                      place_of(warp_column / 8 + 2 * j + right, lane % 8) * 16);
+        for (int j = 0; j < 2; j++) ldmatrix_x4_trans(b[j], b_at(pixel + 8 * upper, warp_column / 8 + 2 * j + right));
       } else {
-        // There is no transposing load of 32 bits: each number by itself.
-        const auto number = [&](uint32_t tile, int row_bytes, int pixel, int index) {
-          const uint32_t at = tile + (half * 8 + pixel) * row_bytes + place_of(index / 4, pixel) * 16 + index % 4 * 4;
-          return round_tf32(load_shared_4(at));
-        };
+        // ldmatrix transposes 16-bit numbers only, so TF32's are loaded one by one.
         ACINUS_UNROLL
-        for (int e = 0; e < 16; e++)
-          a[e / 4][e % 4] = number(a_tile, Sum::a_row, t + e % 4 / 2 * 4, warp_row + e / 4 * 16 + e % 2 * 8 + g);
+        for (int e = 0; e < 16; e++) {
+          const int row = warp_row + e / 4 * 16 + e % 2 * 8 + g;
+          a[e / 4][e % 4] = round_tf32(load_shared_4(a_at(t + e % 4 / 2 * 4, row / 4) + row % 4 * 4));
+        }
         ACINUS_UNROLL
-        for (int e = 0; e < 8; e++)
-          b[e / 4][e % 4] = number(b_tile, Sum::b_row, t + e % 2 * 4, warp_column + e / 2 * 8 + g);
+        for (int e = 0; e < 8; e++) {
+          const int column = warp_column + e / 2 * 8 + g;
+          b[e / 4][e % 4] = round_tf32(load_shared_4(b_at(t + e % 2 * 4, column / 4) + column % 4 * 4));
+        }
       }
-      ACINUS_UNROLL
-      for (int r = 0; r < 4; r++) {
-        ACINUS_UNROLL
-        for (int j = 0; j < 4; j++) multiply<T>(sums[r][j], a[r], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
-      }
+      multiply_add<T>(sums, a, b);
     }
-  }
+  });
 
   struct alignas(8) Two {
     float values[2];
@@ -388,32 +379,29 @@ __global__ void __launch_bounds__(threads, 3) weight_sum_kernel(WeightSum<T> sum
       const int row = row_block * Sum::a_numbers + warp_row + i * 8 + g;
       const int column = column_block * Sum::b_numbers + warp_column + j * 8 + 2 * t;
       const float* values = sums[i / 2][j] + i % 2 * 2;
-      if (row < sum.rows && column < sum.o)
-        *reinterpret_cast<Two*>(sum.parts + (int64_t(split) * sum.rows + row) * sum.o +
-                                column) = {{values[0], values[1]}};
+      float* to = sum.parts + (int64_t(split) * sum.rows + row) * sum.o + column;
+      if (row < sum.rows && column < sum.o) *reinterpret_cast<Two*>(to) = {{values[0], values[1]}};
     }
   }
 }
 
 }  // namespace
 
-template <class T>
 bool implicit_gemm_supports(const ConvGeometry& g) {
   const auto small = [](int64_t n) { return n < (int64_t(1) << 31) - 1024; };
   return g.kh <= 32 && g.kw <= 32 && g.c > 0 && g.c % 8 == 0 && g.o > 0 && g.o % 8 == 0 &&
-         small(g.n * g.h * g.w * g.c / chunk_numbers<T>) && small(g.n * g.oh * g.ow * g.o / chunk_numbers<T>) &&
-         small(g.kh * g.kw * g.c * g.o);
+         small(g.n * g.h * g.w * g.c / 4) && small(g.n * g.oh * g.ow * g.o / 4) && small(g.kh * g.kw * g.c * g.o);
 }
 
 template <class T>
-void implicit_gemm_forward(const ConvGeometry& g, const T* x, const float* w, const float* bias, bool relu, T* y) {
+void ImplicitGemm<T>::forward(const ConvGeometry& g, const T* x, const float* w, const float* bias, bool relu, T* y) {
   const Tensor weights = rounded_weights<T>(g, w, /*transposed=*/true);
   const int chunks = int(g.c) / chunk_numbers<T>;
   run<T>("conv_forward", {forward_patches(g), x, weights.ptr<T>(), chunks, int(g.o), bias, relu, y});
 }
 
 template <class T>
-void implicit_gemm_data_gradient(const ConvGeometry& g, const T* dy, const float* w, const float* bias, T* dx) {
+void ImplicitGemm<T>::data_gradient(const ConvGeometry& g, const T* dy, const float* w, const float* bias, T* dx) {
   const Tensor weights = rounded_weights<T>(g, w, /*transposed=*/false);
   const int chunks = int(g.o) / chunk_numbers<T>;
   for_each_phase(g, [&](const Patches& patches) {
@@ -422,35 +410,26 @@ void implicit_gemm_data_gradient(const ConvGeometry& g, const T* dy, const float
 }
 
 template <class T>
-void implicit_gemm_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw) {
+void ImplicitGemm<T>::weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw) {
   using Sum = WeightSum<T>;
-  Sum sum;
-  sum.x = x, sum.dy = dy, sum.h = int(g.h), sum.w = int(g.w), sum.oh = int(g.oh), sum.ow = int(g.ow);
-  sum.stride = int(g.stride), sum.padding = int(g.padding), sum.dilation = int(g.dilation);
-  sum.kw = g.kw, sum.c_chunks = g.c / chunk_numbers<T>, sum.rows = int(g.kh * g.kw * g.c), sum.o = int(g.o);
-  sum.across = (g.ow + 7) / 8, sum.down = (g.oh + Sum::pixel_rows - 1) / Sum::pixel_rows;
-  sum.tiles = int(g.n) * sum.across * sum.down;
-  sum.row_blocks = (sum.rows + Sum::a_numbers - 1) / Sum::a_numbers;
-  sum.column_blocks = (g.o + Sum::b_numbers - 1) / Sum::b_numbers;
+  const int rows = int(g.kh * g.kw * g.c), o = int(g.o);
+  const int row_blocks = (rows + Sum::a_numbers - 1) / Sum::a_numbers,
+            column_blocks = (o + Sum::b_numbers - 1) / Sum::b_numbers;
+  const TileGrid tiles(g.n, (g.oh + Sum::pixel_rows - 1) / Sum::pixel_rows, (g.ow + 7) / 8, 1);
   // Blocks for three on each of 132 processors, if each then has some tiles.
-  const int blocks = sum.row_blocks * sum.column_blocks;
-  const int wanted = std::clamp(std::min(396 / blocks, sum.tiles / 8), 1, 256);
-  sum.tiles_each = (sum.tiles + wanted - 1) / wanted;
-  const int64_t splits = std::max((sum.tiles + sum.tiles_each - 1) / std::max(sum.tiles_each, 1), 1);
-  const Tensor parts({splits > 1 ? splits : 0, int64_t(sum.rows) * sum.o}, DType::f32, Device::cuda);
-  sum.parts = splits > 1 ? parts.ptr<float>() : dw;
-  launch("conv_weight_gradient", weight_sum_kernel<T>, splits * blocks, threads, stages * Sum::stage_bytes, sum);
-  if (splits > 1) sum_parts(parts, int64_t(sum.rows) * sum.o, dw);
+  const int blocks = row_blocks * column_blocks, wanted = std::clamp(std::min(396 / blocks, tiles.count / 8), 1, 256);
+  const int tiles_each = (tiles.count + wanted - 1) / wanted;
+  const int64_t splits = tiles.count == 0 ? 1 : (tiles.count + tiles_each - 1) / tiles_each,
+                weights = int64_t(rows) * o;
+  const Tensor parts({splits > 1 ? splits : 0, weights}, DType::f32, Device::cuda);
+  launch("conv_weight_gradient", weight_sum_kernel<T>, splits * blocks, threads, stages * Sum::stage_bytes,
+         Sum{forward_patches(g), x, dy, g.kw, g.c / chunk_numbers<T>, rows, o, tiles, row_blocks, column_blocks,
+             tiles_each, splits > 1 ? parts.ptr<float>() : dw});
+  if (splits > 1) sum_parts(parts, weights, dw);
 }
 
-template bool implicit_gemm_supports<float>(const ConvGeometry&);
-template bool implicit_gemm_supports<bf16>(const ConvGeometry&);
-template void implicit_gemm_forward(const ConvGeometry&, const float*, const float*, const float*, bool, float*);
-template void implicit_gemm_forward(const ConvGeometry&, const bf16*, const float*, const float*, bool, bf16*);
-template void implicit_gemm_data_gradient(const ConvGeometry&, const float*, const float*, const float*, float*);
-template void implicit_gemm_data_gradient(const ConvGeometry&, const bf16*, const float*, const float*, bf16*);
-template void implicit_gemm_weight_gradient(const ConvGeometry&, const float*, const float*, float*);
-template void implicit_gemm_weight_gradient(const ConvGeometry&, const bf16*, const bf16*, float*);
+template struct ImplicitGemm<float>;
+template struct ImplicitGemm<bf16>;
 
 }  // namespace acinus::on_gpu
 #endif

@@ -63,40 +63,42 @@ std::vector<std::string> conv3x3_f32_variants(const ConvSum<float>& sum);
 void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
                                  float* dw, float* db);
 
-// Everything.
-template <class T, class C = Compute<T>>
-void tiled_forward(const ConvGeometry& g, const T* x, const C* w, const C* bias, bool relu, T* y);
-template <class T, class C = Compute<T>>
-void tiled_data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, T* dx);
-template <class T, class C = Compute<T>>
-void tiled_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw);
+// Every layer.
+template <class T>
+struct Tiled {
+  using C = Compute<T>;
+  static void forward(const ConvGeometry& g, const T* x, const C* w, const C* bias, bool relu, T* y);
+  static void data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, T* dx);
+  static void weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw);
+};
 
 // On tensor cores, TF32 for float: any stride, padding and dilation, kernels up to 32x32, and multiples of 8 channels.
-template <class T>
 bool implicit_gemm_supports(const ConvGeometry& g);
 template <class T>
-void implicit_gemm_forward(const ConvGeometry& g, const T* x, const float* w, const float* bias, bool relu, T* y);
-template <class T>
-void implicit_gemm_data_gradient(const ConvGeometry& g, const T* dy, const float* w, const float* bias, T* dx);
-template <class T>
-void implicit_gemm_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw);
+struct ImplicitGemm {
+  static void forward(const ConvGeometry& g, const T* x, const float* w, const float* bias, bool relu, T* y);
+  static void data_gradient(const ConvGeometry& g, const T* dy, const float* w, const float* bias, T* dx);
+  static void weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw);
+};
 
 // The first layer, 3x3 with stride 1, of 1 to 4 channels into a multiple of 8. (The general kernel computes its data
-// gradient, which a network does not need.)
+// gradient, which a network does not need.) db may be null.
 bool first_layer_supports(const ConvGeometry& g);
 template <class T>
-void first_layer(const ConvSum<T>& sum);
-template <class T>
-void first_layer_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw, float* db);
+struct FirstLayer {
+  static void forward(const ConvGeometry& g, const T* x, const float* w, const float* bias, bool relu, T* y);
+  static void weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw, float* db);
+};
 
-// The head, 1x1 of a multiple of 8 channels into one. One pass over x computes its gradients. Each may be null, but db
-// needs dw; x may be null for dx alone. Where x is the output of a ReLU, dx can be the gradient of its input.
+// The head, 1x1 of a multiple of 8 channels into one. relu_output is x, if a ReLU made it, as in ConvSum, or null; and
+// db may be null.
 bool head_supports(const ConvGeometry& g);
 template <class T>
-void head(const ConvSum<T>& sum);
-template <class T>
-void head_backward(const ConvGeometry& g, const T* x, const T* dy, const float* w, bool x_is_relu_output, T* dx,
-                   float* dw, float* db);
+struct Head {
+  static void forward(const ConvGeometry& g, const T* x, const float* w, const float* bias, bool relu, T* y);
+  static void data_gradient(const ConvGeometry& g, const T* dy, const float* w, const T* relu_output, T* dx);
+  static void weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw, float* db);
+};
 
 }  // namespace on_gpu
 

@@ -14,8 +14,7 @@ namespace acinus::on_gpu {
 // the threads t with t % groups == group.
 template <int V, int Threads>
 struct BlockSums {
-  float own[V][Threads +
-               1];  // a number more than there are threads, so that own[0][t], own[1][t], ... are in different banks
+  float own[V][Threads + 1];  // one more, so that own[0][t], own[1][t], ... are in different banks
 
   template <class F>
   __device__ void add_up(const float (&numbers)[V], int groups, F f) {
@@ -41,9 +40,9 @@ __global__ void sum_parts_kernel(int64_t parts, int64_t weights, int64_t size, c
   const int rows = int(blockDim.x) / sums_a_block;
   const int64_t i = blockIdx.x * int64_t(sums_a_block) + column;
   C sum = 0;
-  if (i < size)
-    ACINUS_UNROLL_16  // so that many loads are in flight at once
-        for (int64_t p = row; p < parts; p += rows) sum += from[p * size + i];
+  // Unrolled, so that many loads are in flight at once.
+  ACINUS_UNROLL_16
+  for (int64_t p = row; p < parts && i < size; p += rows) sum += from[p * size + i];
   shared[row][column] = sum;
   __syncthreads();
   if (row > 0 || i >= size) return;

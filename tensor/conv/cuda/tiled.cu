@@ -10,9 +10,7 @@
 // times an image's memory; here the kernel computes where in the image each number is when it needs it ("implicit
 // GEMM", Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning").
 //
-// A block of 256 threads computes a tile of 64 x 64 of C. For each 16 terms of the sum it brings 64 x 16 numbers of A
-// and 16 x 64 of B into shared memory, each once, and uses each 64 times. A thread computes 4 x 4 numbers of the tile,
-// so it uses each number that it reads from shared memory four times.
+// A block of 256 threads computes a tile of 64 x 64 of C, a thread 4 x 4 of it, in steps of 16 terms of the sum:
 //
 //                  B     +------+
 //                        | step |          for each step:   tiles of A and B -> shared memory
@@ -20,6 +18,8 @@
 //             +-----+    +------+
 //           A |step |    |  C   |          two pairs of tiles take turns: while one is multiplied, the numbers of the
 //             +-----+    +------+          next are on their way from memory into registers (double buffering)
+//
+// Each number that is brought into shared memory is used 64 times, and each that a thread reads there four times.
 #include "tensor/conv/cuda/kernels.h"
 #include "tensor/conv/cuda/parts.h"
 #include "tensor/conv/cuda/patches.h"
@@ -28,89 +28,79 @@
 namespace acinus::on_gpu {
 namespace {
 
-constexpr int threads = 256, width = 64, depth = 16,
-              stride = width + 4;  // rows of a tile are longer than 64: fewer bank conflicts
+constexpr int threads = 256, width = 64, depth = 16;
+constexpr int stride = width + 4;  // rows of a tile are longer than 64: fewer bank conflicts
 
 // ---- factors ------------------------------------------------------------------------------------------------------
 //
 // A factor has *lines*, the rows of A or the columns of B, each with as many *terms* as the sum has:
 //
 //   static constexpr bool terms_adjacent    neighbouring terms, or else neighbouring lines, are side by side in memory
-//   Line line(int), Term term(int)          what is computed once for all terms of a line, for all lines of a term
-//   at(Line, Term)                          the number
+//   line(i), term(k)                        what is computed once for all terms of a line, for all lines of a term
+//   at(line, term)                          the number
 
-// Of what the pixels see of an image (images,height,width,channels), line or, transposed, term i is that of pixel i.
-template <class T, bool Transposed>
+// What the pixels see of an image (images,height,width,channels): lines are pixels, terms are taps and channels.
+template <class T>
 struct PatchMatrix {
-  static constexpr bool terms_adjacent = !Transposed;
-  using Value = T;
+  static constexpr bool terms_adjacent = true;
   Patches patches;
   const T* image;
   Divisor channels, taps_across;
   struct Tap {
     int row, col, channel;  // from the pixel's first tap
   };
-  using Line = std::conditional_t<Transposed, Tap, Patches::Pixel>;
-  using Term = std::conditional_t<Transposed, Patches::Pixel, Tap>;
 
   PatchMatrix(const Patches& patches, const T* image, int64_t channels)
       : patches(patches), image(image), channels(channels), taps_across(patches.taps_across) {}
-  HD Tap tap(int k) const {
+  HD Patches::Pixel line(int i) const { return patches.seen_first(i); }
+  HD Tap term(int k) const {
     const int number = channels.quotient(k), a = taps_across.quotient(number);
     return {a * patches.step_row, (number - a * taps_across) * patches.step_col, k - number * channels};
   }
-  HD Line line(int i) const {
-    if constexpr (Transposed)
-      return tap(i);
-    else
-      return patches.seen_first(i);
-  }
-  HD Term term(int k) const {
-    if constexpr (Transposed)
-      return patches.seen_first(k);
-    else
-      return tap(k);
-  }
-  HD T seen(const Patches::Pixel& first, const Tap& tap) const {
+  HD T at(const Patches::Pixel& first, const Tap& tap) const {
     const int row = first.row + tap.row, col = first.col + tap.col;
     if (row < 0 || row >= patches.height || col < 0 || col >= patches.width) return T(0);
     return image[int64_t((first.image * patches.height + row) * patches.width + col) * channels + tap.channel];
   }
-  HD T at(const Patches::Pixel& first, const Tap& tap) const { return seen(first, tap); }
-  HD T at(const Tap& tap, const Patches::Pixel& first) const { return seen(first, tap); }
+};
+
+template <class Factor>
+struct Transposed {
+  static constexpr bool terms_adjacent = !Factor::terms_adjacent;
+  Factor factor;
+  HD auto line(int i) const { return factor.term(i); }
+  HD auto term(int k) const { return factor.line(k); }
+  template <class Line, class Term>
+  HD auto at(const Line& line, const Term& term) const {
+    return factor.at(term, line);
+  }
 };
 
 // A matrix (terms,lines) in memory.
 template <class T>
 struct Matrix {
   static constexpr bool terms_adjacent = false;
-  using Value = T;
   const T* data;
   int lines;
-  using Line = int;
-  using Term = int64_t;
-  HD Line line(int i) const { return i; }
-  HD Term term(int k) const { return int64_t(k) * lines; }
-  HD T at(Line line, Term term) const { return data[term + line]; }
+  HD int line(int i) const { return i; }
+  HD int64_t term(int k) const { return int64_t(k) * lines; }
+  HD T at(int line, int64_t term) const { return data[term + line]; }
 };
 
 // w (taps,c,o), transposed: line c, and as terms the o numbers of each of the taps of the patches.
 template <class C>
 struct WeightsTransposed {
   static constexpr bool terms_adjacent = true;
-  using Value = C;
   const C* w;
   int c;
   Divisor o, taps_across;
   int first_tap, tap_below, tap_right;
-  using Line = int64_t;
-  using Term = int64_t;
-  HD Line line(int i) const { return int64_t(i) * o; }
-  HD Term term(int k) const {
+  HD int64_t line(int i) const { return int64_t(i) * o; }
+  HD int64_t term(int k) const {
     const int number = o.quotient(k), a = taps_across.quotient(number), b = number - a * taps_across;
     return int64_t(first_tap + a * tap_below + b * tap_right) * c * o + k - number * o;
   }
-  HD C at(Line line, Term term) const { return w[line + term]; }
+  HD C at(int64_t line, int64_t term) const { return w[line + term]; }
 };
 
 // ---- results ------------------------------------------------------------------------------------------------------
@@ -156,8 +146,8 @@ template <class C, class Factor>
 struct TileLoader {
   const Factor& factor;
   int line, term;  // of the first number, in the tile
-  typename Factor::Line lines[4];
-  typename Factor::Value values[4];
+  decltype(factor.line(0)) lines[4];
+  decltype(factor.at(factor.line(0), factor.term(0))) values[4];
 
   __device__ TileLoader(const Factor& factor, int first_line, int line_count) : factor(factor) {
     const int fast = int(threadIdx.x) % 16, slow = int(threadIdx.x) / 16;
@@ -170,7 +160,7 @@ struct TileLoader {
   }
   __device__ void fetch(int first_term, int end) {
     const bool exists = first_term + term < end;
-    const typename Factor::Term here = factor.term(exists ? first_term + term : 0);
+    const auto here = factor.term(exists ? first_term + term : 0);
     ACINUS_UNROLL
     for (int r = 0; r < 4; r++) {
       values[r] = 0;
@@ -242,29 +232,29 @@ void check_size(const char* name, const ConvGeometry& g) {
 
 }  // namespace
 
-template <class T, class C>
-void tiled_forward(const ConvGeometry& g, const T* x, const C* w, const C* bias, bool relu, T* y) {
+template <class T>
+void Tiled<T>::forward(const ConvGeometry& g, const T* x, const C* w, const C* bias, bool relu, T* y) {
   check_size("conv_forward", g);
   const Patches p = forward_patches(g);
   const int terms = int(g.kh * g.kw * g.c), o = int(g.o);
-  run<C>("conv_forward", {p.pixels, o, terms, terms}, PatchMatrix<T, false>(p, x, g.c), Matrix<C>{w, o},
+  run<C>("conv_forward", {p.pixels, o, terms, terms}, PatchMatrix<T>(p, x, g.c), Matrix<C>{w, o},
          StorePixels<T, C>{p, o, bias, relu, y});
 }
 
-template <class T, class C>
-void tiled_data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, T* dx) {
+template <class T>
+void Tiled<T>::data_gradient(const ConvGeometry& g, const T* dy, const C* w, const C* bias, T* dx) {
   check_size("conv_data_gradient", g);
   for_each_phase(g, [&](const Patches& p) {
     const int terms = p.taps_down * p.taps_across * int(g.o), c = int(g.c);
-    run<C>("conv_data_gradient", {p.pixels, c, terms, terms}, PatchMatrix<T, false>(p, dy, g.o),
+    run<C>("conv_data_gradient", {p.pixels, c, terms, terms}, PatchMatrix<T>(p, dy, g.o),
            WeightsTransposed<C>{w, c, g.o, p.taps_across, p.first_tap, p.tap_below, p.tap_right},
            StorePixels<T, C>{p, c, bias, /*relu=*/false, dx});
   });
 }
 
 // A small matrix with a long sum, which is split until there are up to a thousand tiles.
-template <class T, class C>
-void tiled_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw) {
+template <class T>
+void Tiled<T>::weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw) {
   check_size("conv_weight_gradient", g);
   const Patches p = forward_patches(g);
   Product size{int(g.kh * g.kw * g.c), int(g.o), p.pixels, p.pixels};
@@ -273,20 +263,14 @@ void tiled_weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw
   size.terms_each = std::max((size.terms / wanted + depth - 1) / depth * depth, depth);
   const int64_t splits = size.splits(), weights = g.kh * g.kw * g.c * g.o;
   const Tensor parts({splits > 1 ? splits : 0, weights}, dtype_of<C>(), Device::cuda);
-  run<C>("conv_weight_gradient", size, PatchMatrix<T, true>(p, x, g.c), Matrix<T>{dy, size.columns},
+  run<C>("conv_weight_gradient", size, Transposed<PatchMatrix<T>>{{p, x, g.c}}, Matrix<T>{dy, size.columns},
          StoreParts<C>{size.rows, size.columns, splits > 1 ? parts.ptr<C>() : dw});
   if (splits > 1) sum_parts(parts, weights, dw);
 }
 
-template void tiled_forward(const ConvGeometry&, const float*, const float*, const float*, bool, float*);
-template void tiled_data_gradient(const ConvGeometry&, const float*, const float*, const float*, float*);
-template void tiled_weight_gradient(const ConvGeometry&, const float*, const float*, float*);
-template void tiled_forward(const ConvGeometry&, const double*, const double*, const double*, bool, double*);
-template void tiled_data_gradient(const ConvGeometry&, const double*, const double*, const double*, double*);
-template void tiled_weight_gradient(const ConvGeometry&, const double*, const double*, double*);
-template void tiled_forward(const ConvGeometry&, const bf16*, const float*, const float*, bool, bf16*);
-template void tiled_data_gradient(const ConvGeometry&, const bf16*, const float*, const float*, bf16*);
-template void tiled_weight_gradient(const ConvGeometry&, const bf16*, const bf16*, float*);
+template struct Tiled<float>;
+template struct Tiled<double>;
+template struct Tiled<bf16>;
 
 }  // namespace acinus::on_gpu
 #endif
