@@ -20,9 +20,6 @@ namespace {
 
 constexpr int threads = 128, stages = 3, tile_rows = 128;  // of a block: four warps
 
-template <class T>
-constexpr int chunk_numbers = 16 / int(sizeof(T));
-
 // The stages of a sum: producer.copy_next(to) starts the copies of the next, and multiply(offset) adds the products of
 // the one that is `offset` bytes from the beginning of the ring.
 template <int StageBytes, class Producer, class Multiply>
@@ -38,17 +35,6 @@ __device__ void for_each_stage(int count, uint32_t ring, Producer& producer, con
     if (i + stages - 1 < count) producer.copy_next(ring + next(next(slot)) * StageBytes);
     copy_async_commit();
     multiply(slot * StageBytes);
-  }
-}
-
-// sums += a * b, for a warp's rows, in fragments of 16, and 32 columns.
-template <class T, int Fragments>
-__device__ void multiply_add(float (&sums)[Fragments][4][4], const uint32_t (&a)[Fragments][4],
-                             const uint32_t (&b)[2][4]) {
-  ACINUS_UNROLL
-  for (int r = 0; r < Fragments; r++) {
-    ACINUS_UNROLL
-    for (int j = 0; j < 4; j++) mma<T>(sums[r][j], a[r], &b[j / 2][j % 2 * 2]);
   }
 }
 
@@ -164,14 +150,11 @@ __global__ void __launch_bounds__(threads, 3) patch_sum_kernel(PatchSum<T> sum, 
     for (int half = 0; half < 2; half++) {
       uint32_t a[fragments][4], b[2][4];
       ACINUS_UNROLL
-      for (int r = 0; r < fragments; r++) {
-        ldmatrix_x4(a[r], a_at[half] + offset + r * 16 * 64);
-        ACINUS_UNROLL
-        for (int e = 0; e < 4 && sizeof(T) == 4; e++) a[r][e] = round_tf32(a[r][e]);
-      }
+      for (int r = 0; r < fragments; r++) load_fragment<T>(a[r], a_at[half] + offset + r * 16 * 64);
       ACINUS_UNROLL
       for (int j = 0; j < 2; j++) ldmatrix_x4(b[j], b_at[half] + offset + j * 4 * 64);
-      multiply_add<T>(sums, a, b);
+      ACINUS_UNROLL
+      for (int r = 0; r < fragments; r++) mma<T, 4>(sums[r], a[r], b);
     }
   });
 
@@ -242,9 +225,9 @@ void run(const char* name, const PatchSum<T>& sum) {
 
 template <class T>
 struct WeightSum {
-  static constexpr int pixel_rows = chunk_numbers<T> / 2, pixels = 8 * pixel_rows;
+  static constexpr int pixel_rows = sixteen_bytes_of<T> / 2, pixels = 8 * pixel_rows;
   static constexpr int a_numbers = tile_rows, b_numbers = 64;  // of a pixel: (a,b,c), and o
-  static constexpr int a_chunks = a_numbers / chunk_numbers<T>, b_chunks = b_numbers / chunk_numbers<T>;
+  static constexpr int a_chunks = a_numbers / sixteen_bytes_of<T>, b_chunks = b_numbers / sixteen_bytes_of<T>;
   static constexpr int a_bytes = pixels * a_chunks * 16, b_bytes = pixels * b_chunks * 16,
                        stage_bytes = a_bytes + b_bytes;
 
@@ -271,8 +254,8 @@ struct PixelCopy {
   static constexpr int step = threads / Chunks, count = WeightSum<T>::pixels / step;
   const T* image;
   int height, width, chunks, chunk;
-  bool exists;                        // does the image have this chunk?
   int stride = 1, top = 0, left = 0;  // pixel (i,j) of y sees (i * stride + top, j * stride + left) of the image
+  bool exists = false;                // does the image have this chunk?
 
   // Of the tile that begins with pixel (row, column) of y.
   __device__ void copy(uint32_t to, const Patches& y, int n, int row, int column) const {
@@ -302,11 +285,11 @@ struct WeightProducer {
     const int c_chunk = row_block * Sum::a_chunks + int(threadIdx.x) % Sum::a_chunks;
     const int o_chunk = column_block * Sum::b_chunks + int(threadIdx.x) % Sum::b_chunks;
     const int tap = sum.c_chunks.quotient(c_chunk), tap_row = sum.taps_across.quotient(tap);
-    a = {sum.x, y.height, y.width, sum.c_chunks, c_chunk - tap * sum.c_chunks, c_chunk * chunk_numbers<T> < sum.rows};
+    a = {sum.x, y.height, y.width, sum.c_chunks, c_chunk - tap * sum.c_chunks};
     a.stride = y.stride, a.top = tap_row * y.step_row + y.first_row;
     a.left = (tap - tap_row * sum.taps_across) * y.step_col + y.first_col;
-    b = {
-        sum.dy, y.result_height, y.result_width, sum.o / chunk_numbers<T>, o_chunk, o_chunk * chunk_numbers<T> < sum.o};
+    b = {sum.dy, y.result_height, y.result_width, sum.o / sixteen_bytes_of<T>, o_chunk};
+    a.exists = c_chunk * sixteen_bytes_of<T> < sum.rows, b.exists = o_chunk * sixteen_bytes_of<T> < sum.o;
     const TileGrid::Tile tile = sum.tiles.tile(first_tile);
     n = tile.n, row = tile.row * Sum::pixel_rows, column = tile.column * 8;
   }
@@ -334,38 +317,38 @@ __global__ void __launch_bounds__(threads, 3) weight_sum_kernel(WeightSum<T> sum
   const int count = left < sum.tiles_each ? left : sum.tiles_each;
   WeightProducer<T> producer(sum, row_block, column_block, first_tile);
   for_each_stage<Sum::stage_bytes>(count, ring, producer, [&](int offset) {
-    const uint32_t a_tile = ring + offset, b_tile = a_tile + Sum::a_bytes;
     ACINUS_UNROLL
     for (int half = 0; half < 2; half++) {
       uint32_t a[4][4], b[2][4];
-      // Of a chunk of a pixel of this half.
-      const auto a_at = [&](int pixel, int chunk) {
-        return a_tile + half * Sum::a_bytes / 2 + chunk_offset<Sum::a_chunks>(pixel, chunk);
-      };
-      const auto b_at = [&](int pixel, int chunk) {
-        return b_tile + half * Sum::b_bytes / 2 + chunk_offset<Sum::b_chunks>(pixel, chunk);
-      };
+      const uint32_t a_at = ring + offset + half * Sum::a_bytes / 2;
+      const uint32_t b_at = ring + offset + Sum::a_bytes + half * Sum::b_bytes / 2;
       if constexpr (sizeof(T) == 2) {
         // Four matrices of 8 pixels x 8 numbers each: lane l gives pixel l % 8 of matrix l / 8.
         const int pixel = lane % 8, upper = lane / 8 % 2, right = lane / 16;
         ACINUS_UNROLL
-        for (int r = 0; r < 4; r++) ldmatrix_x4_trans(a[r], a_at(pixel + 8 * right, warp_row / 8 + 2 * r + upper));
+        for (int r = 0; r < 4; r++)
+          ldmatrix_x4_trans(a[r], a_at + chunk_offset<Sum::a_chunks>(pixel + 8 * right, warp_row / 8 + 2 * r + upper));
         ACINUS_UNROLL
-        for (int j = 0; j < 2; j++) ldmatrix_x4_trans(b[j], b_at(pixel + 8 * upper, warp_column / 8 + 2 * j + right));
+        for (int j = 0; j < 2; j++)
+          ldmatrix_x4_trans(b[j],
+                            b_at + chunk_offset<Sum::b_chunks>(pixel + 8 * upper, warp_column / 8 + 2 * j + right));
       } else {
         // ldmatrix transposes 16-bit numbers only, so TF32's are loaded one by one.
         ACINUS_UNROLL
         for (int e = 0; e < 16; e++) {
           const int row = warp_row + e / 4 * 16 + e % 2 * 8 + g;
-          a[e / 4][e % 4] = round_tf32(load_shared_4(a_at(t + e % 4 / 2 * 4, row / 4) + row % 4 * 4));
+          a[e / 4][e % 4] =
+              round_tf32(load_shared_4(a_at + chunk_offset<Sum::a_chunks>(t + e % 4 / 2 * 4, row / 4) + row % 4 * 4));
         }
         ACINUS_UNROLL
         for (int e = 0; e < 8; e++) {
           const int column = warp_column + e / 2 * 8 + g;
-          b[e / 4][e % 4] = round_tf32(load_shared_4(b_at(t + e % 2 * 4, column / 4) + column % 4 * 4));
+          b[e / 4][e % 4] =
+              round_tf32(load_shared_4(b_at + chunk_offset<Sum::b_chunks>(t + e % 2 * 4, column / 4) + column % 4 * 4));
         }
       }
-      multiply_add<T>(sums, a, b);
+      ACINUS_UNROLL
+      for (int r = 0; r < 4; r++) mma<T, 4>(sums[r], a[r], b);
     }
   });
 
@@ -396,14 +379,14 @@ bool implicit_gemm_supports(const ConvGeometry& g) {
 template <class T>
 void ImplicitGemm<T>::forward(const ConvGeometry& g, const T* x, const float* w, const float* bias, bool relu, T* y) {
   const Tensor weights = rounded_weights<T>(g, w, /*transposed=*/true);
-  const int chunks = int(g.c) / chunk_numbers<T>;
+  const int chunks = int(g.c) / sixteen_bytes_of<T>;
   run<T>("conv_forward", {forward_patches(g), x, weights.ptr<T>(), chunks, int(g.o), bias, relu, y});
 }
 
 template <class T>
 void ImplicitGemm<T>::data_gradient(const ConvGeometry& g, const T* dy, const float* w, const float* bias, T* dx) {
   const Tensor weights = rounded_weights<T>(g, w, /*transposed=*/false);
-  const int chunks = int(g.o) / chunk_numbers<T>;
+  const int chunks = int(g.o) / sixteen_bytes_of<T>;
   for_each_phase(g, [&](const Patches& patches) {
     run<T>("conv_data_gradient", {patches, dy, weights.ptr<T>(), chunks, int(g.c), bias, /*relu=*/false, dx});
   });
@@ -423,7 +406,7 @@ void ImplicitGemm<T>::weight_gradient(const ConvGeometry& g, const T* x, const T
                 weights = int64_t(rows) * o;
   const Tensor parts({splits > 1 ? splits : 0, weights}, DType::f32, Device::cuda);
   launch("conv_weight_gradient", weight_sum_kernel<T>, splits * blocks, threads, stages * Sum::stage_bytes,
-         Sum{forward_patches(g), x, dy, g.kw, g.c / chunk_numbers<T>, rows, o, tiles, row_blocks, column_blocks,
+         Sum{forward_patches(g), x, dy, g.kw, g.c / sixteen_bytes_of<T>, rows, o, tiles, row_blocks, column_blocks,
              tiles_each, splits > 1 ? parts.ptr<float>() : dw});
   if (splits > 1) sum_parts(parts, weights, dw);
 }
