@@ -64,6 +64,7 @@ struct PatchMatrix {
   }
 };
 
+// A factor whose lines are the other's terms.
 template <class Factor>
 struct Transposed {
   static constexpr bool terms_adjacent = !Factor::terms_adjacent;
@@ -112,12 +113,10 @@ struct StorePixels {  // relu(bias + sum)
   const C* bias;
   bool relu;
   T* result;
-  HD void operator()(int, int line, int column, const C (&sums)[4]) const {
-    T* to = result + int64_t(patches.result(line)) * channels;
-    for (int j = 0; j < 4 && column + j < channels; j++) {
-      const C value = sums[j] + (bias ? bias[column + j] : C(0));
-      to[column + j] = T(relu && value <= 0 ? C(0) : value);  // NaN stays NaN
-    }
+  HD void operator()(int, int line, int column, C sum) const {
+    const C value = sum + (bias ? bias[column] : C(0));
+    const int64_t at = int64_t(patches.result(line)) * channels + column;
+    result[at] = T(relu && value <= 0 ? C(0) : value);  // NaN stays NaN
   }
 };
 
@@ -125,9 +124,8 @@ template <class C>
 struct StoreParts {
   int rows, columns;
   C* parts;  // (splits,rows,columns)
-  HD void operator()(int split, int line, int column, const C (&sums)[4]) const {
-    C* to = parts + (int64_t(split) * rows + line) * columns;
-    for (int j = 0; j < 4 && column + j < columns; j++) to[column + j] = sums[j];
+  HD void operator()(int split, int line, int column, C sum) const {
+    parts[(int64_t(split) * rows + line) * columns + column] = sum;
   }
 };
 
@@ -213,9 +211,13 @@ __global__ void __launch_bounds__(threads)
     }
   }
   ACINUS_UNROLL
-  for (int i = 0; i < 4; i++)
-    if (first_row + row + i < size.rows && first_column + column < size.columns)
-      store(split, first_row + row + i, first_column + column, sums[i]);
+  for (int i = 0; i < 4; i++) {
+    ACINUS_UNROLL
+    for (int j = 0; j < 4; j++) {
+      const int line = first_row + row + i, number = first_column + column + j;
+      if (line < size.rows && number < size.columns) store(split, line, number, sums[i][j]);
+    }
+  }
 }
 
 template <class C, class A, class B, class Store>
