@@ -70,37 +70,31 @@ class Divisor {
 
 namespace acinus {
 
-// Sixteen bytes, the maximum that one instruction moves, at an address that is a multiple of 16.
+// load_sixteen and store_sixteen move numbers that are 16 bytes together, the most that one instruction moves. The
+// address must be a multiple of 16.
 struct alignas(16) Sixteen {
-  uint32_t word[4];
+  uint32_t words[4];
 };
-HD inline Sixteen load_sixteen(const void* from) {
+template <class T, int Count>
+HD void load_sixteen(T (&numbers)[Count], const void* from) {
+  static_assert(sizeof(numbers) == sizeof(Sixteen));
 #ifdef ACINUS_EMULATE
   emulate::check_aligned(from, 16);
   if (emulate::counting) emulate::note_move(emulate::Move::load, from);
 #endif
-  return *static_cast<const Sixteen*>(from);
+  const Sixteen loaded = *static_cast<const Sixteen*>(from);
+  memcpy(numbers, &loaded, 16);
 }
-HD inline void store_sixteen(void* to, const Sixteen& bytes) {
+template <class T, int Count>
+HD void store_sixteen(void* to, const T (&numbers)[Count]) {
+  static_assert(sizeof(numbers) == sizeof(Sixteen));
 #ifdef ACINUS_EMULATE
   emulate::check_aligned(to, 16);
   if (emulate::counting) emulate::note_move(emulate::Move::store, to);
 #endif
-  *static_cast<Sixteen*>(to) = bytes;
-}
-// The same, as an array of numbers.
-template <class T, int Count>
-HD void load_sixteen(T (&numbers)[Count], const void* from) {
-  static_assert(sizeof(numbers) == 16);
-  const Sixteen bytes = load_sixteen(from);
-  memcpy(numbers, &bytes, 16);
-}
-template <class T, int Count>
-HD void store_sixteen(void* to, const T (&numbers)[Count]) {
-  static_assert(sizeof(numbers) == 16);
-  Sixteen bytes;
-  memcpy(&bytes, numbers, 16);
-  store_sixteen(to, bytes);
+  Sixteen stored;
+  memcpy(&stored, numbers, 16);
+  *static_cast<Sixteen*>(to) = stored;
 }
 
 }  // namespace acinus

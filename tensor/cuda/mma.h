@@ -72,6 +72,7 @@ void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
 #else
 #define ACINUS_PTX_90A(...) __trap()
 #endif
+// The four registers of an array, as operands.
 #define ACINUS_4(constraint, x) constraint((x)[0]), constraint((x)[1]), constraint((x)[2]), constraint((x)[3])
 
 // Within shared memory, addresses have 32 bits.
@@ -202,19 +203,18 @@ __device__ inline void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], 
 }
 #endif
 
-// d += a * b, of bfloat16 or, if T is float, of TF32; b points to two registers.
-template <class T>
-__device__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t* b) {
-  if constexpr (sizeof(T) == 2)
-    mma_bf16(d, a, b[0], b[1]);
-  else
-    mma_tf32(d, a, b[0], b[1]);
-}
-// The same for Count fragments of D and of B side by side; each b[i] is two fragments.
+// Multiplies by Count fragments of B side by side, in bfloat16 or, if T is float, in TF32: d[j] += a * fragment j. Each
+// b[i] holds two fragments.
 template <class T, int Count>
 __device__ void mma(float (*d)[4], const uint32_t (&a)[4], const uint32_t (*b)[4]) {
   ACINUS_UNROLL
-  for (int j = 0; j < Count; j++) mma<T>(d[j], a, &b[j / 2][j % 2 * 2]);
+  for (int j = 0; j < Count; j++) {
+    const uint32_t* half = b[j / 2] + j % 2 * 2;
+    if constexpr (sizeof(T) == 2)
+      mma_bf16(d[j], a, half[0], half[1]);
+    else
+      mma_tf32(d[j], a, half[0], half[1]);
+  }
 }
 // Loads a fragment of A, and rounds float to TF32.
 template <class T>

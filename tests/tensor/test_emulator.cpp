@@ -505,7 +505,8 @@ __global__ void use_pixels(const char* x, char* y, int bytes_between_stores) {
   mma_bf16(d, a, 0, 0);
   load_shared_4(tile + lane * 8);
   load_shared_16(a, tile);
-  store_sixteen(y + blockIdx.x * 1024 + lane * bytes_between_stores, load_sixteen(x));
+  load_sixteen(d, x);
+  store_sixteen(y + blockIdx.x * 1024 + lane * bytes_between_stores, d);
 }
 
 }  // namespace

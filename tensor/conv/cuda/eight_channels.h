@@ -32,9 +32,10 @@ struct Channels {
   __device__ explicit Channels(const T* from) {
     ACINUS_UNROLL
     for (int i = 0; i < words; i += 4) {
-      const Sixteen bytes = load_sixteen(from + i * Count / words);
+      uint32_t four[4];
+      load_sixteen(four, from + i * Count / words);
       ACINUS_UNROLL
-      for (int j = 0; j < 4; j++) word[i + j] = bytes.word[j];
+      for (int j = 0; j < 4; j++) word[i + j] = four[j];
     }
   }
   __device__ void store(T* to) const {
