@@ -14,8 +14,8 @@
 namespace acinus {
 
 #ifdef ACINUS_KERNELS
-// The sum of what the threads of a block have, for thread 0: half of them add the other half's sums to theirs, a quarter those of
-// the other quarter, and so on. Shared memory: a double for each thread.
+// Adds up the numbers of all threads of a block, for thread 0: the first half of the threads add the second half's numbers to
+// theirs, then the first quarter the second quarter's, and so on. Shared memory: a double for each thread.
 __device__ inline double block_sum(double own) {
   auto& sum = shared_memory<double[threads_per_block]>();
   const int t = int(threadIdx.x);
@@ -27,18 +27,18 @@ __device__ inline double block_sum(double own) {
   return sum[0];
 }
 
-// sums[block] = a part of the sum over i of f(i). Each thread adds up every so many 16 bytes, a few terms in their own type and then
-// in double, which on many GPUs is slow.
+// sums[block] = a part of the sum over i of f(i). A thread takes 16 bytes at a time, as far apart as there are threads: it adds
+// their few terms in their own type, and the result to a double, since many GPUs are slow at double.
 template <class Y, class F, class T, int N>
 __global__ void sum_kernel(int64_t n, AtElement<F, T, N> f, Y* sums) {
-  constexpr Exactly<sixteen_bytes_of<T>> some;
-  const int64_t step = gridDim.x * int64_t(blockDim.x) * some;
+  constexpr Exactly<sixteen_bytes_of<T>> count;
+  const int64_t step = gridDim.x * int64_t(blockDim.x) * count;
   double own = 0;
-  for (int64_t i = (blockIdx.x * int64_t(blockDim.x) + threadIdx.x) * some; i < n; i += step) {
+  for (int64_t i = (blockIdx.x * int64_t(blockDim.x) + threadIdx.x) * count; i < n; i += step) {
     decltype(f(i)) few = 0;
-    if (i + some <= n) {
-      const auto terms = f(i, some);
-      for (int k = 0; k < some; k++) few += terms[k];
+    if (i + count <= n) {
+      const auto terms = f(i, count);
+      for (int k = 0; k < count; k++) few += terms[k];
     } else {
       for (int64_t k = i; k < n; k++) few += f(k);
     }

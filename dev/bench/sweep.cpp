@@ -201,7 +201,7 @@ int main(int argc, char** argv) {
       if (quick) size = 16, width = 32, depth = 1, repeat = 1, calls = 1;
     });
     if (!settings.parse(argc, argv)) return 0;
-    Tensor::zeros({1}, DType::f32, Device::cuda);  // an Error if there is no GPU
+    Tensor::zeros({1}, DType::f32, Device::cuda);  // throws an Error if there is no GPU
     if (!cuda::has_tensor_cores()) fail("bench_sweep needs tensor cores for bfloat16; this is ", cuda::description());
     const std::vector<Layer> layers = seed_network(size, width, depth);
     std::printf("Microseconds, with packing the weights (TFLOP/s of the direct form); %s.\n",

@@ -4,6 +4,7 @@
 #include "tensor/conv/cuda/kernels.h"
 #include "tensor/cuda/count.h"
 #include "tensor/cuda/device.h"
+#include "tests/tensor/short_numbers.h"
 #include "tests/testing.h"
 
 #ifdef ACINUS_CUDA
@@ -12,12 +13,7 @@ using on_gpu::ConvSum;
 
 namespace {
 
-Tensor short_numbers(const Shape& shape, uint64_t seed) {
-  Random random(seed);
-  std::vector<double> values(size_t(shape.elements()));
-  for (double& v : values) v = double(random.below(33) - 16) / 64;
-  return Tensor::from(shape, values);
-}
+Tensor shorter_numbers(const Shape& shape, uint64_t seed) { return short_numbers(shape, seed, 16); }
 
 struct Case {
   int64_t n, h, w, c, o, padding;
@@ -36,9 +32,9 @@ struct Case {
   }
   // Of concat(upsample2x(deep), skip), deep and skip.
   Tensor deep_of(int64_t height, int64_t width, int64_t channels, uint64_t seed) const {
-    return channels == 0 ? Tensor() : short_numbers({n, height / 2, width / 2, channels}, seed);
+    return channels == 0 ? Tensor() : shorter_numbers({n, height / 2, width / 2, channels}, seed);
   }
-  Tensor w_of(uint64_t seed) const { return short_numbers({3, 3, transposed ? o : c, transposed ? c : o}, seed); }
+  Tensor w_of(uint64_t seed) const { return shorter_numbers({3, 3, transposed ? o : c, transposed ? c : o}, seed); }
 };
 
 struct Operands {
@@ -46,11 +42,11 @@ struct Operands {
   explicit Operands(const Case& k) {
     const ConvGeometry g = k.geometry();
     deep = k.deep_of(g.h, g.w, k.deep_x, 1);
-    skip = short_numbers({g.n, g.h, g.w, g.c - k.deep_x}, 2);
+    skip = shorter_numbers({g.n, g.h, g.w, g.c - k.deep_x}, 2);
     w = k.w_of(3);
-    if (k.bias) bias = short_numbers({g.o}, 4);
+    if (k.bias) bias = shorter_numbers({g.o}, 4);
     if (k.mask) mask_deep = k.deep_of(g.oh, g.ow, k.deep_y, 5);
-    if (k.mask) mask_skip = short_numbers({g.n, g.oh, g.ow, g.o - k.deep_y}, 6);
+    if (k.mask) mask_skip = shorter_numbers({g.n, g.oh, g.ow, g.o - k.deep_y}, 6);
   }
 };
 

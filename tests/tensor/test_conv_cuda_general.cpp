@@ -4,20 +4,13 @@
 #include "tensor/conv/cuda/kernels.h"
 #include "tensor/cuda/count.h"
 #include "tensor/cuda/device.h"
+#include "tests/tensor/short_numbers.h"
 #include "tests/testing.h"
 
 using namespace acinus;
 
 #ifdef ACINUS_CUDA
 namespace {
-
-// k / 64 for whole k.
-Tensor short_numbers(const Shape& shape, uint64_t seed) {
-  Random random(seed);
-  std::vector<double> values(size_t(shape.elements()));
-  for (double& v : values) v = double(random.below(129) - 64) / 64;
-  return Tensor::from(shape, values);
-}
 
 Tensor on_gpu_as(const Tensor& x, DType dtype) { return x.to(dtype).to(Device::cuda); }
 

@@ -3,20 +3,13 @@
 #include "tensor/cuda/count.h"
 #include "tensor/cuda/device.h"
 #include "tensor/scoped_value.h"
+#include "tests/tensor/short_numbers.h"
 #include "tests/testing.h"
 
 using namespace acinus;
 
 #ifdef ACINUS_CUDA
 namespace {
-
-// k / 64 for whole k: so few digits that neither bfloat16 nor TF32 rounds them, nor float32 their sums here.
-Tensor short_numbers(const Shape& shape, uint64_t seed) {
-  Random random(seed);
-  std::vector<double> values(size_t(shape.elements()));
-  for (double& v : values) v = double(random.below(129) - 64) / 64;
-  return Tensor::from(shape, values);
-}
 
 struct GradientCase {
   int64_t n, h, w, deep_channels, skip_channels, o, padding;
@@ -74,7 +67,7 @@ void check_weight_gradients(int64_t k, WeightGradient<T> weight_gradient) {
       {1, 3, 4, 0, k, 2 * k, 1, 1},       // one run for two blocks of channels
       {1, 80, 4, 0, 2 * k, k, 1, 3},      // runs that go on in the middle of the next block of channels
       {1, 8, 18, k, k, k, 1, 132},        // deep and skip
-      {1024 / k, 2, 2, 0, k, k, 1, 132},  // so many parts that several warps add up
+      {1024 / k, 2, 2, 0, k, k, 1, 132},  // enough parts for several warps to share the adding
       {1, 12, 20, 0, k, k, 0, 1},         // dy smaller than x
       {1, 10, 15, 0, k, k, 2, 1},         // and larger
       {1, 6, 2, k, 0, k, 1, 132},         // deep without skip

@@ -13,6 +13,7 @@
 #include "tensor/cuda/graph.h"
 #include "tensor/cuda/kernel.h"
 #include "tensor/ops.h"
+#include "tests/tensor/short_numbers.h"
 #include "tests/testing.h"
 
 using namespace acinus;
@@ -138,14 +139,6 @@ TEST_CASE("cuda: memory is counted, kept and given back", "[cuda]") {
 // ---- tensor cores -------------------------------------------------------------------------------------------------
 
 namespace {
-
-// k / 64 for whole k: so few digits that neither bfloat16 nor TF32 rounds them.
-Tensor short_numbers(const Shape& shape, uint64_t seed) {
-  Random random(seed);
-  std::vector<double> values(size_t(shape.elements()));
-  for (double& v : values) v = double(random.below(129) - 64) / 64;
-  return Tensor::from(shape, values);
-}
 
 struct Case {
   Shape deep, x, w;
