@@ -11,8 +11,9 @@ namespace acinus {
 // In [-1, 1). Zeros would not do: a processor that multiplies nothing but zeros is cooler, and faster.
 inline Tensor random_values(const Shape& shape, uint64_t seed) {
   Tensor t(shape);
-  Random random(seed);
-  for (int64_t i = 0; i < t.elements(); i++) t.data<float>()[i] = float(random.uniform(-1, 1));
+  float* const values = t.data<float>();
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < t.elements(); i++) values[i] = float(2 * random_uniform(seed, uint64_t(i)) - 1);
   return t;
 }
 

@@ -204,10 +204,10 @@ int main(int argc, char** argv) {
     settings.add("ceiling-gbs", ceiling_gbs, "GB/s of the memory, read and written; 0: not known").between(0, 1e6);
     settings.add("quick", quick, "tiny sizes: does it run at all?");
     settings.on_defaults([&] {
-      if (quick) size = 16, batch = 1, width = 8, repeat = 1, group_seconds = 0;
+      if (quick) size = 16, batch = 1, width = 32, depth = 1, repeat = 1, group_seconds = 0;
     });
     if (!settings.parse(argc, argv)) return 0;
-    check(size % (int64_t(1) << depth) == 0, "--size ", size, " is no multiple of ", 1 << depth);
+    if (size % (int64_t(1) << depth) != 0) fail("--size ", size, " is no multiple of ", 1 << depth);
     Tensor::zeros({1}, DType::f32, Device::cuda);  // throws an Error if there is no GPU
     if (!cuda::has_tensor_cores()) fail("bench_gpu needs tensor cores for bfloat16; this is ", cuda::description());
     std::printf("%s.", cuda::description().c_str());

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <cstdio>
 #include <functional>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/common/cli.h"
@@ -16,13 +16,14 @@
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/graph.h"
 #include "tensor/memory.h"
+#include "tensor/ops.h"
 
 using namespace acinus;
 
 namespace {
 
 constexpr size_t sets = 4;
-int64_t repeat = 5, calls = 20;
+int64_t repeat = 5, calls = 10;
 int wrong = 0;
 
 struct Mode {
@@ -48,12 +49,14 @@ struct Work {
 
   Work(const Layer& l, int64_t batch, const Mode& mode) : g(geometry(l, batch, mode.algorithm)), deep_channels(l.deep) {
     const auto random = [&](const Shape& shape, uint64_t seed) {
-      return random_values(shape, seed).to(mode.dtype).to(Device::cuda);
+      return random_values(shape, seed).to(Device::cuda).to(mode.dtype);
     };
-    for (size_t i = 0; i < sets; i++) {
-      x.push_back({random({batch, l.size, l.size, l.in}, 3 * i),
-                   l.deep ? random({batch, l.size / 2, l.size / 2, l.deep}, 3 * i + 1) : Tensor()});
-      dy.push_back(random({batch, l.size, l.size, l.out}, 3 * i + 2));
+    x.push_back({random({batch, l.size, l.size, l.in}, 1),
+                 l.deep ? random({batch, l.size / 2, l.size / 2, l.deep}, 2) : Tensor()});
+    dy.push_back(random({batch, l.size, l.size, l.out}, 3));
+    for (size_t i = 1; i < sets; i++) {
+      x.push_back({x[0].skip.clone(), l.deep ? x[0].deep.clone() : Tensor()});
+      dy.push_back(dy[0].clone());
     }
     w = random_values({3, 3, g.c, g.o}, 100).to(Device::cuda);
     bias = random_values({g.o}, 101).to(Device::cuda);
@@ -68,29 +71,24 @@ struct Work {
   }
 };
 
-// Of `a`, beside one image `b`: its last channels are a.skip's, and 2x2 sums of the others are a.deep's.
-double relative_error(const SkipConcat& a, const Tensor& b) {
-  const std::vector<double> expected = b.to_vector();
-  const int64_t all = b.shape()[-1];
+// An image's part for `skip`, and that for `deep`, of which it has the sum of each 2x2: the gradient of
+// concat(upsample2x(deep), skip) is just that. On the GPU, since such images are large.
+SkipConcat split(const Tensor& image, const SkipConcat& shaped) {
+  if (!shaped.deep) return {image, Tensor()};
+  const Tensor skip = Tensor::zeros(shaped.skip.shape(), image.dtype(), Device::cuda).requires_grad();
+  const Tensor deep = Tensor::zeros(shaped.deep.shape(), image.dtype(), Device::cuda).requires_grad();
+  sum(mul(concat(upsample2x(deep), skip), image)).backward();
+  return {skip.grad(), deep.grad()};
+}
+
+double relative_error(const SkipConcat& result, const Tensor& expected_image) {
+  const SkipConcat expected = split(cast(expected_image, DType::f32), result);
+  const auto square = [](const Tensor& x) { return sum(mul(x, x)).item(); };
   double difference = 0, norm = 0;
-  const auto compare = [&](double actual, double wanted) {
-    difference += (actual - wanted) * (actual - wanted);
-    norm += wanted * wanted;
-  };
-  const std::vector<double> skip = a.skip.to_vector();
-  const int64_t channels = a.skip.shape()[-1];
-  for (int64_t i = 0; i < int64_t(skip.size()); i++)
-    compare(skip[i], expected[i / channels * all + all - channels + i % channels]);
-  if (a.deep) {
-    const std::vector<double> deep = a.deep.to_vector();
-    const int64_t own = a.deep.shape()[-1], width = a.deep.shape()[2];
-    for (int64_t i = 0; i < int64_t(deep.size()); i++) {
-      const int64_t row = i / own / width, column = i / own % width, c = i % own;
-      const auto at = [&](int64_t r, int64_t q) {
-        return expected[((2 * row + r) * 2 * width + 2 * column + q) * all + c];
-      };
-      compare(deep[i], at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1));
-    }
+  for (const Tensor SkipConcat::*part : {&SkipConcat::skip, &SkipConcat::deep}) {
+    if (!(result.*part)) continue;
+    difference += square(add(cast(result.*part, DType::f32), scale(expected.*part, -1)));
+    norm += square(expected.*part);
   }
   return std::sqrt(difference / norm);
 }
@@ -112,77 +110,84 @@ double microseconds(const Work& work, Sum sum) {
   return median(times);
 }
 
-void print_table(Sum sum, const Mode& mode, int64_t batch, const std::vector<Layer>& layers) {
-  const bool wgrad = sum == Sum::weight_gradient;
-  std::printf("\n### %s, %s, batch %ld\n\n", titles[int(sum)], mode.name, long(batch));
-  std::vector<std::string> columns;
-  struct Row {
-    std::string name;
-    double gflop, own;
-    std::map<std::string, double> us;
+// One line of a table: a layer, with the microseconds of the rule's tiling and of each that is possible.
+struct Row {
+  std::string name;
+  double gflop, rule;
+  std::vector<std::pair<std::string, double>> us;  // by the tiling's name
+};
+
+// The tilings of a sum: their names, or for a weight gradient how many channels a block computes.
+std::vector<std::string> tilings(const Work& work, Sum sum, const Mode& mode) {
+  if (sum == Sum::weight_gradient) return {"32", "64"};
+  const auto names = [&](auto zero) {
+    on_gpu::ConvSum<decltype(zero)> s{
+        sum == Sum::forward ? work.g : work.g.transposed(), {nullptr, nullptr, 0}, nullptr};
+    (sum == Sum::forward ? s.x.deep_channels : s.y.deep_channels) = work.deep_channels;
+    return on_gpu::conv3x3_variants(s);
   };
-  std::vector<Row> rows;
-  for (const Layer& layer : layers) {
-    if (layer.first) continue;
-    const Work work(layer, batch, mode);
-    const auto names = [&](auto zero) {
-      using T = decltype(zero);
-      if (wgrad) return std::vector<std::string>{"32", "64"};  // channels of a block
-      on_gpu::ConvSum<T> s{sum == Sum::forward ? work.g : work.g.transposed(), {nullptr, nullptr, 0}, nullptr};
-      (sum == Sum::forward ? s.x.deep_channels : s.y.deep_channels) = layer.deep;
-      if constexpr (std::is_same_v<T, float>)
-        if (mode.algorithm == ConvAlgorithm::halo) return on_gpu::conv3x3_f32_variants(s);
-      return on_gpu::conv3x3_variants(s);
-    };
-    const std::vector<std::string> variants = mode.dtype == DType::bf16 ? names(bf16()) : names(float());
-    const auto force = [&](const std::string& variant) {
-      (wgrad ? void(testing::weight_gradient_channels = variant.empty() ? 0 : std::stoi(variant))
-             : void(testing::conv3x3_variant = variant));
-    };
-    Row row{layer.name, gflop_of(work.g), microseconds(work, sum), {}};
-    Work plain = work;
-    plain.g.algorithm = ConvAlgorithm::tiled;
-    plain.deep_channels = 0;  // the tiled kernel reads, and writes, one image
-    if (layer.deep) plain.x[0] = concat(upsample2x(work.x[0].deep), work.x[0].skip);
-    const Tensor expected = plain.run(sum, 0).skip;
-    for (const std::string& variant : variants) {
-      if (std::find(columns.begin(), columns.end(), variant) == columns.end()) columns.push_back(variant);
-      force(variant);
-      memory::poison(true);
-      const SkipConcat result = work.run(sum, 0);
-      memory::poison(false);
-      const double error = relative_error(result, expected);
-      if (!(error < 0.01)) {
-        std::printf("**%s of %s is wrong: relative error %.2g**\n\n", variant.c_str(), layer.name.c_str(), error);
-        wrong++;
-      }
-      row.us[variant] = microseconds(work, sum);
-      force("");
+  return mode.dtype == DType::bf16 ? names(bf16()) : names(float());
+}
+
+void force(Sum sum, const std::string& tiling) {  // or, if it is empty, leave it to the rule
+  if (sum == Sum::weight_gradient)
+    testing::weight_gradient_channels = tiling.empty() ? 0 : std::stoi(tiling);
+  else
+    testing::conv3x3_variant = tiling;
+}
+
+Row measure(const std::string& layer, const Work& work, Sum sum, const Mode& mode) {
+  Work plain = work;
+  plain.g.algorithm = ConvAlgorithm::tiled;
+  plain.deep_channels = 0;  // the tiled kernel reads, and writes, one image
+  if (work.deep_channels > 0) plain.x[0] = concat(upsample2x(work.x[0].deep), work.x[0].skip);
+  const Tensor expected = plain.run(sum, 0).skip;
+  Row row{layer, gflop_of(work.g), microseconds(work, sum), {}};
+  for (const std::string& tiling : tilings(work, sum, mode)) {
+    force(sum, tiling);
+    memory::poison(true);
+    const SkipConcat result = work.run(sum, 0);
+    memory::poison(false);
+    const double error = relative_error(result, expected);
+    if (!(error < 0.01)) {
+      std::printf("**%s of %s is wrong: relative error %.2g**\n\n", tiling.c_str(), layer.c_str(), error);
+      wrong++;
     }
-    rows.push_back(row);
+    row.us.push_back({tiling, microseconds(work, sum)});
+    force(sum, "");
   }
-  std::printf("| layer | the rule's |");
+  return row;
+}
+
+void print_table(const std::string& title, const std::vector<Row>& rows) {
+  std::vector<std::string> columns;
+  for (const Row& row : rows)
+    for (const auto& [tiling, us] : row.us)
+      if (std::find(columns.begin(), columns.end(), tiling) == columns.end()) columns.push_back(tiling);
+  std::printf("\n### %s\n\n| layer | the rule's |", title.c_str());
   for (const std::string& c : columns) std::printf(" %s |", c.c_str());
   std::printf("\n|---|---|");
   for (size_t i = 0; i < columns.size(); i++) std::printf("---|");
-  double own = 0, best = 0, gflop = 0;
+  double rule = 0, best = 0, gflop = 0;
   for (const Row& row : rows) {
-    double fastest = row.own;
-    for (const auto& [name, us] : row.us) fastest = std::min(fastest, us);
-    std::printf("\n| %s | %.1f (%.0f) |", row.name.c_str(), row.own, row.gflop / row.own * 1e3);
+    double fastest = row.rule;
+    for (const auto& [tiling, us] : row.us) fastest = std::min(fastest, us);
+    std::printf("\n| %s | %.1f (%.0f) |", row.name.c_str(), row.rule, row.gflop / row.rule * 1e3);
     for (const std::string& c : columns) {
-      const auto us = row.us.find(c);
-      if (us == row.us.end()) {
+      const auto found =
+          std::find_if(row.us.begin(), row.us.end(), [&](const auto& entry) { return entry.first == c; });
+      if (found == row.us.end()) {
         std::printf(" - |");
         continue;
       }
-      const char* bold = us->second <= fastest ? "**" : "";
-      std::printf(" %s%.1f (%.0f)%s |", bold, us->second, row.gflop / us->second * 1e3, bold);
+      const double us = found->second;
+      const char* bold = us <= fastest ? "**" : "";
+      std::printf(" %s%.1f (%.0f)%s |", bold, us, row.gflop / us * 1e3, bold);
     }
-    own += row.own, best += fastest, gflop += row.gflop;
+    rule += row.rule, best += fastest, gflop += row.gflop;
   }
-  std::printf("\n\nTogether %.0f us by the rule (%.0f TFLOP/s), %.0f by the best of each row.\n", own,
-              gflop / own * 1e3, best);
+  std::printf("\n\nTogether %.0f us by the rule (%.0f TFLOP/s), %.0f by the best of each row.\n", rule,
+              gflop / rule * 1e3, best);
   std::fflush(stdout);
 }
 
@@ -194,22 +199,32 @@ int main(int argc, char** argv) {
     bool quick = false;
     Settings settings("sweep", "Times each tiling of the GPU's 3x3 convolutions on the layers of a U-Net.");
     settings.add("size", size, "rows and columns of the network's image, a multiple of 16").between(16, 4096);
-    settings.add("width", width, "of the network").between(8, 512);
+    settings.add("width", width, "of the network, a multiple of 32").between(32, 512);
     settings.add("repeat", repeat, "timings of each").between(1, 1000);
     settings.add("quick", quick, "tiny sizes: does it run at all?");
     settings.on_defaults([&] {
       if (quick) size = 16, width = 32, depth = 1, repeat = 1, calls = 1;
     });
     if (!settings.parse(argc, argv)) return 0;
+    if (size % (int64_t(1) << depth) != 0) fail("--size ", size, " is no multiple of ", 1 << depth);
+    if (width % 32 != 0) fail("--width ", width, " is no multiple of 32, which the 3x3 kernels need");
     Tensor::zeros({1}, DType::f32, Device::cuda);  // throws an Error if there is no GPU
     if (!cuda::has_tensor_cores()) fail("bench_sweep needs tensor cores for bfloat16; this is ", cuda::description());
     const std::vector<Layer> layers = seed_network(size, width, depth);
     std::printf("Microseconds, with packing the weights (TFLOP/s of the direct form); %s.\n",
                 cuda::description().c_str());
+    const Sum sums[] = {Sum::forward, Sum::data_gradient, Sum::weight_gradient};
     for (const Mode& mode : modes)
-      for (const int64_t batch : quick ? std::vector<int64_t>{1} : mode.batches)
-        for (const Sum sum : {Sum::forward, Sum::data_gradient, Sum::weight_gradient})
-          print_table(sum, mode, batch, layers);
+      for (const int64_t batch : quick ? std::vector<int64_t>{1} : mode.batches) {
+        std::vector<Row> rows[3];
+        for (const Layer& layer : layers) {
+          if (layer.first) continue;
+          const Work work(layer, batch, mode);
+          for (const Sum sum : sums) rows[int(sum)].push_back(measure(layer.name, work, sum, mode));
+        }
+        for (const Sum sum : sums)
+          print_table(text(titles[int(sum)], ", ", mode.name, ", batch ", batch), rows[int(sum)]);
+      }
     return wrong > 0 ? 1 : 0;
   });
 }
