@@ -102,7 +102,8 @@ bool is_f32(const std::string& variant) { return variant.rfind("f32", 0) == 0; }
 
 template <class T>
 Results compute(const Case& k, const Operands& in) {
-  const ConvGeometry g = k.geometry();
+  ConvGeometry g = k.geometry();
+  if (is_f32(acinus::testing::conv3x3_variant)) g.algorithm = ConvAlgorithm::halo;
   const auto there = [](const Tensor& t) { return t ? t.to(dtype_of<T>()).to(Device::cuda) : Tensor(); };
   const auto there32 = [](const Tensor& t) { return t ? t.to(DType::f32).to(Device::cuda) : Tensor(); };
   const auto pointer = [](const Tensor& t) { return t ? t.ptr<T>() : nullptr; };
@@ -120,8 +121,6 @@ Results compute(const Case& k, const Operands& in) {
   sum.pooled = pointer(r.pooled);
   sum.relu_output = {pointer(mask_skip), pointer(mask_deep), k.deep_y};
   REQUIRE(on_gpu::conv3x3_supports(g, k.deep_x, k.deep_y));
-  if constexpr (std::is_same_v<T, float>)
-    if (is_f32(acinus::testing::conv3x3_variant)) return on_gpu::conv3x3_f32("conv3x3", sum), r;
   on_gpu::conv3x3("conv3x3", sum);
   return r;
 }
@@ -141,8 +140,9 @@ void for_each_variant(const Case& k, F f) {
   T pooled;
   sum.pooled = k.pool ? &pooled : nullptr;
   std::vector<std::string> names = on_gpu::conv3x3_variants(sum);
-  if constexpr (std::is_same_v<T, float>)
-    for (const std::string& name : on_gpu::conv3x3_f32_variants(sum)) names.push_back(name);
+  sum.g.algorithm = ConvAlgorithm::halo;
+  if (dtype_of<T>() == DType::f32)
+    for (const std::string& name : on_gpu::conv3x3_variants(sum)) names.push_back(name);
   REQUIRE(!names.empty());
   for (const std::string& name : names) {
     INFO(acinus::name(dtype_of<T>()) << " " << name << ", " << k.h << "x" << k.w << ", " << k.c << " to " << k.o);

@@ -20,11 +20,10 @@ struct GradientCase {
   }
 };
 
-template <class T>
-using WeightGradient = void (*)(const ConvGeometry&, const SkipConcatData<const T>&, const T*, float*, float*);
+constexpr ConvAlgorithm tensor = ConvAlgorithm::tensor, halo = ConvAlgorithm::halo;
 
 template <class T>
-void check_weight_gradient(const GradientCase& c, WeightGradient<T> weight_gradient) {
+void check_weight_gradient(const GradientCase& c, ConvAlgorithm algorithm) {
   INFO(c.n << " images " << c.h << 'x' << c.w << ", channels " << c.deep_channels << " + " << c.skip_channels << " -> "
            << c.o << ", padding " << c.padding << ", " << c.processors << " processors");
   const ScopedValue<int64_t> processors(testing::gpu_processors, c.processors);
@@ -44,12 +43,13 @@ void check_weight_gradient(const GradientCase& c, WeightGradient<T> weight_gradi
   const Tensor skip_there = skip.to(dtype_of<T>()).to(Device::cuda), dy_there = dy.to(dtype_of<T>()).to(Device::cuda);
   const Tensor deep_there = deep ? deep.to(dtype_of<T>()).to(Device::cuda) : Tensor();
   const SkipConcatData<const T> data{skip_there.ptr<T>(), deep ? deep_there.ptr<T>() : nullptr, c.deep_channels};
-  g.device = Device::cuda;
+  g.device = Device::cuda, g.algorithm = algorithm;
   const Poison poison;
   Tensor first;
   for (bool with_bias : {true, true, false}) {
     const Tensor sum({3, 3, g.c, g.o}, DType::f32, Device::cuda), sum_b({g.o}, DType::f32, Device::cuda);
-    weight_gradient(g, data, dy_there.ptr<T>(), sum.ptr<float>(), with_bias ? sum_b.ptr<float>() : nullptr);
+    on_gpu::conv3x3_weight_gradient(g, data, dy_there.ptr<T>(), sum.ptr<float>(),
+                                    with_bias ? sum_b.ptr<float>() : nullptr);
     CHECK(relative_error(sum, dw) < 2e-6);
     if (with_bias) CHECK(relative_error(sum_b, db) < 2e-6);
     if (first) CHECK(same_bits(sum, first));
@@ -59,7 +59,7 @@ void check_weight_gradient(const GradientCase& c, WeightGradient<T> weight_gradi
 
 // With blocks of `k` channels.
 template <class T>
-void check_weight_gradients(int64_t k, WeightGradient<T> weight_gradient) {
+void check_weight_gradients(int64_t k, ConvAlgorithm algorithm) {
   if (!cuda::available() || !cuda::has_tensor_cores()) return;
   const ScopedValue<int64_t> forced(testing::weight_gradient_channels, k);
   const GradientCase cases[] = {
@@ -76,20 +76,20 @@ void check_weight_gradients(int64_t k, WeightGradient<T> weight_gradient) {
   for (const GradientCase& c : cases) {
     if (k == 64 && &c - cases >= 5) break;  // they take long
     REQUIRE(on_gpu::conv3x3_weight_gradient_supports(c.geometry(), c.deep_channels));
-    check_weight_gradient<T>(c, weight_gradient);
+    check_weight_gradient<T>(c, algorithm);
   }
 }
 
 }  // namespace
 
 TEST_CASE("cuda: the 3x3 weight gradient in bfloat16 is the formula's", "[cuda]") {
-  for (int64_t channels : {32, 64}) check_weight_gradients<bf16>(channels, on_gpu::conv3x3_weight_gradient);
+  for (int64_t channels : {32, 64}) check_weight_gradients<bf16>(channels, tensor);
 }
 TEST_CASE("cuda: the 3x3 weight gradient in TF32 is the formula's", "[cuda]") {
-  for (int64_t channels : {32, 64}) check_weight_gradients<float>(channels, on_gpu::conv3x3_weight_gradient);
+  for (int64_t channels : {32, 64}) check_weight_gradients<float>(channels, tensor);
 }
 TEST_CASE("cuda: the 3x3 weight gradient in float32 is the formula's", "[cuda]") {
-  for (int64_t channels : {32, 64}) check_weight_gradients<float>(channels, on_gpu::conv3x3_f32_weight_gradient);
+  for (int64_t channels : {32, 64}) check_weight_gradients<float>(channels, halo);
 }
 
 TEST_CASE("cuda: the 3x3 weight gradient needs no more shared memory than a small GPU has", "[cuda]") {
@@ -97,18 +97,18 @@ TEST_CASE("cuda: the 3x3 weight gradient needs no more shared memory than a smal
   const ScopedValue<int64_t> shared(testing::shared_bytes_a_block, 99 << 10),
       channels(testing::weight_gradient_channels, 64);
   const GradientCase c{2, 19, 20, 0, 64, 64, 1, 1};
-  check_weight_gradient<bf16>(c, on_gpu::conv3x3_weight_gradient);
-  check_weight_gradient<float>(c, on_gpu::conv3x3_weight_gradient);
-  check_weight_gradient<float>(c, on_gpu::conv3x3_f32_weight_gradient);
+  check_weight_gradient<bf16>(c, tensor);
+  check_weight_gradient<float>(c, tensor);
+  check_weight_gradient<float>(c, halo);
 }
 
 #ifdef ACINUS_EMULATE
 TEST_CASE("cuda: the 3x3 weight gradient: no bank conflicts, and no more read than a tile with its halo", "[cuda]") {
-  const auto counts = [](const char* kernel, auto zero, int64_t channels, auto weight_gradient) {
+  const auto counts = [](auto zero, int64_t channels, ConvAlgorithm algorithm) {
     const ScopedValue<int64_t> forced(testing::weight_gradient_channels, channels);
     const GradientCase c{1, 32, 32, 0, channels, channels, 1, 2};
-    auto all = cuda::counts_of([&] { check_weight_gradient<decltype(zero)>(c, weight_gradient); });
-    const cuda::KernelCounts sums = all[kernel], parts = all["conv3x3_weight_gradient_parts"];
+    auto all = cuda::counts_of([&] { check_weight_gradient<decltype(zero)>(c, algorithm); });
+    const cuda::KernelCounts sums = all["conv3x3_weight_gradient"], parts = all["conv3x3_weight_gradient_parts"];
     CHECK(sums.launches > 0);
     CHECK(parts.loads.actual == parts.loads.fewest);
     CHECK(sums.shared_loads.actual == sums.shared_loads.fewest);
@@ -118,27 +118,30 @@ TEST_CASE("cuda: the 3x3 weight gradient: no bank conflicts, and no more read th
     return sums;
   };
   // What a product of 128 x 128 by shared memory would have: 64, and 32 in TF32.
-  CHECK(counts("conv3x3_weight_gradient", bf16(), 32, on_gpu::conv3x3_weight_gradient<bf16>).flops_per_byte() > 125);
-  CHECK(counts("conv3x3_weight_gradient", bf16(), 64, on_gpu::conv3x3_weight_gradient<bf16>).flops_per_byte() > 250);
-  CHECK(counts("conv3x3_weight_gradient", float(), 32, on_gpu::conv3x3_weight_gradient<float>).flops_per_byte() > 60);
-  CHECK(counts("conv3x3_weight_gradient", float(), 64, on_gpu::conv3x3_weight_gradient<float>).flops_per_byte() > 120);
-  counts("conv3x3_f32_weight_gradient", float(), 32, on_gpu::conv3x3_f32_weight_gradient);
-  counts("conv3x3_f32_weight_gradient", float(), 64, on_gpu::conv3x3_f32_weight_gradient);
+  CHECK(counts(bf16(), 32, tensor).flops_per_byte() > 125);
+  CHECK(counts(bf16(), 64, tensor).flops_per_byte() > 250);
+  CHECK(counts(float(), 32, tensor).flops_per_byte() > 60);
+  CHECK(counts(float(), 64, tensor).flops_per_byte() > 120);
+  counts(float(), 32, halo);
+  counts(float(), 64, halo);
 }
 #endif
 
 TEST_CASE("cuda: the 3x3 weight gradient in TF32 rounds to the nearest, in float32 not at all", "[cuda]") {
   if (!cuda::available() || !cuda::has_tensor_cores()) return;
   // 1 + 2^-11 is in the middle between 1 and 1 + 2^-10, and goes up: cutting digits off would leave 1.
-  const ConvGeometry g{1, 1, 1, 32, 1, 1, 32, 3, 3, 1, 1, 1};
+  ConvGeometry g{1, 1, 1, 32, 1, 1, 32, 3, 3, 1, 1, 1, tensor};
   const Tensor x = Tensor::full({1, 1, 1, 32}, 1 + 1. / 2048, DType::f32, Device::cuda);
   const Tensor dw({3, 3, 32, 32}, DType::f32, Device::cuda), db({32}, DType::f32, Device::cuda);
-  on_gpu::conv3x3_weight_gradient<float>(g, {x.ptr<float>(), nullptr, 0}, x.ptr<float>(), dw.ptr<float>(),
-                                         db.ptr<float>());
+  const auto compute = [&] {
+    on_gpu::conv3x3_weight_gradient<float>(g, {x.ptr<float>(), nullptr, 0}, x.ptr<float>(), dw.ptr<float>(),
+                                           db.ptr<float>());
+  };
+  compute();
   CHECK(dw.to_vector()[4 * 32 * 32] == (1 + 1. / 1024) * (1 + 1. / 1024));
   CHECK(db.to_vector()[31] == 1 + 1. / 1024);
-  on_gpu::conv3x3_f32_weight_gradient(g, {x.ptr<float>(), nullptr, 0}, x.ptr<float>(), dw.ptr<float>(),
-                                      db.ptr<float>());
+  g.algorithm = halo;
+  compute();
   CHECK(dw.to_vector()[4 * 32 * 32] == double(float((1 + 1. / 2048) * (1 + 1. / 2048))));
   CHECK(db.to_vector()[31] == 1 + 1. / 2048);
 }

@@ -31,6 +31,13 @@ const Conv3x3Variants<T>& tensor_core_variants() {
   return all;
 }
 
+template <class T>
+const Conv3x3Variants<T>& variants_of(ConvAlgorithm algorithm) {
+  if constexpr (std::is_same_v<T, float>)
+    if (algorithm == ConvAlgorithm::halo) return conv3x3_ffma_variants();
+  return tensor_core_variants<T>();
+}
+
 // Calls f(part, its first channel) for each sum that one launch computes: mostly `sum` itself, but a data gradient with
 // `deep` is two, deep's, of half the size, and skip's. Both go to part.y.skip.
 template <class T, class F>
@@ -48,9 +55,9 @@ void for_each_part(ConvSum<T> sum, F f) {
 
 // The variants that can compute such a part.
 template <class T>
-std::vector<const Conv3x3Variant<T>*> possible(const Conv3x3Variants<T>& all, const ConvSum<T>& part) {
+std::vector<const Conv3x3Variant<T>*> possible(const ConvSum<T>& part) {
   std::vector<const Conv3x3Variant<T>*> found;
-  for (const Conv3x3Variant<T>& v : all) {
+  for (const Conv3x3Variant<T>& v : variants_of<T>(part.g.algorithm)) {
     if (part.g.c % v.depth != 0 || part.x.deep_channels % v.depth != 0) continue;
     if ((v.taps == Taps::sixteen) != (part.y.deep_channels > 0)) continue;
     if (v.taps == Taps::four && (part.x.deep_channels == 0 || part.g.padding != 1 || part.pooled)) continue;
@@ -87,26 +94,6 @@ void check_forced_variant() {
         "\"; conv3x3_variants lists their names");
 }
 
-template <class T>
-void compute(const Conv3x3Variants<T>& all, const char* name, const ConvSum<T>& sum) {
-  const int64_t deep = sum.y.deep_channels;
-  check(conv3x3_supports(sum.g, sum.x.deep_channels, deep), name, ": not a sum that conv3x3_supports");
-  check(deep == 0 || (!sum.bias && !sum.relu && !sum.pooled), name, ": a gradient of deep with bias, ReLU or pooling");
-  check_forced_variant();
-  for_each_part(sum, [&](const ConvSum<T>& part, int64_t first_channel) {
-    choose(possible(all, part), part.g)->run(name, part, first_channel, sum.g.o);
-  });
-}
-
-template <class T>
-std::vector<std::string> names(const Conv3x3Variants<T>& all, const ConvSum<T>& sum) {
-  std::vector<std::string> found;
-  for_each_part(sum, [&](const ConvSum<T>& part, int64_t) {
-    for (const auto* v : possible(all, part)) found.push_back(v->name);
-  });
-  return found;
-}
-
 }  // namespace
 
 bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y) {
@@ -121,15 +108,23 @@ bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t
 
 template <class T>
 void conv3x3(const char* name, const ConvSum<T>& sum) {
-  compute(tensor_core_variants<T>(), name, sum);
-}
-template <class T>
-std::vector<std::string> conv3x3_variants(const ConvSum<T>& sum) {
-  return names(tensor_core_variants<T>(), sum);
+  const int64_t deep = sum.y.deep_channels;
+  check(conv3x3_supports(sum.g, sum.x.deep_channels, deep), name, ": not a sum that conv3x3_supports");
+  check(deep == 0 || (!sum.bias && !sum.relu && !sum.pooled), name, ": a gradient of deep with bias, ReLU or pooling");
+  check_forced_variant();
+  for_each_part(sum, [&](const ConvSum<T>& part, int64_t first_channel) {
+    choose(possible(part), part.g)->run(name, part, first_channel, sum.g.o);
+  });
 }
 
-void conv3x3_f32(const char* name, const ConvSum<float>& sum) { compute(conv3x3_ffma_variants(), name, sum); }
-std::vector<std::string> conv3x3_f32_variants(const ConvSum<float>& sum) { return names(conv3x3_ffma_variants(), sum); }
+template <class T>
+std::vector<std::string> conv3x3_variants(const ConvSum<T>& sum) {
+  std::vector<std::string> names;
+  for_each_part(sum, [&](const ConvSum<T>& part, int64_t) {
+    for (const auto* v : possible(part)) names.push_back(v->name);
+  });
+  return names;
+}
 
 template void conv3x3(const char*, const ConvSum<bf16>&);
 template void conv3x3(const char*, const ConvSum<float>&);

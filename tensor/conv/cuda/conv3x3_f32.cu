@@ -134,12 +134,12 @@ struct Ffma {
   };
 };
 
-void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
-                                 float* dw, float* db) {
+void weight_gradient_by_ffma(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy, float* dw,
+                             float* db) {
   using Wide = GradientTiling<Ffma, 64, 8, 1, 2, 1>;
   using Narrow = GradientTiling<Ffma, 32, 8, 4, 2, 1>;
   const auto by = should_be_wide<Wide>(g, x.deep_channels) ? weight_gradient_by<Wide> : weight_gradient_by<Narrow>;
-  by("conv3x3_f32_weight_gradient", g, x, dy, dw, db);
+  by("conv3x3_weight_gradient", g, x, dy, dw, db);
 }
 
 }  // namespace acinus::on_gpu

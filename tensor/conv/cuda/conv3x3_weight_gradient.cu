@@ -133,6 +133,8 @@ bool conv3x3_weight_gradient_supports(const ConvGeometry& g, int64_t deep_channe
 template <class T>
 void conv3x3_weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, float* dw,
                              float* db) {
+  if constexpr (std::is_same_v<T, float>)
+    if (g.algorithm == ConvAlgorithm::halo) return weight_gradient_by_ffma(g, x, dy, dw, db);
   constexpr bool tf32 = sizeof(T) == 4;
   using M = TensorCores<T>;
   using Wide = GradientTiling<M, 64, tf32 ? 8 : 16, 1, 2, 1>;

@@ -278,5 +278,9 @@ bool should_be_wide(const ConvGeometry& g, int64_t deep_channels) {
   return forced ? forced == 64 : items_each<Wide>(g) * Wide::rows >= 96;
 }
 
+// conv3x3_f32.cu
+void weight_gradient_by_ffma(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy, float* dw,
+                             float* db);
+
 }  // namespace acinus::on_gpu
 #endif

@@ -44,13 +44,6 @@ ConvEngine<T> general(const ConvGeometry& g) {
 }
 
 template <class T>
-void run_conv3x3(const char* name, const ConvSum<T>& sum) {
-  if constexpr (std::is_same_v<T, float>)
-    if (sum.g.algorithm == ConvAlgorithm::halo) return conv3x3_f32(name, sum);
-  conv3x3(name, sum);
-}
-
-template <class T>
 void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const float* w, const float* bias, bool relu,
              T* y, T* pooled) {
   const Kernel kernel = kernel_of(g, x.deep_channels);
@@ -59,7 +52,7 @@ void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const floa
   if (kernel == Kernel::general) return general<T>(g).forward(g, x, w, bias, relu, y, pooled);
   ConvSum<T> sum{g, x, w};
   sum.bias = bias, sum.relu = relu, sum.y = {y, nullptr, 0}, sum.pooled = pooled;
-  run_conv3x3("conv_forward", sum);
+  conv3x3("conv_forward", sum);
 }
 
 template <class T>
@@ -70,7 +63,7 @@ void data_gradient(const ConvGeometry& g, const T* dy, const float* w, const flo
   if (kernel != Kernel::conv3x3) return general<T>(g).data_gradient(g, dy, w, bias, dx, relu_output);
   ConvSum<T> sum{g.transposed(), {dy, nullptr, 0}, w, /*transposed_weights=*/true, bias};
   sum.y = dx, sum.relu_output = relu_output;
-  run_conv3x3("conv_data_gradient", sum);
+  conv3x3("conv_data_gradient", sum);
 }
 
 template <class T>
@@ -80,8 +73,6 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
   if (kernel == Kernel::head) return Head<T>::weight_gradient(g, x.skip, dy, dw, db);
   if (kernel == Kernel::general || !conv3x3_weight_gradient_supports(g, x.deep_channels))
     return general<T>(g).weight_gradient(g, x, dy, dw, db);
-  if constexpr (std::is_same_v<T, float>)
-    if (g.algorithm == ConvAlgorithm::halo) return conv3x3_f32_weight_gradient(g, x, dy, dw, db);
   conv3x3_weight_gradient(g, x, dy, dw, db);
 }
 

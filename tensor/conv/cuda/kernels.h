@@ -41,8 +41,8 @@ struct ConvSum {
   SkipConcatData<const T> relu_output{nullptr, nullptr, 0};
 };
 
-// Can these kernels, or those in float32, compute such a sum? It needs 3x3, stride and dilation 1, and multiples of 16
-// channels in, of 8 out.
+// On tensor cores, but float32 without them if g.algorithm is `halo`. Can these kernels compute such a sum? It needs 3x3,
+// stride and dilation 1, and multiples of 16 channels in, of 8 out.
 bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y);
 template <class T>
 void conv3x3(const char* name, const ConvSum<T>& sum);
@@ -56,12 +56,6 @@ bool conv3x3_weight_gradient_supports(const ConvGeometry& g, int64_t deep_channe
 template <class T>
 void conv3x3_weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, float* dw,
                              float* db);
-
-// float32 without tensor cores.
-void conv3x3_f32(const char* name, const ConvSum<float>& sum);
-std::vector<std::string> conv3x3_f32_variants(const ConvSum<float>& sum);
-void conv3x3_f32_weight_gradient(const ConvGeometry& g, const SkipConcatData<const float>& x, const float* dy,
-                                 float* dw, float* db);
 
 // Every layer.
 template <class T>
