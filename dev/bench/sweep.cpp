@@ -1,6 +1,7 @@
-// sweep: which tiling computes each 3x3 convolution of the seed network fastest on this GPU, and what the library's own rule
-// chooses (tensor/conv/cuda/conv3x3.cu), as Markdown tables. Every tiling is checked first against the tiled kernel, with
-// outputs full of NaN before; then several sets of tensors take turns in a recorded graph, and the median of its replays counts.
+// sweep: which tiling computes each 3x3 convolution of the seed network fastest on this GPU, and what the library's own
+// rule chooses (tensor/conv/cuda/conv3x3.cu), as Markdown tables. Every tiling is checked first against the tiled
+// kernel, with outputs full of NaN before; then several sets of tensors take turns in a recorded graph, and the median
+// of its replays counts.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

@@ -1,6 +1,6 @@
-// The GPU's convolutions for layers that are not 3x3 between many channels, each kernel called by name, against the formula of
-// direct.cu in float64. The numbers have so few digits that neither bfloat16 nor TF32 rounds a factor; so what is left is the
-// rounding of sums, and of what is stored as bfloat16.
+// The GPU's convolutions for layers that are not 3x3 between many channels, each kernel called by name, against the
+// formula of direct.cu in float64. The numbers have so few digits that neither bfloat16 nor TF32 rounds a factor; so
+// what is left is the rounding of sums, and of what is stored as bfloat16.
 #include "tensor/conv/cuda/kernels.h"
 #include "tensor/cuda/count.h"
 #include "tensor/cuda/device.h"

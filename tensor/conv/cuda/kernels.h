@@ -41,8 +41,8 @@ struct ConvSum {
   SkipConcatData<const T> relu_output{nullptr, nullptr, 0};
 };
 
-// On tensor cores, but float32 without them if g.algorithm is `halo`. Can these kernels compute such a sum? It needs 3x3,
-// stride and dilation 1, and multiples of 16 channels in, of 8 out.
+// 3x3, on tensor cores, or, if g.algorithm is `halo`, in float32 without them. Can these kernels compute such a sum? It
+// needs stride and dilation 1, and multiples of 16 channels in, of 8 out.
 bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y);
 template <class T>
 void conv3x3(const char* name, const ConvSum<T>& sum);
