@@ -33,12 +33,10 @@ struct Case {
   SafeTensors file;
   json attrs{};
   DType dtype;
-  std::map<std::string, double> sensitivity{};  // of results that rounding errors are known to move: see run_training
+  std::map<std::string, double> errors{};          // by result
+  std::map<std::string, double> sensitivity{};     // of results that rounding errors may move: see run_training
   std::map<std::string, double> gradient_error{};  // of the first step, by parameter
-  int chaotic = 0;                                 // how many results were left out for that
   bool measuring = false;                          // compare() fills sensitivity instead
-  double worst = 0;                                // the largest error so far
-  std::string worst_name{};
 
   Tensor get(const std::string& name) const { return file[name].to(dtype).to(device); }
   void compare(const std::string& name, const Tensor& ours) {  // ours already in PyTorch's layout
@@ -48,21 +46,17 @@ struct Case {
     if (!same) fail(name, ": shape ", ours.shape(), ", PyTorch has ", file[name].shape());
     double scale = 1e-12, error = 0;
     for (double v : b) scale = std::max(scale, std::abs(v));
-    for (size_t i = 0; i < a.size(); i++)
-      if (!(std::abs(a[i] - b[i]) <= error)) error = std::abs(a[i] - b[i]);  // so that NaN counts
+    for (size_t i = 0; i < a.size(); i++) {
+      const double difference = std::abs(a[i] - b[i]);
+      error = std::max(error, std::isnan(difference) ? INFINITY : difference);
+    }
     error /= scale;
-    if (measuring) {
-      sensitivity[name] = std::max(sensitivity[name], error);
-      return;
-    }
-    if (dtype == DType::f32 && sensitivity[name] > 1e-5 && name.rfind("grad.", 0) != 0) {
-      chaotic++;
-      return;
-    }
-    if (!(error <= worst)) {
-      worst = error;
-      worst_name = name;
-    }
+    double& largest = (measuring ? sensitivity : errors)[name];
+    largest = std::max(largest, error);
+  }
+  bool is_chaotic(const std::string& name) const {
+    const auto found = sensitivity.find(name);
+    return found != sensitivity.end() && found->second > 1e-5 && name.rfind("grad.", 0) != 0;
   }
 };
 
@@ -269,22 +263,26 @@ void train_network(Case& c, uint64_t disturbance = 0) {
 }
 
 // Training amplifies rounding errors: a ReLU or a maximum flips, and Adam makes a step of full length out of a
-// gradient that is zero but for rounding (a bias in front of a normalisation). Whether a result of these twenty
-// steps means anything in float32 is measured, not guessed: twelve runs in float64, disturbed as much as float32
-// rounds, show how far each result moves. Those that move by more than a tenth of the tolerance are chaotic in float32
-// and left out there; the line says how many. In float64 nothing is left out, and step one never is.
-void run_training(Case& c) {
-  if (c.dtype == DType::f32) {
-    Case trial = c;
-    train_network(trial);
-    trial.dtype = DType::f64;
-    trial.measuring = true;
-    const Device before = std::exchange(device, Device::cpu);
-    for (uint64_t seed = 1; seed <= 12; seed++) train_network(trial, seed);
-    device = before;
-    c.sensitivity = trial.sensitivity;
-  }
+// gradient that is zero but for rounding (a bias in front of a normalisation). So where results of these twenty steps
+// are off in float32, whether they mean anything there is measured, not guessed: runs in float64, disturbed as much as
+// float32 rounds, show how far each result moves. Those that move by more than a tenth of the tolerance are chaotic in
+// float32 and left out there; the line says how many. (Some flips are rare: it may take thirty runs to see one.) In
+// float64 nothing is left out, and step one never is.
+void run_training(Case& c, double allowed) {
   train_network(c);
+  Case trial = c;
+  trial.dtype = DType::f64;
+  trial.measuring = true;
+  const auto is_unexplained = [&](const auto& entry) {
+    return entry.second > allowed && !trial.is_chaotic(entry.first);
+  };
+  const Device before = std::exchange(device, Device::cpu);
+  for (uint64_t seed = 1; seed <= 30 && c.dtype == DType::f32; seed++) {
+    if (std::none_of(c.errors.begin(), c.errors.end(), is_unexplained)) break;
+    train_network(trial, seed);
+  }
+  device = before;
+  c.sensitivity = trial.sensitivity;
 }
 
 bool run(const std::filesystem::path& path) {
@@ -296,8 +294,8 @@ bool run(const std::filesystem::path& path) {
       c.attrs = json::parse(c.file.metadata["attrs"]);
       double allowed = tolerance.op;
       if (op == "unet_train" || op == "resnet_train") {
-        run_training(c);
         allowed = tolerance.training;
+        run_training(c, allowed);
       } else if (op.rfind("optim_", 0) == 0) {
         run_optimizer(c, op);
       } else {
@@ -305,12 +303,21 @@ bool run(const std::filesystem::path& path) {
         if (it == ops().end()) fail("unknown op \"", op, "\"");
         run_op(c, it->second);
       }
+      double worst = 0;
+      std::string worst_name;
+      int chaotic = 0;
+      for (const auto& [name, error] : c.errors) {
+        if (error > allowed && c.is_chaotic(name))
+          chaotic++;
+        else if (error > worst)
+          worst = error, worst_name = name;
+      }
       char number[64];
-      std::snprintf(number, sizeof number, "  %s %.1e", name(tolerance.dtype), c.worst);
+      std::snprintf(number, sizeof number, "  %s %.1e", name(tolerance.dtype), worst);
       line += number;
-      if (c.chaotic) line += text("  (", c.chaotic, " of ", c.sensitivity.size(), " results chaotic in float32)");
-      if (!(c.worst <= allowed))
-        failures += text(" [", name(tolerance.dtype), " at ", c.worst_name, ", allowed ", allowed, "]");
+      if (chaotic) line += text("  (", chaotic, " of ", c.errors.size(), " results off, chaotic in float32)");
+      if (worst > allowed)
+        failures += text(" [", name(tolerance.dtype), " at ", worst_name, ", allowed ", allowed, "]");
     } catch (const std::exception& e) {
       failures += text(" [", name(tolerance.dtype), ": ", e.what(), "]");
     }
