@@ -27,6 +27,7 @@ struct Update {
 
 Ema::Ema(NamedTensors tensors, double decay) : tensors_(std::move(tensors)), decay_(decay) {
   check(decay >= 0 && decay < 1, "Ema: decay ", decay, " must be at least 0 and less than 1");
+  check_distinct("Ema", tensors_);
   for (const auto& [name, w] : tensors_) averages_.emplace_back("ema." + name, w.clone());
   rate_ = Tensor::zeros({}, DType::f64, tensors_.empty() ? Device::cpu : tensors_[0].second.device());
 }

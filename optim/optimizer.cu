@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "optim/update_all.h"
 #include "tensor/cuda/graph.h"
@@ -86,8 +87,22 @@ Tensor square_sum(const TensorRows& rows) {
 
 }  // namespace
 
+void check_distinct(const char* op, const NamedTensors& tensors) {
+  std::map<const void*, std::string> names;
+  for (const auto& [name, t] : tensors) {
+    const Device first = tensors[0].second.device();
+    check(t.device() == first, op, ": ", tensors[0].first, " is on ", acinus::name(first), ", ", name, " on ",
+          acinus::name(t.device()), "; move the whole network to one device");
+    const void* const data = dispatch(t.dtype(), [&](auto zero) -> const void* { return t.ptr<decltype(zero)>(); });
+    if (t.elements() == 0) continue;
+    const auto [other, is_new] = names.emplace(data, name);
+    check(is_new, op, ": ", other->second, " and ", name, " are the same tensor; give it once");
+  }
+}
+
 Optimizer::Optimizer(const char* kind, NamedTensors parameters, const std::vector<std::string>& moments)
     : kind_(kind), parameters_(std::move(parameters)) {
+  check_distinct(kind, parameters_);
   const Device device = parameters_.empty() ? Device::cpu : parameters_[0].second.device();
   scalars_ = Tensor::zeros({3}, DType::f64, device);
   for (const auto& [name, p] : parameters_) {
@@ -136,6 +151,8 @@ void load_training_state(const std::string& kind, const NamedTensors& own, const
 
 Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm) {
   const ProfileScope profile_scope("clip_grad_norm");
+  check(max_norm >= 0, "clip_grad_norm: max_norm ", max_norm, " must be at least 0");
+  check_distinct("clip_grad_norm", parameters);
   TensorRows gradients;
   for (const auto& [name, p] : parameters)
     if (const Tensor g = p.grad()) gradients.push_back({g});

@@ -51,6 +51,9 @@ class Optimizer {
   Tensor scalars_;
 };
 
+// Error unless these are different tensors, on one device: a GPU changes all of them at once.
+void check_distinct(const char* op, const NamedTensors& tensors);
+
 // Scales all gradients so that their common norm, sqrt of the sum of all squares, is at most max_norm. Returns
 // the norm before, a float64 scalar. (Pascanu et al. 2013) Where it is infinite or NaN, nothing is changed.
 Tensor clip_grad_norm(const NamedTensors& parameters, double max_norm);

@@ -130,7 +130,7 @@ void launch_sum_columns(int64_t groups, int64_t rows, int64_t columns, const F& 
 // For each of `groups` blocks of memory that hold (rows x columns) elements of type T: sums over the rows of the terms
 // that f(i, s, n) returns, those of elements i .. i+n-1 and sums s .. s+n-1. i is the linear index of an element, and s
 // that of the sum it belongs to, group * columns + column. Returns a tensor (groups, columns) of type Y for each of the
-// K sums.
+// K sums. f.keep(i, n, terms) is then called once for the same elements, for what f stores on the way, mostly nothing.
 //   Example: the channel sums of x (N,H,W,C): groups 1, rows N*H*W, columns C, f = ValueAt.
 template <class T, class Y = Compute<T>, class F>
 std::vector<Tensor> reduce_columns(Device device, int64_t groups, int64_t rows, int64_t columns, F f) {

@@ -32,8 +32,8 @@ void for_each_row_on_gpu(int64_t rows, int64_t columns, const F& f) {
     for_each_on_gpu(std::min(most, rows - row) * blocks, RowBody<F, N>{row, blocks, f});
 }
 
-// A thread processes 16 bytes if `columns` and `aligned` are multiples of the elements that they hold, otherwise one.
-// `aligned`: what the body adds to its pointers is a multiple of this (0: of `columns`).
+// A thread processes the elements of 16 bytes, if `columns` and `aligned` are multiples of their number, otherwise one.
+// `aligned`: what the body adds to its pointers is a multiple of this (0: of `columns`; 1: one number a thread).
 template <class T, class F>
 void for_each_row(Device device, int64_t rows, int64_t columns, F f, int64_t aligned = 0) {
   if (device == Device::cuda) {

@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
     settings.add("ema", ema, "averages of the weights are kept");
     machine.add_settings(settings);
     settings.add("graph", graph, "on the GPU: the step is recorded once and then replayed");
-    settings.add("repeat", repeat, "timed repetitions, after one that is not; on the GPU after three");
+    settings.add("repeat", repeat, "timed repetitions, after one that is not; on the GPU after three").between(1, 1000000);
     settings.on_defaults([&] {
       if (machine.device == "cuda") repeat = 20;
     });

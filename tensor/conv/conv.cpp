@@ -16,7 +16,7 @@ ConvAlgorithm choose_on_gpu(const char* op, ConvAlgorithm wanted, DType dtype) {
   using A = ConvAlgorithm;
   check(wanted != A::winograd && wanted != A::im2col, op,
         ": the Winograd and im2col algorithms run on the CPU; those of the GPU are direct, tiled, halo and tensor");
-  // Both use cp.async, which is as old as tensor cores for these types.
+  // halo and tensor both use cp.async, which came with tensor cores for these types.
   const bool recent = cuda::has_tensor_cores();
   check(wanted != A::tensor || (dtype != DType::f64 && recent), op,
         ": the tensor algorithm needs float32 or bfloat16, and a GPU of compute capability 8.0 or later");

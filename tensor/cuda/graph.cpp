@@ -18,6 +18,7 @@ void Graph::reset() {
 
 void Graph::run(const std::function<void()>& work) {
   if (!state_ || synchronize_each) return work();  // a failure within a replay would have no name
+  check(!recording_graph, "a Graph runs within another Graph that is being recorded; run one after the other");
   State& s = *state_;
   if (!s.replay) {
     const memory::PoolScope in_pool(s.pool);

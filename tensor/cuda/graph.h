@@ -13,7 +13,7 @@
 // with the same tensors (nothing of `work` is called again), from memory that belongs to the graph. So
 //
 //   - what `work` does on the CPU, such as counting steps or drawing a seed, is not repeated: before_each_run() is
-//   - where `work` asks the GPU for a result while it is recorded, it gets an Error
+//   - where `work` asks the GPU for a result while it is recorded, or runs another Graph, it gets an Error
 //   - tensors that `work` uses and did not make must live as long as the graph
 #pragma once
 #include <functional>

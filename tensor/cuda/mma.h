@@ -60,8 +60,8 @@ void wgmma_bf16(float (&d)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
 
 #else
 
-// GPUs before compute capability 8.0 lack some of these, and only Hopper, compiled for as sm_90a, has wgmma. For the
-// others the kernels are compiled, too, but stop; choose_algorithm never launches them.
+// GPUs before compute capability 8.0 lack some of these: for them the kernels are compiled but trap, and
+// choose_algorithm never selects them. Only Hopper, compiled for as sm_90a, has wgmma (conv3x3_hopper.cu).
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define ACINUS_PTX(...) __trap()
 #else

@@ -52,22 +52,32 @@ struct SquaredDeviation {
   HD void keep(const Ignored&...) const {}  // nothing
 };
 
-// On the GPU by one: these are the terms of sum(d) and sum(d^2), d = x - x0. x0 is the value of one pixel of the image and channel,
-// as near to the mean as any, so that little cancels: "shifted data" in Chan, Golub and LeVeque, Algorithms for computing the
-// sample variance, 1983. It is not the first pixel, whose neighbours are padding.
+// On the GPU by one: these are the terms of sum(d) and sum(d^2), d = x - x0. x0 is a value of the image and channel, as near to the
+// mean as any, so that little cancels: "shifted data" in Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983.
+// It is the median of three pixels, none of them at the border, whose neighbours are padding: a single one might be an outlier.
 template <class T, class C = Compute<T>>
 struct ShiftedMoments {
   const T* x;
   int64_t rows;
   Divisor channels;
-  // x0 of sum s, which is that of channel s % channels of image s / channels.
-  HD const T* shift(int64_t s) const {
+  // x0 of the sums s .. s+n-1; sum s is that of channel s % channels of image s / channels.
+  template <class Count>
+  HD auto shifts(int64_t s, Count n) const {
     const int64_t image = channels.quotient(int(s));
-    return x + (image * rows + rows * 17 / 31 - image) * channels + s;
+    const auto pixel = [&](int64_t row) { return load(n, x + (image * rows + row - image) * channels + s); };
+    const auto a = pixel(rows * 7 / 31), b = pixel(rows * 17 / 31), c = pixel(rows * 25 / 31);
+    Values<C, Count> median;
+    for (int k = 0; k < n; k++) {
+      const C low = a[k] < b[k] ? a[k] : b[k], high = a[k] < b[k] ? b[k] : a[k];
+      median[k] = c[k] < low ? low : c[k] > high ? high : C(c[k]);
+    }
+    return median;
   }
+  HD C shift(int64_t s) const { return shifts(s, Exactly<1>())[0]; }
   template <class Count>
   HD auto operator()(int64_t i, int64_t s, Count n) const {
-    const auto values = load(n, x + i), x0 = load(n, shift(s));
+    const auto values = load(n, x + i);
+    const auto x0 = shifts(s, n);
     Terms<C, 2, Count> terms;
     for (int k = 0; k < n; k++) {
       const C d = values[k] - x0[k];
@@ -92,9 +102,9 @@ struct GroupStatistics {
     const int64_t begin = s - s % int(moments.channels) % per_group;
     const double rows = double(moments.rows), m = rows * double(per_group);
     double average = 0, variance = 0;
-    for (int64_t c = begin; c < begin + per_group; c++) average += (rows * double(*moments.shift(c)) + sum[c]) / m;
+    for (int64_t c = begin; c < begin + per_group; c++) average += (rows * double(moments.shift(c)) + sum[c]) / m;
     for (int64_t c = begin; c < begin + per_group; c++) {
-      const double e = average - double(*moments.shift(c));
+      const double e = average - double(moments.shift(c));
       variance += (square[c] - 2 * e * sum[c] + rows * e * e) / m;
     }
     mean[s] = C(average);

@@ -641,3 +641,52 @@ TEST_CASE("cuda: dropout cannot be part of a graph", "[cuda]") {
   graph.run([&] { layer(x); });
   CHECK_THAT(error_of([&] { graph.run([&] { layer(x); }); }), Catch::Contains("Dropout") && Catch::Contains("Graph"));
 }
+
+TEST_CASE("cuda: a graph cannot be part of another", "[cuda]") {
+  if (!cuda::available()) return;
+  const Tensor x = Tensor::full({8}, 1, DType::f32, Device::cuda);
+  cuda::Graph inner, outer;
+  Tensor y;
+  const auto work = [&] { inner.run([&] { y = scale(x, 2); }); };
+  outer.run(work);
+  CHECK_THAT(error_of([&] { outer.run(work); }), Catch::Contains("another Graph"));
+}
+
+TEST_CASE("cuda: an outlier does not spoil the variance, wherever it is", "[cuda]") {
+  if (!cuda::available()) return;
+  // One pixel is 100, all others are 1.1: the sums on the GPU are of differences from one of the pixels.
+  const int64_t size = 128, pixels = size * size;
+  for (int64_t outlier : {int64_t(0), pixels * 7 / 31, pixels * 17 / 31, pixels * 25 / 31, pixels - 1}) {
+    std::vector<double> values(size_t(pixels), 1.1);
+    values[size_t(outlier)] = 100;
+    const Tensor x = Tensor::from({1, size, size, 1}, values).to(DType::f32);
+    const auto variance = [&](Device device) {
+      const auto scalar = [&](double value) { return Tensor::full({1}, value, DType::f32, device); };
+      const Tensor mean = scalar(0), var = scalar(1);
+      BatchNormOptions options;
+      options.momentum = 1;
+      batch_norm2d(x.to(device), scalar(1), scalar(0), mean, var, options);
+      return var.item();
+    };
+    CHECK(std::abs(variance(Device::cuda) / variance(Device::cpu) - 1) < 1e-5);
+  }
+}
+
+TEST_CASE("cuda: parameters that a GPU could not change at once are refused") {
+  const auto leaf = [](Device device) {
+    const Tensor p = Tensor::full({4}, 1, DType::f32, device).requires_grad();
+    sum(mul(p, p)).backward();
+    return p;
+  };
+  const auto refuses = [](const NamedTensors& tensors, const std::string& why) {
+    CHECK_THAT(error_of([&] { Sgd optimizer(tensors); }), Catch::Contains(why));
+    CHECK_THAT(error_of([&] { Ema averages(tensors, 0.5); }), Catch::Contains(why));
+    CHECK_THAT(error_of([&] { clip_grad_norm(tensors, 1); }), Catch::Contains(why));
+  };
+  const Tensor p = leaf(Device::cpu), q = leaf(Device::cpu);
+  refuses({{"a", p}, {"b", q}, {"c", p}}, "a and c are the same tensor");
+  CHECK_THAT(error_of([&] { clip_grad_norm({{"a", p}}, -1); }), Catch::Contains("at least 0"));
+  if (!cuda::available()) return;
+  refuses({{"a", p}, {"b", leaf(Device::cuda)}}, "one device");
+  refuses({{"a", leaf(Device::cuda)}, {"b", p}}, "one device");
+}

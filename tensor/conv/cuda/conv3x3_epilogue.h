@@ -40,9 +40,9 @@ struct Conv3x3Epilogue {
         word = Run::greater(word, result[1].word[i]);
         word = Run::greater(word, shuffle_xor(word, 4));
       }
-      const int64_t four = (n * (height / 2) + row / 2) * (width / 2) + column / 2;
+      const int64_t pooled_pixel = (n * (height / 2) + row / 2) * (width / 2) + column / 2;
       if (channel < channels && column % 2 == 0 && column + 1 < width && row + 1 < height)
-        result[0].store(pooled + four * channels + channel);
+        result[0].store(pooled + pooled_pixel * channels + channel);
     }
   }
 

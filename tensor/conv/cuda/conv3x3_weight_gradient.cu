@@ -76,7 +76,7 @@ struct TensorCores {
   using T = Element;
 
   // Four sums are a lane's part of a fragment (mma.h): of a tap, 16 channels of x and 8 of dy. Warps with the same
-  // channels of dy divide db among themselves: each begins with different channels, and takes its first.
+  // channels of dy share the work of db: each begins with different channels, and adds up db of its first `biases`.
   template <int WarpsC>
   struct Lanes {
     static constexpr int biases = 4 / WarpsC;

@@ -23,6 +23,14 @@
 #ifdef ACINUS_KERNELS
 namespace acinus::on_gpu {
 
+// How a warp multiplies is a parameter, Multiply: TensorCores<T> or Ffma. It has
+//
+//   T                   the type of x and dy
+//   Lanes<WarpsC>       which channels c and o a lane's sums belong to, and which of the sums are db's
+//   Warp<Tiling>        at: the addresses that its lane loads from, which sum_tiles moves from stage to stage;
+//                       multiply<WithBias>(sums, copy): adds a stage's products, and calls copy(0), copy(1), ...
+//                       copy(shares - 1) in between, for the next stage's copies
+//
 // A part holds, for each warp, four sums of each lane, 512 bytes that a warp writes or reads at once, then the next
 // four, and so on: 9 x 4 fours of dw, then those of db. Lanes says which channels they belong to.
 template <class Multiply, int Channels>
@@ -241,7 +249,7 @@ int64_t items_each(const ConvGeometry& g) {
 template <class V>
 bool fits() {
   const int64_t bytes = std::min(cuda::shared_bytes_a_block(), testing::shared_bytes_a_block);
-  return V::blocks * (V::shared_bytes + 1024) <= bytes + 1024;
+  return V::blocks * (V::shared_bytes + 1024) <= bytes + 1024;  // CUDA itself takes 1024 bytes for each block
 }
 
 template <class V, class T = typename V::T>
@@ -270,7 +278,8 @@ void weight_gradient_by(const char* name, const ConvGeometry& g, const SkipConca
          args, fours, shares);
 }
 
-// 64 channels use what is loaded twice as often as 32, but their parts are four times as large: not for few tiles.
+// 64 channels use what is loaded twice as often as 32, but their parts are four times as large: not for few tiles. (From
+// how many rows of pixels a run on is a guess from the layers of docs/results/study-nvidia-h200.md.)
 template <class Wide, class T = typename Wide::T>
 bool should_be_wide(const ConvGeometry& g, int64_t deep_channels) {
   if ((g.c | g.o | deep_channels) % 64 != 0 || !fits<Wide>()) return false;

@@ -302,7 +302,7 @@ void FirstLayer<T>::forward(const ConvGeometry& g, const T* x, const float* w, c
 template <class T>
 void FirstLayer<T>::weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw, float* db) {
   const FirstLayerSize size(g);
-  const int64_t weights = 9 * g.c * g.o, count = std::clamp(size.tiles, 1, 512 / size.c);
+  const int64_t weights = 9 * g.c * g.o, count = std::clamp(size.tiles, 1, 528 / size.c);  // 4 a processor
   const Tensor parts({count, weights + (db ? g.o : 0)}, DType::f32, Device::cuda);
   launch("conv_first_layer_weight_gradient", first_layer_gradient_kernel<T>, count * g.c, gradient_threads,
          sizeof(GradientMemory), size, x, dy, db != nullptr, parts.ptr<float>());
@@ -328,8 +328,7 @@ void Head<T>::data_gradient(const ConvGeometry& g, const T* dy, const float* w, 
 template <class T>
 void Head<T>::weight_gradient(const ConvGeometry& g, const T* x, const T* dy, float* dw, float* db) {
   const HeadSize size(g);
-  // A large GPU runs three of these blocks on each of its 132 processors.
-  const int64_t count = std::clamp(size.rounds(), 1, 384);
+  const int64_t count = std::clamp(size.rounds(), 1, 396);  // three on each of an H100's 132 processors
   const Tensor parts({count, g.c + (db ? 1 : 0)}, DType::f32, Device::cuda);
   launch("conv_head_weight_gradient", head_weight_gradient_kernel<T>, count, head_threads, sizeof(HeadSums), size,
          size.rounds(), x, dy, db != nullptr, parts.ptr<float>());

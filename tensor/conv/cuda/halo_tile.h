@@ -9,7 +9,7 @@
 //     |                |          wait for this stage; __syncthreads(); start to copy the stage Stages - 1 further on;
 //     +----------------+          multiply
 //
-// One barrier per stage is enough: what is overwritten next was read before it. A commit at every stage, even where
+// One barrier per stage is enough: what is overwritten next was read by every warp before this barrier. A commit at every stage, even where
 // nothing is left to copy, keeps the number of groups in flight what the wait expects.
 #pragma once
 #include "tensor/cuda/mma.h"

@@ -6,7 +6,8 @@
 // to the next it only adds: no division in the loop. Outside of the image its offsets may be any number, and wrap
 // around: they are unsigned.
 //
-// Copies, stages and the order of swizzled chunks are those of halo_tile.h.
+// Stages are those of halo_tile.h, and so is the swizzle of A. B's goes by a quarter of the column, since ldmatrix reads
+// its columns in the order of pack_weights.h (0 1 8 9 16 17 24 25); the weight gradient's is chunk_offset.
 #include "tensor/conv/cuda/eight_channels.h"
 #include "tensor/conv/cuda/halo_tile.h"
 #include "tensor/conv/cuda/kernels.h"
@@ -46,7 +47,8 @@ struct PatchSum {
   Patches patches;
   const T* image;    // (images,height,width,k)
   const T* weights;  // (kernel's taps,n,k)
-  int chunks, n;     // of k
+  int chunks;        // of k
+  int n;
   const float* bias;
   bool relu;
   T* result;
@@ -61,8 +63,8 @@ struct PatchProducer {
   unsigned pixels[a_copies];  // its first chunk of the first tap, from the beginning of the image
   unsigned rows_inside[a_copies], cols_inside[a_copies];  // bit a: what row a of the kernel sees is inside the image
   int columns[b_copies];                                  // likewise of the weights; negative where there are none
-  int chunk, tap_row = 0, tap_col = 0;                    // which it copies next,
-  unsigned in_image;                                      // and how far that is from the first, in the image
+  int chunk, tap_row = 0, tap_col = 0;                    // of the next copy
+  unsigned in_image;                                      // how far that is from the first one, in the image,
   int in_weights;                                         // and in the weights
 
   __device__ PatchProducer(const PatchSum<T>& sum, int first_pixel, int first_column) : sum(sum) {
@@ -241,8 +243,8 @@ struct WeightSum {
   float* parts;
 };
 
-// Where a chunk of a pixel, which has `Chunks`, is in shared memory. As ldmatrix_x4_trans and reads of 4 bytes need it:
-// 8 neighbouring pixels have a chunk in different places modulo 128 bytes, and so have 4 neighbouring pixels two chunks.
+// Where a chunk of a pixel of `Chunks` is in shared memory: so that one chunk of 8 neighbouring pixels, for
+// ldmatrix_x4_trans, and two chunks of 4, for loads of 4 bytes, are in different banks.
 template <int Chunks>
 __device__ uint32_t chunk_offset(int pixel, int chunk) {
   return (pixel * Chunks + (chunk ^ ((pixel & 3) << 1 | (pixel >> 2 & 1)))) * 16;

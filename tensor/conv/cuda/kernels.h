@@ -3,9 +3,10 @@
 //
 //   tiled.cu                  everything, in the numbers' own type: a tile of a matrix product in shared memory
 //   implicit_gemm.cu          bfloat16 and TF32 on tensor cores: any kernel size, stride and dilation
-//   conv3x3.cu                3x3, stride 1, bfloat16 and TF32: a tile with its halo; forward and data gradient
-//   conv3x3_weight_gradient.cu    ... weight and bias gradient
-//   conv3x3_f32.cu            3x3, stride 1, float32 without tensor cores: all three
+//   conv3x3.h, conv3x3.cu     3x3, stride 1: a tile with its halo, and which tiling; forward and data gradient
+//   conv3x3_hopper.cu             ... its tilings for Hopper's warp groups
+//   conv3x3_weight_gradient.h, .cu    ... weight and bias gradient
+//   conv3x3_f32.cu                ... how all three multiply in float32 without tensor cores
 //   few_channels.cu           the first layer (1 to 4 channels in) and the head (1x1, one channel out)
 //
 // docs/kernels.md leads from one to the next.
@@ -18,7 +19,7 @@
 namespace acinus {
 
 namespace testing {
-inline std::string conv3x3_variant;  // by its name: computes every conv3x3 that it can, unless it is empty
+inline std::string conv3x3_variant;  // computes every conv3x3 that it can; empty: the rule chooses
 }
 
 namespace on_gpu {

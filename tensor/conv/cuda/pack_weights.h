@@ -1,4 +1,4 @@
-// The weights of a 3x3 convolution, rounded for tensor cores, and in the order in which conv3x3.h multiplies by them:
+// The weights of a 3x3 convolution in the order in which conv3x3.h multiplies by them, rounded if by tensor cores:
 //
 //   [N channels of y][Depth channels of x][tap][step: 32 bytes of channels of x][fragments of B]
 //
@@ -30,7 +30,7 @@ struct PackWeights {
   static constexpr int each = 16 / sizeof(T);
   const float* w;
   int c, o;                       // channels of x and y
-  int first_channel, w_channels;  // y's are those from first_channel on of all that w has
+  int first_channel, w_channels;  // y has the o channels from first_channel on, of the w_channels that w has
   int deep_stages;
   bool transposed;      // as in ConvSum
   Divisor tile_chunks;  // of 16 bytes each, of N channels of y

@@ -254,7 +254,7 @@ void Tiled<T>::data_gradient(const ConvGeometry& g, const T* dy, const C* w, con
   });
 }
 
-// A small matrix with a long sum, which is split until there are up to a thousand tiles.
+// A small matrix with a long sum, which is split until there are up to a thousand tiles, each of 512 terms or more.
 template <class T>
 void Tiled<T>::weight_gradient(const ConvGeometry& g, const T* x, const T* dy, C* dw) {
   check_size("conv_weight_gradient", g);
