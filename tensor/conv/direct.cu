@@ -44,7 +44,7 @@ struct DirectDataGradient {  // channels first .. first+count-1 of one input pix
       C sum = bias ? bias[c] : C(0);
       for (int64_t a = 0; a < g.kh; a++)
         for (int64_t b = 0; b < g.kw; b++) {
-          // forward: r = i*s - p + a*d, hence
+          // forward: r = i*s - p + a*d, hence up = i*s; and left = j*s
           const int64_t up = r + g.padding - a * g.dilation, left = q + g.padding - b * g.dilation;
           if (up < 0 || up % g.stride || up / g.stride >= g.oh) continue;
           if (left < 0 || left % g.stride || left / g.stride >= g.ow) continue;

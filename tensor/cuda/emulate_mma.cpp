@@ -34,7 +34,7 @@ struct Copy {
   int group;
 };
 struct ThreadState {
-  std::vector<Copy> copies;  // asked for
+  std::vector<Copy> copies;  // issued
   int groups = 0;            // committed
   int fences = 0;            // fence_async_proxy
 };
@@ -42,7 +42,7 @@ struct Writer {  // of 16 bytes of shared memory: whose copy it was, and how man
   int thread = -1, fences = 0;
 };
 
-struct Product {  // that a warp has asked wgmma for
+struct Product {  // of a wgmma that a warp has issued
   float* d;       // lane 0's registers
   const uint32_t* a[32];
   uint64_t descriptor;

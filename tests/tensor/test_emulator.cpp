@@ -298,17 +298,17 @@ template <Fault fault>
 __global__ void sum_tiles(int tiles, const float* x, float* y) {
   constexpr int stages = 3;
   const uint32_t ring = shared_address(&shared_memory<float[stages][256]>()), t = threadIdx.x;
-  const auto ask_for = [&](int tile) {
+  const auto copy_next = [&](int tile) {
     if (tile < tiles) copy_async_16(ring + uint32_t(tile) % stages * 1024 + t * 16, x + tile * 256 + t * 4, true);
     copy_async_commit();
   };
   float sum[4] = {};
-  for (int tile = 0; tile < stages - 1; tile++) ask_for(tile);
+  for (int tile = 0; tile < stages - 1; tile++) copy_next(tile);
   for (int tile = 0; tile < tiles; tile++) {
-    if (fault == Fault::copies_before_barrier) ask_for(tile + stages - 1);
+    if (fault == Fault::copies_before_barrier) copy_next(tile + stages - 1);
     if (fault != Fault::no_wait) copy_async_wait<fault == Fault::waits_for_too_few ? stages - 1 : stages - 2>();
     if (fault != Fault::no_barrier) __syncthreads();
-    if (fault != Fault::copies_before_barrier) ask_for(tile + stages - 1);
+    if (fault != Fault::copies_before_barrier) copy_next(tile + stages - 1);
     uint32_t words[4];
     load_shared_16(words, ring + uint32_t(tile) % stages * 1024 + (63 - t) * 16);
     for (int e = 0; e < 4; e++) {
@@ -414,14 +414,14 @@ template <Fault fault>
 __global__ void multiply_by_group(int steps, const float* a, const bf16* b, float* d) {
   const uint32_t ring = shared_address(&shared_memory<bf16[2][512]>());
   const int warp = int(threadIdx.x) / 32, g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
-  const auto ask_for = [&](int step) {  // each thread one column's 8 numbers of 64 x 8; b is packed already
+  const auto copy_next = [&](int step) {  // each thread one column's 8 numbers of 64 x 8; b is packed already
     if (step < steps && threadIdx.x < 64)
       copy_async_16(ring + uint32_t(step % 2) * 1024 + threadIdx.x * 16, b + step * 512 + threadIdx.x * 8, true);
     copy_async_commit();
   };
   float sums[4][4] = {};
   uint32_t fa[4];
-  ask_for(0);
+  copy_next(0);
   for (int step = 0; step < steps; step++) {
     if (fault != Fault::waits_for_copies_later) copy_async_wait<0>();
     if (fault != Fault::no_fence) fence_async_proxy();
@@ -436,8 +436,8 @@ __global__ void multiply_by_group(int steps, const float* a, const bf16* b, floa
     if (fault != Fault::lone_warp || warp == 0) wgmma_bf16<32>(sums, fa, where);
     wgmma_commit();
     if (fault == Fault::waits_for_copies_later) copy_async_wait<0>();
-    ask_for(step + 1);
-    if (fault == Fault::overwrites_b) ask_for(step + 2);
+    copy_next(step + 1);
+    if (fault == Fault::overwrites_b) copy_next(step + 2);
     if (fault == Fault::changes_registers) fa[1] = 0;
     if (fault != Fault::no_wait) wgmma_wait<fault == Fault::waits_for_too_few ? 1 : 0>();
   }

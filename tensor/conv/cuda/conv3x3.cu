@@ -60,6 +60,7 @@ std::vector<const Conv3x3Variant<T>*> possible(const ConvSum<T>& part) {
   for (const Conv3x3Variant<T>& v : variants_of<T>(part.g.algorithm)) {
     if (part.g.c % v.depth != 0 || part.x.deep_channels % v.depth != 0) continue;
     if ((v.taps == Taps::sixteen) != (part.y.deep_channels > 0)) continue;
+    // Four taps are for y's even and odd columns, so padding must be 1; and a lane has no neighbour to pool with.
     if (v.taps == Taps::four && (part.x.deep_channels == 0 || part.g.padding != 1 || part.pooled)) continue;
     found.push_back(&v);
   }
@@ -97,6 +98,7 @@ void check_forced_variant() {
 }  // namespace
 
 bool conv3x3_supports(const ConvGeometry& g, int64_t deep_channels_of_x, int64_t deep_channels_of_y) {
+  // An int must be able to number pixels, bytes of a row, tiles, and chunks of packed weights.
   const auto small = [](int64_t n) { return n < (int64_t(1) << 31) - 1024; };
   return g.kh == 3 && g.kw == 3 && g.stride == 1 && g.dilation == 1 && g.c > 0 && g.c % 16 == 0 && g.o > 0 &&
          g.o % 8 == 0 && deep_channels_of_x % 16 == 0 && deep_channels_of_y % 8 == 0 &&

@@ -67,7 +67,8 @@ template <class Element, Taps taps_, int R, int N, int Depth, int Stages, Produc
 struct Conv3x3Tiling {
   using T = Element;
   static constexpr Taps taps = taps_;
-  static constexpr int threads = 128, warp_rows = R, channels = N, depth = Depth, stages = Stages;
+  static constexpr int threads = 128, warp_rows = R, channels = N, depth = Depth;
+  static constexpr int stages = Stages;  // in the ring
   static constexpr int parities = taps == Taps::four ? 2 : 1;
   static constexpr int rows = 4 * R, columns = 16 * parities;  // of a tile
   static constexpr bool wgmma = products == Products::wgmma, ffma = products == Products::ffma;
@@ -147,6 +148,7 @@ struct Conv3x3Sums {
     const int g = int(threadIdx.x) % 32 / 4, first_row = tile.row * V::rows + int(threadIdx.x) / 32 * R;
     ACINUS_UNROLL
     for (int i = 0; i < N / run / 2 * V::parities; i++) {
+      // half: pixel g or g + 8; group: of 4 runs of channels, a lane's each
       const int parity = i % V::parities, half = i / V::parities % 2, group = i / V::parities / 2;
       const int column = tile.column * V::columns + (g + 8 * half) * V::parities + parity;
       ACINUS_UNROLL
@@ -262,6 +264,7 @@ void run_conv3x3(const char* name, const ConvSum<T>& sum, int64_t first_channel,
   const ConvGeometry& g = sum.g;
   const int deep = int(sum.x.deep_channels), up = V::Deep::up;
   Conv3x3Args<T> args;
+  // Four taps see deep as it is, nine see upsample2x of it.
   args.deep = image_view(sum.x.deep, g.h / up, g.w / up, deep, /*shrink=*/2 - up);
   args.skip = image_view(sum.x.skip, g.h, g.w, g.c - deep);
   args.padding = int(g.padding);

@@ -1,7 +1,8 @@
 // Convolutions with a 3x3 kernel and stride 1 in float32 by ordinary multiply-adds (FFMA): tensor cores would round the
 // factors. Tiles, copies and sums are the same (conv3x3.h and conv3x3_weight_gradient.h); here is how a lane
 // multiplies. It uses what it loads as often as it can. Only the innermost loops are unrolled, to a few hundred
-// instructions, so that they fit into the smallest instruction cache: larger ones are too slow for one every clock.
+// instructions, so that they fit into the innermost instruction cache; the larger ones probably cannot deliver an
+// instruction every clock (docs/kernels.md).
 #include "tensor/conv/cuda/conv3x3.h"
 #include "tensor/conv/cuda/conv3x3_weight_gradient.h"
 
@@ -10,7 +11,7 @@ namespace acinus::on_gpu {
 
 // ---- forward and data gradient --------------------------------------------------------------------------------------
 //
-// In each row of its warp, a lane computes two pixels, g and g + 8, by 4 of every 16 channels (Conv3x3Sums). For each
+// In each of its warp's rows, a lane computes two pixels, g and g + 8, by 4 of every 16 channels (Conv3x3Sums). For each
 // shift, and two channels of x at a time, it loads these pixels of all rows that its taps see, and for each tap and
 // channel 8 weights, each of which it multiplies by 2 R pixels.
 template <class V, class Part>

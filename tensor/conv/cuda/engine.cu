@@ -11,7 +11,8 @@ namespace {
 enum class Kernel { first_layer, head, conv3x3, general };
 
 // The kernel of a layer. Its weight gradient is left to the general kernel where the 3x3 one, which needs multiples of
-// 32 channels, cannot compute it. The general one cannot read `deep`: with it, the 3x3 kernels must support all three.
+// 32 channels, cannot compute it. A layer with `deep` needs all three sums from the 3x3 kernels, because the general ones
+// cannot read it.
 Kernel kernel_of(const ConvGeometry& g, int64_t deep_channels) {
   if (g.algorithm == ConvAlgorithm::tiled) return Kernel::general;  // float64 always is
   if (deep_channels == 0 && first_layer_supports(g)) return Kernel::first_layer;
@@ -36,7 +37,7 @@ ConvEngine<T> engine_of() {
 
 // The rest is for float32 and bfloat16.
 
-// What no other kernel computes; it is tiled even if `tensor` was selected by name, where that cannot.
+// Computes what no other kernel does: an implicit GEMM if the algorithm is `tensor` and it supports g, otherwise tiled.
 template <class T>
 ConvEngine<T> general(const ConvGeometry& g) {
   const bool tensor = g.algorithm == ConvAlgorithm::tensor && implicit_gemm_supports(g);

@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(first_layer_threads, 3)
     ACINUS_UNROLL
     for (int k = 0; k < 32; k++) sums[k / 8][k % 8] = first[k % 8];
     int c = 0;
-    do {  // there is at least one channel: a loop that asked first would move the sums once more
+    do {  // There is at least one channel; with a test before the loop the compiler copies all the sums once more.
       float window[4][4];
       quad.load_window(halo[c], window);
       ACINUS_UNROLL

@@ -57,8 +57,8 @@ struct TileGrid {
 // The copies that one thread makes of a tile of Rows x Columns pixels, Chunks times 16 bytes each: one chunk of one
 // column, in every rows_at_once-th row. So only the row changes from one copy to the next, and no stage has to divide.
 // If the pixels computed are two columns apart, Split is 2: the even columns are stored first, then the odd ones, so
-// that what is loaded together lies together. (Room is for an even number of each: then neighbours, which are copied
-// together, are in different banks, too.)
+// that what is loaded together lies together. (There is room for an even number of each, so that neighbours, which
+// are copied together, are in different banks too.)
 template <int Rows, int Columns, int Chunks, int Threads, int Split = 1>
 struct TileCopy {
   static constexpr int a_row = Columns * Chunks;  // copies
