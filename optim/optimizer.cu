@@ -89,7 +89,9 @@ Tensor square_sum(const TensorRows& rows) {
 
 void check_distinct(const char* op, const NamedTensors& tensors) {
   std::map<const void*, std::string> names;
-  for (const auto& [name, t] : tensors) {
+  for (const auto& named : tensors) {
+    const std::string& name = named.first;
+    const Tensor& t = named.second;
     const Device first = tensors[0].second.device();
     check(t.device() == first, op, ": ", tensors[0].first, " is on ", acinus::name(first), ", ", name, " on ",
           acinus::name(t.device()), "; move the whole network to one device");

@@ -239,8 +239,8 @@ void Tiled<T>::forward(const ConvGeometry& g, const T* x, const C* w, const C* b
   check_size("conv_forward", g);
   const Patches p = forward_patches(g);
   const int terms = int(g.kh * g.kw * g.c), o = int(g.o);
-  run<C>("conv_forward", {p.pixels, o, terms, terms}, PatchMatrix<T>(p, x, g.c), Matrix<C>{w, o},
-         StorePixels<T, C>{p, o, bias, relu, y});
+  const Product size{p.pixels, o, terms, terms};
+  run<C>("conv_forward", size, PatchMatrix<T>(p, x, g.c), Matrix<C>{w, o}, StorePixels<T, C>{p, o, bias, relu, y});
 }
 
 template <class T>
@@ -248,7 +248,8 @@ void Tiled<T>::data_gradient(const ConvGeometry& g, const T* dy, const C* w, con
   check_size("conv_data_gradient", g);
   for_each_phase(g, [&](const Patches& p) {
     const int terms = p.taps_down * p.taps_across * int(g.o), c = int(g.c);
-    run<C>("conv_data_gradient", {p.pixels, c, terms, terms}, PatchMatrix<T>(p, dy, g.o),
+    const Product size{p.pixels, c, terms, terms};
+    run<C>("conv_data_gradient", size, PatchMatrix<T>(p, dy, g.o),
            WeightsTransposed<C>{w, c, g.o, p.taps_across, p.first_tap, p.tap_below, p.tap_right},
            StorePixels<T, C>{p, c, bias, /*relu=*/false, dx});
   });
