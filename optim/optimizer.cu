@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "optim/update_all.h"
 #include "tensor/cuda/graph.h"
@@ -88,18 +87,18 @@ Tensor square_sum(const TensorRows& rows) {
 }  // namespace
 
 void check_distinct(const char* op, const NamedTensors& tensors) {
-  std::map<const void*, std::string> names;
+  std::vector<std::pair<const void*, const std::string*>> places;
   for (const auto& named : tensors) {
-    const std::string& name = named.first;
-    const Tensor& t = named.second;
-    const Device first = tensors[0].second.device();
-    check(t.device() == first, op, ": ", tensors[0].first, " is on ", acinus::name(first), ", ", name, " on ",
-          acinus::name(t.device()), "; move the whole network to one device");
-    const void* const data = dispatch(t.dtype(), [&](auto zero) -> const void* { return t.ptr<decltype(zero)>(); });
-    if (t.elements() == 0) continue;
-    const auto [other, is_new] = names.emplace(data, name);
-    check(is_new, op, ": ", other->second, " and ", name, " are the same tensor; give it once");
+    const Tensor &t = named.second, &first = tensors[0].second;
+    check(t.device() == first.device(), op, ": ", tensors[0].first, " is on ", name(first.device()), ", ", named.first,
+          " on ", name(t.device()), "; move the whole network to one device");
+    const void* const place = dispatch(t.dtype(), [&](auto zero) -> const void* { return t.ptr<decltype(zero)>(); });
+    if (t.elements() > 0) places.emplace_back(place, &named.first);
   }
+  std::stable_sort(places.begin(), places.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t i = 1; i < places.size(); i++)
+    check(places[i - 1].first != places[i].first, op, ": ", *places[i - 1].second, " and ", *places[i].second,
+          " are the same tensor; give it once");
 }
 
 Optimizer::Optimizer(const char* kind, NamedTensors parameters, const std::vector<std::string>& moments)
