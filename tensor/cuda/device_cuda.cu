@@ -171,7 +171,10 @@ void* allocate(int64_t bytes) {
   return block;
 }
 
-void release(void* block) { cudaFree(block); }  // after a failed kernel this fails too; it has been reported
+void release(void* block) {
+  cudaStreamSynchronize(the_stream);  // kernels in the queue may use it still; if one failed, that has been reported
+  cudaFree(block);
+}
 
 void fill_bytes(void* block, int value, int64_t bytes) {
   check_result(cudaMemsetAsync(block, value, size_t(bytes), stream()), "cudaMemset");
