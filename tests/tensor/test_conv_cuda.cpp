@@ -245,7 +245,7 @@ namespace {
 // Of a tile inside the image, with its halo and its weights: "256x32-c16-s2" has 16 rows of 16 pixels, and 32 channels.
 double flops_per_byte_by_design(const std::string& variant, size_t element) {
   double pixels, channels, products = 9, halo, weights = 9;
-  REQUIRE(std::sscanf(variant.c_str() + variant.rfind(' ') + 1, "%lfx%lf", &pixels, &channels) == 2);
+  REQUIRE(std::sscanf(variant.substr(variant.rfind(' ') + 1).c_str(), "%lfx%lf", &pixels, &channels) == 2);
   if (variant.find("sixteen taps") != std::string::npos)  // two rows and columns of the image for one of y
     products = weights = 16, halo = (2 * pixels / 16 + 2) * (2 * 16 + 2);
   else if (variant.find("four taps") != std::string::npos)  // of deep's half; 32 columns of y
