@@ -580,11 +580,13 @@ TEST_CASE("training: gradients of several batches add up to those of one large b
 TEST_CASE("training: the GPU's steps, in graphs or of several batches, are the CPU's", "[cuda]") {
   if (!cuda::available()) return;
   const Poison poison;
+  // In float64: five steps of a network that normalises few pixels make percents of what float32 rounds.
   for (int64_t batches : {1, 3}) {
     INFO(batches << " batches a step");
     std::vector<std::vector<double>> numbers;  // of each device
     for (Device device : devices()) {
       DeeplySupervisedUNet net(tiny(1, Up::nearest, NormKind::batch), 1);
+      net.to(DType::f64);
       net.to(device);
       const auto loss = [&](const Tensor& x, const Tensor& t) {
         return segmentation_loss(net.all_scales(x), t, LossKind::dice_bce, 1);
@@ -596,14 +598,14 @@ TEST_CASE("training: the GPU's steps, in graphs or of several batches, are the C
       for (uint64_t i = 0; i < 5; i++) {
         uint64_t seed = i * 10;
         const auto next = [&](Tensor& x, Tensor& t) {
-          x = random_tensor({2, 16, 16, 2}, seed, DType::f32, 0, 1);
-          t = random_tensor({2, 16, 16, 2}, seed++ + 1000, DType::f32, 0, 1);
+          x = random_tensor({2, 16, 16, 2}, seed, DType::f64, 0, 1);
+          t = random_tensor({2, 16, 16, 2}, seed++ + 1000, DType::f64, 0, 1);
         };
         const Step::Result result = step(next, 0.01);
         numbers.back().push_back(result.gradient_norm);
         numbers.back().push_back(result.loss);
       }
     }
-    for (size_t i = 0; i < numbers[0].size(); i++) CHECK(numbers[1][i] == Approx(numbers[0][i]).epsilon(2e-3));
+    for (size_t i = 0; i < numbers[0].size(); i++) CHECK(numbers[1][i] == Approx(numbers[0][i]).epsilon(1e-7));
   }
 }
