@@ -203,7 +203,8 @@ step_tables() {
   cat <<END
 U-Net of width $width and depth $depth, ${size}x$size, Dice loss, Adam. All take turns (rounds:
 $(grep -c "^mb ${workloads%% *}.graph.bf16" "$tmp/ours")); medians over all steps. acinus' steps are timed one by one,
-from asking for a step until it is done; PyTorch's by events in the GPU's queue, while more steps are asked for. PyTorch
+from asking for a step until it is done; PyTorch's by events in the GPU's queue, while more steps are asked for. One of
+these rounds, acinus' first, comes before PyTorch compiles. PyTorch
 is channels-last, with fused Adam. Memory: what acinus took from the GPU; of PyTorch the most that its tensors held,
 which is less than what it took.
 END

@@ -207,8 +207,8 @@ int main(int argc, char** argv) {
       if (quick) size = 16, batch = 1, width = 32, depth = 1, repeat = 1, group_seconds = 0;
     });
     if (!settings.parse(argc, argv)) return 0;
-    if (size % (int64_t(1) << depth) != 0) fail("--size ", size, " is no multiple of ", 1 << depth);
-    Tensor::zeros({1}, DType::f32, Device::cuda);  // throws an Error if there is no GPU
+    if (size % (int64_t(1) << depth) != 0) fail("--size ", size, " must be a multiple of ", 1 << depth);
+    Tensor::zeros({1}, DType::f32, Device::cuda);  // an Error where there is no GPU
     if (!cuda::has_tensor_cores()) fail("bench_gpu needs tensor cores for bfloat16; this is ", cuda::description());
     std::printf("%s.", cuda::description().c_str());
     if (ceiling_tflops > 0) std::printf(" Ceiling of tensor cores: %.4g TFLOP/s in bfloat16.", ceiling_tflops);

@@ -149,7 +149,7 @@ def main():
     parser.add_argument("--repeat", type=int, default=20, help="timed steps of each way in a round")
     parser.add_argument("--between", default="", help="a bash command to run before each round")
     parser.add_argument("--compile-seconds", type=int, default=60, help="a way that compiles for longer is left out")
-    parser.add_argument("--seconds", type=float, default=1e9, help="after so many, nothing is compiled and no further round begins")
+    parser.add_argument("--seconds", type=float, default=1e9, help="then nothing is compiled and no other round begins")
     a = parser.parse_args()
     begin = time.monotonic()
     width, depth, a.size, train, calls = (8, 2, 16, (1, 2), 2) if a.quick else (32, 4, 512, (2, 8), a.repeat)

@@ -6,7 +6,7 @@
 //
 // There are three builds. Where make finds CUDA's compiler, kernels are compiled for the GPU (device_cuda.cu). With
 // EMULATE=1 they are compiled for the CPU, and "cuda" is an emulated device (device_emulated.cpp, emulate.h): slow, for
-// tests and for stepping through a kernel in a debugger. Otherwise there is no GPU, and an attempt to use one throws
+// tests and for stepping through a kernel in a debugger. With neither there is no GPU, and trying to use one throws
 // an Error that says so (device.cpp).
 #pragma once
 #include <string>

@@ -140,7 +140,7 @@ void weight_gradient_by_ffma(const ConvGeometry& g, const SkipConcatData<const f
   using Wide = GradientTiling<Ffma, 64, 8, 1, 2, 1>;
   using Narrow = GradientTiling<Ffma, 32, 8, 4, 2, 1>;
   const auto by = should_be_wide<Wide>(g, x.deep_channels) ? weight_gradient_by<Wide> : weight_gradient_by<Narrow>;
-  by("conv3x3_weight_gradient", g, x, dy, dw, db);
+  by(g, x, dy, dw, db);
 }
 
 }  // namespace acinus::on_gpu

@@ -143,7 +143,7 @@ void conv3x3_weight_gradient(const ConvGeometry& g, const SkipConcatData<const T
   const auto by = should_be_wide<Wide>(g, x.deep_channels) ? weight_gradient_by<Wide>
                   : fits<Narrow>()                         ? weight_gradient_by<Narrow>
                                                            : weight_gradient_by<Small>;
-  by("conv3x3_weight_gradient", g, x, dy, dw, db);
+  by(g, x, dy, dw, db);
 }
 
 template void conv3x3_weight_gradient(const ConvGeometry&, const SkipConcatData<const float>&, const float*, float*,

@@ -253,8 +253,7 @@ bool fits() {
 }
 
 template <class V, class T = typename V::T>
-void weight_gradient_by(const char* name, const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy,
-                        float* dw, float* db) {
+void weight_gradient_by(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, float* dw, float* db) {
   const int64_t blocks_o = g.o / V::channels, blocks = g.c / V::channels * blocks_o;
   const TileGrid grid = V::tiles(g);
   const int64_t items = blocks * grid.count, each = items_each<V>(g), runs = (items + each - 1) / each;
@@ -268,7 +267,7 @@ void weight_gradient_by(const char* name, const ConvGeometry& g, const SkipConca
   args.items = int(items), args.items_each = int(each);
   args.parts = parts.ptr<float>();
   args.c = g.c, args.o = g.o, args.dw = dw, args.db = db;
-  launch(name, weight_gradient_kernel<V>, runs, V::threads, V::shared_bytes, args);
+  launch("conv3x3_weight_gradient", weight_gradient_kernel<V>, runs, V::threads, V::shared_bytes, args);
 
   const int64_t fours = blocks * V::Part::warps * V::Part::fours;
   int shares = 1;
