@@ -16,6 +16,7 @@
 #include "data/dataset/source.h"
 #include "data/formats/csv.h"
 #include "data/formats/volume_io.h"
+#include "nn/fold.h"
 #include "tensor/io/file.h"
 #include "tensor/text.h"
 
@@ -66,7 +67,7 @@ struct Options {
 
 // An ensemble of U-Nets, whose probabilities are averaged, and perhaps a classifier of what they find.
 struct Networks {
-  std::vector<LoadedUNet> loaded;
+  std::vector<std::unique_ptr<UNet>> nets;
   std::vector<Segmenter> segmenters;
   LoadedClassifier classifier;
 
@@ -78,12 +79,13 @@ Networks load_networks(const Options& options, Device device) {
   const std::vector<std::string> paths = split_list(options.model);
   for (const std::string& path : paths) {
     if (!fs::exists(path)) fail("cannot read ", path, ": there is no such network; ./train makes one");
-    const auto& [net, metadata] = networks.loaded.emplace_back(load_unet(path));
-    net->to(device);
-    const InputFormat added = input_format(metadata, path);
-    networks.segmenters.push_back({net.get(), added});
+    const LoadedUNet loaded = load_unet(path);
+    UNet& net = *networks.nets.emplace_back(folded(*loaded.net));
+    net.to(device);
+    const InputFormat added = input_format(loaded.metadata, path);
+    networks.segmenters.push_back({&net, added});
     if (added.lungs != networks.format().lungs || added.channels != networks.format().channels ||
-        net->options().out != networks.loaded[0].net->options().out)
+        net.options().out != networks.nets[0]->options().out)
       fail(path, ": cannot be averaged with ", paths[0],
            ": their channels, classes or restriction to the lungs differ");
   }

@@ -8,6 +8,7 @@
 #include "apps/training/loop.h"
 #include "apps/training/tasks.h"
 #include "data/scoring/froc.h"
+#include "nn/fold.h"
 #include "nn/inspect.h"
 #include "tensor/text.h"
 
@@ -48,12 +49,13 @@ void check_resumed(const Config& c, const Config& before) {
 // Runs the U-Net over every scan. Nothing if the run is to stop.
 std::optional<std::vector<Candidate>> search(const Run& run, const Dataset& data) {
   const Config& c = run.config;
-  LoadedUNet loaded = load_unet(c.segmenter);
-  loaded.net->to(run.device);
+  const LoadedUNet loaded = load_unet(c.segmenter);
+  const auto net = folded(*loaded.net);
+  net->to(run.device);
   const InputFormat format = input_format(loaded.metadata, c.segmenter);
   if (format.lungs && !c.input_lungs)
     fail(c.segmenter, ": looks for nodules only in the lungs; leave --input.lungs true");
-  const int64_t classes = loaded.net->options().out;
+  const int64_t classes = net->options().out;
   int64_t slices = 0, done = 0;
   for (const Scan& scan : data.scans) slices += scan.image.grid.size[2];
   Progress progress("candidates", slices);
@@ -67,7 +69,7 @@ std::optional<std::vector<Candidate>> search(const Run& run, const Dataset& data
       progress.update(++done);
       return run.why_stop().empty();
     };
-    if (!segment_slices(*loaded.net, scan.image, scan.labels, format, add_slice)) return {};
+    if (!segment_slices(*net, scan.image, scan.labels, format, add_slice)) return {};
     for (Candidate& found : find_candidates(probability, scan.id, c.candidates)) candidates.push_back(std::move(found));
   }
   return candidates;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "data/dataset/overlay.h"
+#include "nn/fold.h"
 #include "tensor/random.h"
 #include "tensor/text.h"
 
@@ -38,9 +39,9 @@ void add_probabilities(Validation& v, const float* p, const uint8_t* labels, int
 
 }  // namespace
 
-Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,
-                    const std::function<bool(int64_t, int64_t)>& after_slice) {
-  const EvalMode eval_mode(net);
+Validation validate(const UNet& net, const Dataset& data, const std::vector<size_t>& scans,
+                    const ValidationOptions& options, const std::function<bool(int64_t, int64_t)>& after_slice) {
+  const auto fast = folded(net);
   Validation v;
   const size_t max_of_scan = (kShown + scans.size() - 1) / std::max<size_t>(scans.size(), 1);
   int64_t slices = 0, done = 0, with_nodules = 0;
@@ -50,7 +51,7 @@ Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& s
     for (char c : s.scan->id) bits = random_bits(bits, uint64_t(c));
     return random_bits(bits, uint64_t(s.z));
   };
-  const std::vector<Segmenter> network{{&net, options.format}};
+  const std::vector<Segmenter> network{{fast.get(), options.format}};
   const SegmentOptions segment{.activations = options.activations};
   for (size_t i : scans) {
     const Scan& scan = data.scans[i];

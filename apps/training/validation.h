@@ -32,9 +32,10 @@ struct ValidationOptions {
   uint64_t seed = 1;
   DType activations = DType::f32;  // see SegmentOptions
 };
-// after_slice(done, of) is called after each slice, and returns whether to go on.
-Validation validate(UNet& net, const Dataset& data, const std::vector<size_t>& scans, const ValidationOptions& options,
-                    const std::function<bool(int64_t, int64_t)>& after_slice);
+// Of the network as it is now, folded (nn/fold.h). after_slice(done, of) is called after each slice, and returns whether
+// to go on.
+Validation validate(const UNet& net, const Dataset& data, const std::vector<size_t>& scans,
+                    const ValidationOptions& options, const std::function<bool(int64_t, int64_t)>& after_slice);
 
 // For report.html: the whole slice and a close-up, both with outlines.
 std::vector<PictureGroup> picture_groups(const Validation& validation, const HuWindow& window);

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "nn/checkpoint.h"
+#include "nn/fold.h"
 #include "nn/inspect.h"
 #include "optim/adam.h"
 #include "optim/schedule.h"
@@ -203,6 +204,64 @@ TEST_CASE("unet: the fused blocks give the bits of the plain ones") {
           CHECK(same_bits(gradients[1][i].second, plain));
       }
     }
+}
+
+TEST_CASE("unet: without its batch norms it gives the same, and itself stays as it was") {
+  const Poison poison;
+  const NoGrad no_grad;
+  for (Up up : all_ups)
+    for (int64_t depth : {0, 1, 2})
+      for (DType dtype : {DType::f32, DType::f64}) {
+        INFO(name(up) << " depth " << depth << ' ' << name(dtype));
+        const auto net = make_unet({.in = 2,
+                                    .out = 2,
+                                    .width = 16,
+                                    .depth = depth,
+                                    .up = up,
+                                    .norm = NormKind::batch,
+                                    .deep_supervision = std::max<int64_t>(depth - 1, 0)},
+                                   1);
+        net->to(dtype);
+        randomize(*net, 10);
+        uint64_t seed = 100;
+        for (auto [name, tensor] : net->state()) {
+          if (name.ends_with("running_mean")) tensor.copy_from(random_tensor(tensor.shape(), seed++, dtype, -5, 5));
+          if (!name.ends_with("running_var")) continue;
+          std::vector<double> variances;
+          for (double exponent : random_tensor(tensor.shape(), seed++, dtype, -3, 2).to_vector())
+            variances.push_back(std::pow(10, exponent));
+          tensor.copy_from(Tensor::from(tensor.shape(), variances));
+        }
+        NamedTensors before;
+        for (const auto& [name, tensor] : net->state()) before.emplace_back(name, tensor.clone());
+        const auto fast = folded(*net);
+        CHECK_FALSE((fast->training() || !net->training()));
+        for (const auto& [name, tensor] : fast->state()) CHECK(name.find("norm") == name.npos);
+        net->eval();
+        const double bound = dtype == DType::f32 ? 1e-5 : 1e-12;
+        for (const auto& [h, w] : {std::pair<int64_t, int64_t>{37, 50}, {64, 64}, {5, 3}}) {
+          const Tensor x = random_tensor({2, h, w, 2}, 6, dtype);
+          const std::vector<Tensor> expected = net->all_scales(x), logits = fast->all_scales(x);
+          REQUIRE(expected.size() == logits.size());
+          for (size_t i = 0; i < logits.size(); i++) CHECK(relative_error(logits[i], expected[i]) < bound);
+          CHECK(same_bits((*fast)(x), logits[0]));
+        }
+        for (size_t i = 0; i < before.size(); i++) CHECK(same_bits(before[i].second, net->state()[i].second));
+        if (dtype == DType::f64) continue;
+        const Tensor x = random_tensor({1, 20, 20, 2}, 6, DType::bf16);
+        const Tensor y = (*fast)(x);
+        CHECK(y.dtype() == DType::bf16);
+        CHECK(relative_error(y, (*net)(x)) < 0.05);
+      }
+  // Of the other norms it is a copy.
+  for (NormKind norm : {NormKind::none, NormKind::group, NormKind::instance}) {
+    UNet net(tiny(Up::nearest, norm), 1);
+    randomize(net, 10);
+    const auto copy = folded(net);
+    const Tensor x = random_tensor({1, 16, 16, 2}, 6, DType::f32);
+    CHECK(same_bits((*copy)(x), net(x)));
+    CHECK(copy->state()[0].second.data<float>() != net.state()[0].second.data<float>());
+  }
 }
 
 TEST_CASE("unet: refusals, and names of its options") {
