@@ -2,7 +2,7 @@
 # make test       builds and runs every test          make asan    all but the slow ones under address + undefined sanitizers
 #                 ONLY="ops:*" some of the unit tests, by name or tag (Catch2); PARTS="gpu train" some of tests/programs/
 #                 test-units, test-references and test-programs are its parts
-# make bench      times it, beside PyTorch where PYTHON=python3 has it; README=1 writes the table into README.md
+# make bench      times it, beside PyTorch and others where PYTHON=python3 has them; README=1 writes the table into README.md
 # make bench-read times reading scans, beside dd and zlib
 # make fuzz       feeds the readers damaged files, FUZZ_SECONDS=60 for each (needs clang++)
 # make install    PREFIX=/usr/local (and DESTDIR=)    make lines   counts lines by folder
@@ -199,8 +199,13 @@ test-programs: all
 $(BENCHES:%=$(BUILD)/bench_%): $(BUILD)/bench_%: $(BUILD)/dev/bench/%.cpp.o $(SHARED_APPS:%=$(BUILD)/%.o) $(LIBRARY)
 	$(LINK)
 
-bench: $(BUILD)/bench_step $(BUILD)/bench_conv
+bench: $(BUILD)/bench_step $(BUILD)/bench_conv $(if $(wildcard /usr/include/dlib/dnn.h),$(BUILD)/bench_dlib)
 	@BUILD=$(BUILD) CXX="$(CXX)" dev/bench/run.sh
+
+# Where the machine has dlib. Its headers are of C++17, and not free of warnings.
+$(BUILD)/bench_dlib: dev/bench/dlib.cpp $(BUILD)/flags
+	@mkdir -p $(@D) && echo "  c++ $<"
+	$(Q)$(CXX) $(OPT) -std=c++17 $(ARCH) -w $< -ldlib -llapack -lblas -o $@ || echo "  dlib does not work here, left out"
 
 bench-read: $(BUILD)/bench_read
 	@$<

@@ -1,6 +1,7 @@
-// step: times training steps, or forward passes, of a U-Net on random data. dev/bench/run.sh runs it in turn with
-// torch_step.py, which does the same with PyTorch; dev/gpu_check.sh with torch_gpu.py. Prints one "ms <number>" a
-// repetition, then "mb <number>": by how much the process grew at most, or on the GPU, what memory it took from there.
+// step: times training steps, or the forward passes of inference, of a U-Net on random data. dev/bench/bench.py lets
+// it take turns with torch_step.py, which does the same with PyTorch; dev/gpu_check.sh with torch_gpu.py. Prints one
+// "ms <number>" a repetition, then "mb <number>": by how much the process grew at most, or on the GPU, what memory it
+// took from there.
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -8,6 +9,7 @@
 #include "apps/common/cli.h"
 #include "apps/common/machine.h"
 #include "nn/deep_supervision.h"
+#include "nn/fold.h"
 #include "nn/loss.h"
 #include "optim/adam.h"
 #include "optim/ema.h"
@@ -31,7 +33,7 @@ int main(int argc, char** argv) {
   return run_program(argv, [&] {
     UNetOptions net_options{.width = 32, .depth = 4};
     int64_t size = 512, batch = 2, repeat = 3;
-    bool train = true, ema = false, graph = true;
+    bool train = true, ema = false, graph = true, turns = false;
     Machine machine;
     machine.device = "cpu";
     Settings settings("step", "Times training steps or forward passes of a U-Net on random data.");
@@ -47,7 +49,9 @@ int main(int argc, char** argv) {
     settings.add("ema", ema, "averages of the weights are kept");
     machine.add_settings(settings);
     settings.add("graph", graph, "on the GPU: the step is recorded once and then replayed");
-    settings.add("repeat", repeat, "timed repetitions, after one that is not; on the GPU after three").between(1, 1000000);
+    settings.add("repeat", repeat, "timed repetitions, after one that is not; on the GPU after three")
+        .between(1, 1000000);
+    settings.add("turns", turns, "a repetition for each line of the input, the first one counts too (bench.py)");
     settings.on_defaults([&] {
       if (machine.device == "cuda") repeat = 20;
     });
@@ -55,7 +59,8 @@ int main(int argc, char** argv) {
     const Device device = machine.use();
     const bool gpu = device == Device::cuda;
     const double before = peak_mb();
-    const auto made = make_unet(net_options, /*seed=*/1);
+    auto made = make_unet(net_options, /*seed=*/1);
+    if (!train) made = folded(*made);
     UNet& net = *made;
     net.to(device);
     Adam adam(net.parameters());
@@ -78,14 +83,15 @@ int main(int argc, char** argv) {
     };
     cuda::Graph recorded;
     // A Graph only begins to replay at its second run, and a GPU takes a moment to come up to speed.
-    for (int64_t i = gpu ? -3 : -1; i < repeat; i++) {
+    for (int64_t i = gpu ? -3 : -1; turns ? std::getchar() != EOF : i < repeat; i++) {
       const double start = seconds_now();
       if (gpu && graph)
         recorded.run(work);
       else
         work();
       cuda::synchronize();
-      if (i >= 0) std::printf("ms %.*f\n", /*digits=*/gpu ? 4 : 2, (seconds_now() - start) * 1e3);
+      if (i >= 0 || turns) std::printf("ms %.*f\n", /*digits=*/gpu ? 4 : 2, (seconds_now() - start) * 1e3);
+      std::fflush(stdout);
     }
     const double gpu_mb = double(memory::stats(Device::cuda).reserved) / (1 << 20);
     std::printf("mb %.0f\n", gpu ? gpu_mb : peak_mb() - before);

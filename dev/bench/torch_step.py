@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The twin of step.cpp in PyTorch: the same U-Net, data, loss and optimiser; prints the same lines. Where PyTorch has
-several ways, the faster one is meant: fused Adam, ReLU in place, inference_mode; run.sh tries both layouts. torch_gpu.py
-does it on the GPU."""
+several ways, the faster one is meant: fused Adam, ReLU in place, inference_mode; bench.py tries both layouts and
+torch.compile. torch_gpu.py does it on the GPU, and onnx_step.py without PyTorch, from the file that --export writes."""
 import argparse
 import resource
 import sys
@@ -50,26 +50,35 @@ def dice_loss(p, t):
 
 
 def prepare(a, width, depth, batch, size):
+    """Returns the network, an image for it, and the work: a function to call again and again."""
     layout = torch.channels_last if a.layout == "channels_last" else torch.contiguous_format
-    net = UNet(a.channels, width, depth, a.norm).to(memory_format=layout)
+    net = UNet(a.channels, width, depth, a.norm).to(memory_format=layout).train(a.train == "true")
     x = torch.randn(batch, a.channels, size, size).to(memory_format=layout)
     t = (torch.rand(batch, 1, size, size) < 0.05).float()
-    if a.train == "false":
-        return net.eval(), None, x, t
+
+    def predict(x):
+        return torch.sigmoid(net(x))
+
+    def loss(x, t):
+        return dice_loss(predict(x), t)
+
+    if a.compile:
+        predict, loss = torch.compile(predict, dynamic=False), torch.compile(loss, dynamic=False)
     try:
-        return net, torch.optim.Adam(net.parameters(), lr=1e-5, fused=True), x, t
+        adam = torch.optim.Adam(net.parameters(), lr=1e-5, fused=True)
     except RuntimeError:  # before PyTorch 2.4, on the CPU
-        return net, torch.optim.Adam(net.parameters(), lr=1e-5), x, t
+        adam = torch.optim.Adam(net.parameters(), lr=1e-5)
 
+    def train():
+        adam.zero_grad()
+        loss(x, t).backward()
+        adam.step()
 
-def run(net, adam, x, t):
-    if adam is None:
-        with torch.inference_mode():
-            torch.sigmoid(net(x))
-        return
-    adam.zero_grad()
-    dice_loss(torch.sigmoid(net(x)), t).backward()
-    adam.step()
+    @torch.inference_mode()
+    def forward():
+        predict(x)
+
+    return net, x, train if a.train == "true" else forward
 
 
 def peak_mb():
@@ -84,20 +93,35 @@ def main():
     parser.add_argument("--norm", default="none")
     parser.add_argument("--train", default="true", choices=["true", "false"])
     parser.add_argument("--layout", default="channels_last", choices=["channels_last", "contiguous"])
+    parser.add_argument("--compile", action="store_true", help="by torch.compile")
+    parser.add_argument("--turns", action="store_true", help="a repetition for each line of the input, see bench.py")
+    parser.add_argument("--export", metavar="FILE", help="write the network and its sigmoid as ONNX, and no more")
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
     torch.manual_seed(0)
+    if a.export:
+        net, x, _ = prepare(a, a.width, a.depth, a.batch, a.size)
+        # The older exporter: it takes two seconds instead of ten, and makes the same file of so plain a network.
+        torch.onnx.export(nn.Sequential(net, nn.Sigmoid()).eval(), (x,), a.export, dynamo=False)
+        return
+    compiles, a.compile = a.compile, False
     # PyTorch loads much of its code, 150 MB and more, when it is first called. That is not what a step takes.
-    run(*prepare(a, width=8, depth=1, batch=1, size=16))
+    prepare(a, width=8, depth=1, batch=1, size=16)[-1]()
+    a.compile = compiles
     before = peak_mb()
-    work = prepare(a, a.width, a.depth, a.batch, a.size)
-    for i in range(a.repeat + 1):
+    work = prepare(a, a.width, a.depth, a.batch, a.size)[-1]
+    for i, _ in enumerate(sys.stdin if a.turns else range(a.repeat + 1)):
         start = time.perf_counter()
-        run(*work)
-        if i > 0:
+        try:
+            work()
+        except Exception as e:  # above all, no C++ compiler for what torch.compile writes
+            print("skip", " ".join(str(e).split())[:150])
+            return
+        if i > 0 or a.turns:
             print(f"ms {(time.perf_counter() - start) * 1e3:.2f}", flush=True)
-    print(f"mb {peak_mb() - before:.0f}")
+    if not a.compile:  # whose compiler takes most
+        print(f"mb {peak_mb() - before:.0f}")
 
 
 if __name__ == "__main__":
