@@ -43,7 +43,7 @@ struct Options {
     s.add("threshold", p.threshold, "probability above which a voxel is in the mask; 0: as the network was trained")
         .between(0, 1);
     s.add("mirror", p.segment.mirror, "average over mirrored slices, in four times the time");
-    s.add("batch", p.segment.batch, "slices per batch; 0: 1 on the CPU, 8 on a GPU").between(0, 256);
+    s.add("batch", p.segment.batch, "slices per batch; 0: as many as pay").between(0, 256);
     s.add("candidates.threshold", p.candidates.threshold, "probability above which a voxel is part of a candidate")
         .between(0, 1);
     s.add("candidates.min_diameter_mm", p.candidates.min_diameter_mm,

@@ -16,7 +16,7 @@ struct Segmenter {
   InputFormat format;
 };
 struct SegmentOptions {
-  int64_t batch = 0;               // slices at once; 0: 1 on the CPU, 8 on a GPU, which one slice does not fill
+  int64_t batch = 0;               // slices at once; 0: as many as pay, with the same bits as one by one
   bool mirror = false;             // average over each slice and its three mirror images, in four times the time
   DType activations = DType::f32;  // bfloat16 takes half the memory, and is what tensor cores multiply fastest
 };
