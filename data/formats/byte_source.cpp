@@ -5,12 +5,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tensor/parallel.h"
+
 namespace acinus {
 
 namespace {
 
 constexpr int64_t kChunk = 256 << 10;  // bytes at a time; a multiple of every value's size
-constexpr size_t kMaxPart = 1 << 30;   // bytes for zlib at a time, which counts in 32 bits
 
 }  // namespace
 
@@ -106,26 +107,63 @@ void swap_bytes(void* data, int64_t count, int64_t size) {
   if (size == 8) swap_each(uint64_t(), [](uint64_t x) { return __builtin_bswap64(x); });
 }
 
-void deflate_parts(const std::vector<Bytes>& parts, Wrapper wrapper, const ByteSink& sink) {
+// ---- compressing ----------------------------------------------------------------------------------------------
+
+// A part of the input, compressed by itself, and its checksum.
+struct Block {
+  std::vector<std::byte> stream;
+  uLong checksum;
+};
+
+// All but the last block end with an empty stored block, on a whole byte, so that they can be put one behind the other.
+static Block deflate_block(Bytes input, bool last, Wrapper wrapper) {
   constexpr int level = 1, memory = 8;  // memory: zlib's default
   z_stream z{};
-  const int window = MAX_WBITS + (wrapper == Wrapper::gzip ? 16 : 0);
-  if (const int status = deflateInit2(&z, level, Z_DEFLATED, window, memory, Z_DEFAULT_STRATEGY); status != Z_OK)
+  if (const int status = deflateInit2(&z, level, Z_DEFLATED, -MAX_WBITS, memory, Z_DEFAULT_STRATEGY); status != Z_OK)
     fail("zlib: ", zError(status));
   const std::unique_ptr<z_stream, int (*)(z_stream*)> closer(&z, deflateEnd);
-  std::vector<std::byte> chunk(kChunk);
-  const auto pass = [&](Bytes input, int flush) {
-    z.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(input.data())), z.avail_in = uInt(input.size());
-    do {
-      z.next_out = reinterpret_cast<Bytef*>(chunk.data()), z.avail_out = uInt(kChunk);
-      deflate(&z, flush);
-      sink({chunk.data(), size_t(kChunk - z.avail_out)});
-    } while (z.avail_out == 0);
-  };
+  auto* const bytes = reinterpret_cast<Bytef*>(const_cast<std::byte*>(input.data()));
+  Block block{std::vector<std::byte>(deflateBound(&z, uLong(input.size())) + 16), 0};
+  z.next_in = bytes, z.avail_in = uInt(input.size());
+  z.next_out = reinterpret_cast<Bytef*>(block.stream.data()), z.avail_out = uInt(block.stream.size());
+  deflate(&z, last ? Z_FINISH : Z_SYNC_FLUSH);
+  check(z.avail_in == 0 && z.avail_out > 0, "zlib: ", input.size(), " bytes did not fit into deflateBound's");
+  block.stream.resize(block.stream.size() - z.avail_out);
+  block.checksum =
+      wrapper == Wrapper::gzip ? crc32(0, bytes, uInt(input.size())) : adler32(1, bytes, uInt(input.size()));
+  return block;
+}
+
+void deflate_parts(const std::vector<Bytes>& parts, Wrapper wrapper, const ByteSink& sink) {
+  constexpr size_t kBlock = 1 << 20, kAtOnce = 32;  // 32 MB at once in memory
+  const bool gzip = wrapper == Wrapper::gzip;
+  std::vector<Bytes> inputs;
   for (Bytes part : parts)
-    for (; !part.empty(); part = part.subspan(std::min(part.size(), kMaxPart)))
-      pass(part.first(std::min(part.size(), kMaxPart)), Z_NO_FLUSH);
-  pass({}, Z_FINISH);
+    for (; !part.empty(); part = part.subspan(inputs.back().size()))
+      inputs.push_back(part.first(std::min(part.size(), kBlock)));
+  if (inputs.empty()) inputs.emplace_back();
+
+  const auto put = [&](std::initializer_list<int> bytes) {
+    std::vector<std::byte> out;
+    for (int byte : bytes) out.push_back(std::byte(byte));
+    sink(out);
+  };
+  gzip ? put({0x1f, 0x8b, Z_DEFLATED, 0, 0, 0, 0, 0, 4, 3}) : put({0x78, 0x01});  // "fastest", in both
+  uLong checksum = gzip ? 0 : 1, length = 0;
+  for (size_t first = 0; first < inputs.size(); first += kAtOnce) {
+    std::vector<Block> blocks(std::min(kAtOnce, inputs.size() - first));
+    parallel(int64_t(blocks.size()), /*pays=*/true,
+             [&](int64_t i) { blocks[i] = deflate_block(inputs[first + i], first + i + 1 == inputs.size(), wrapper); });
+    for (size_t i = 0; i < blocks.size(); i++) {
+      const auto size = z_off_t(inputs[first + i].size());
+      checksum = (gzip ? crc32_combine : adler32_combine)(checksum, blocks[i].checksum, size);
+      length += uLong(size);
+      sink(blocks[i].stream);
+    }
+  }
+  const auto byte = [](uLong value, int i) { return int(value >> 8 * i & 0xff); };
+  if (!gzip) return put({byte(checksum, 3), byte(checksum, 2), byte(checksum, 1), byte(checksum, 0)});
+  for (uLong value : {checksum, length}) put({byte(value, 0), byte(value, 1), byte(value, 2), byte(value, 3)});
 }
 
 }  // namespace acinus

@@ -74,6 +74,34 @@ const ElementType kAllTypes[] = {ElementType::i8,  ElementType::u8,  ElementType
 
 }  // namespace
 
+TEST_CASE("compression: blocks make one stream, of the same bytes for any number of threads", "[nifti]") {
+  for (const size_t size : {size_t(0), size_t(1), size_t(1) << 20, (size_t(1) << 20) + 1, (size_t(34) << 20) + 7})
+    for (const Wrapper wrapper : {Wrapper::zlib, Wrapper::gzip}) {
+      CAPTURE(size);
+      std::string bytes(size, '\0');
+      for (size_t i = 0; i < size; i += 3) bytes[i] = char(i * i >> 7);
+      const Bytes all = std::as_bytes(std::span(bytes));
+      std::string streams[2];
+      for (const int threads : {1, 3}) {
+        const Threads some(threads);
+        deflate_parts({all.first(size / 3), all.subspan(size / 3)}, wrapper, [&](Bytes chunk) {
+          streams[threads > 1].append(reinterpret_cast<const char*>(chunk.data()), chunk.size());
+        });
+      }
+      CHECK(streams[0] == streams[1]);
+      z_stream z{};
+      REQUIRE(inflateInit2(&z, wrapper == Wrapper::gzip ? MAX_WBITS + 16 : MAX_WBITS) == Z_OK);
+      std::string back(size + 1, '\0');
+      z.next_in = reinterpret_cast<Bytef*>(streams[0].data()), z.avail_in = uInt(streams[0].size());
+      z.next_out = reinterpret_cast<Bytef*>(back.data()), z.avail_out = uInt(back.size());
+      CHECK(inflate(&z, Z_FINISH) == Z_STREAM_END);  // zlib compares the checksum, and gzip's length
+      CHECK((z.avail_in == 0 && z.total_out == size));
+      inflateEnd(&z);
+      back.resize(size);
+      CHECK(back == bytes);
+    }
+}
+
 TEST_CASE("nifti: what nibabel wrote", "[nifti]") {
   // Each value is x + 10 y + 100 z, and 1000 more in the second volume, if there is one.
   const auto check_file = [](const std::string& name, ElementType type, const std::vector<int64_t>& dims,
