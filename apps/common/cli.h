@@ -18,7 +18,8 @@ namespace acinus {
 // Calls body and returns the exit code: body's, or 1 if it threw (the error is printed as one line on stderr), or 2 if
 // it threw a UsageError. With ACINUS_PROFILE=1 in the environment, a table of where this thread's time went is printed
 // on stderr at the end (tensor/profile.h).
-// The program first restarts itself with OMP_WAIT_POLICY=passive, unless that is set. In a debugger set it yourself:
+// The program first restarts itself with OMP_WAIT_POLICY=passive and GOMP_SPINCOUNT=5000, unless one of them is set. In a
+// debugger set it yourself:
 //   OMP_WAIT_POLICY=passive gdb --args ./train --train.epochs 1
 int run_program(char** argv, const std::function<int()>& body);
 
