@@ -142,13 +142,14 @@ void check_dice(const std::vector<EpochRow>& rows, const Config& c, Findings& ou
                        [](const EpochRow& r) { return std::isfinite(r.val_dice); });
   if (validated.empty()) return;
   const EpochRow &best = *std::ranges::max_element(validated, {}, &EpochRow::val_dice), &last = rows.back();
-  if (validated.size() >= 3 && best.val_dice <= 0)
-    out.error(text("the validation Dice is 0 after each of ", validated.size(), " epochs"),
+  if ((validated.size() >= 3 || last.epoch >= c.train.epochs) && best.val_dice < 0.01)
+    out.error(text("the validation Dice is ", best.val_dice <= 0 ? "0" : "below 0.01", " after each of ",
+                   counted(validated.size(), "epoch")),
               c.train.loss == LossKind::dice
                   ? text("--train.loss dice+bce: ", kDiceAlone)
                   : "./doctor --data checks the data; if they are right, more epochs, or more "
                     "patches around nodules (--train.foreground)");
-  if (best.val_dice <= 0 || validated.size() < 4) return;
+  if (best.val_dice < 0.01 || validated.size() < 4) return;
   check_overfitting(validated, best, last, out);
   double before = 0;  // the best Dice of the first four fifths
   for (size_t i = 0; i < validated.size() * 4 / 5; i++) before = std::max(before, validated[i].val_dice);

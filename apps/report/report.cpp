@@ -98,7 +98,8 @@ std::string key_figures(const Report& r, int64_t best) {
   for (const EpochRow& row : r.rows) seconds += row.seconds;
   figures.emplace_back("loss in the last epoch", number(last.loss, 4));
   figures.emplace_back(text("epochs, ", last.step, " steps"), text(last.epoch));
-  figures.emplace_back("seconds of training", number(seconds, 4));
+  if (r.seconds > 0)
+    figures.emplace_back(text("seconds, ", fixed(seconds, 0), " of them in training steps"), fixed(r.seconds, 0));
   return html_key_figures(figures);
 }
 

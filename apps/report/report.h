@@ -57,6 +57,7 @@ struct Report {
   std::string title, command, config_json;  // the command that made the run; its settings
   std::string state;                        // begins with "running", "finished" or "stopped": "running: epoch 3 of 12"
   std::vector<EpochRow> rows;
+  double seconds = 0;  // since the start, validation included
   Score score = kDice;
   NamedTexts results;                 // at the end, on held-out patients
   NamedTexts facts;                   // about the run: {"machine", "CPU, 2 threads"}

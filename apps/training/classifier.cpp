@@ -184,7 +184,7 @@ int train_classifier(Config& config, const Settings& settings, const std::string
   held_out = held_out_scans(data, candidates, excluded);
   const CropSampler sampler(data.scans, data.split.train, candidates, excluded, config.crops, uint64_t(config.seed));
   run.describe(summary(net, [&] { net(Tensor::zeros(sampler.image_shape(1), DType::f32, device)); }),
-               text("; ", candidates.size(), " candidates of ", config.segmenter,
+               text(";\n  ", candidates.size(), " candidates of ", config.segmenter,
                     "\n  to learn from: ", sampler.nodules(), " nodules, hit by ", sampler.hits(), " candidates; ",
                     sampler.others(), " other candidates, ", sampler.hard(), " other dense points"));
   if (!train(run, task, batches_of(sampler))) return run.stop();

@@ -38,10 +38,31 @@ void print(const Findings& findings) {
 }
 
 // "val dice 0.7512"
-std::string shown_scores(const EpochRow& row, Score score) {
-  const auto shown = [](double value) { return std::isnan(value) ? "     -" : fixed(value, 4); };
-  if (score == kDice) return "val dice " + shown(row.val_dice);
-  return "val loss " + shown(row.val_loss) + " | val AUC " + shown(row.val_auc);
+std::string shown_score(const EpochRow& row, Score score) {
+  return (score == kDice ? "val dice " : "val AUC ") + (std::isnan(row.*score) ? "     -" : fixed(row.*score, 4));
+}
+
+// The words behind one another, in lines of at most 80 columns that begin with two spaces; the first behind `begin`.
+std::string wrapped(const std::string& begin, const std::vector<std::string>& words) {
+  std::string out = begin;
+  size_t line = begin.size();
+  for (const std::string& word : words) {
+    if (line + 1 + word.size() > 80) out += "\n ", line = 1;
+    out += " " + word, line += 1 + word.size();
+  }
+  return out + "\n";
+}
+
+// "held out: a, b, c", of many only the first.
+std::string held_out_line(const TrainingData& data) {
+  constexpr size_t kNamed = 10;
+  std::vector<std::string> names;
+  for (size_t i : data.split.validation) names.push_back(data.scans.scans[i].id);
+  const size_t others = names.size() - std::min(names.size(), kNamed);
+  names.resize(names.size() - others);
+  for (size_t i = 0; i + 1 < names.size(); i++) names[i] += ",";
+  if (others > 0) names.back() += text(" and ", others, " others");
+  return wrapped("  held out:", names);
 }
 
 }  // namespace
@@ -172,6 +193,7 @@ void Run::describe(const std::string& layers, const std::string& more) const {
   std::printf("\nnetwork\n%s\ndata: %s\n  %zu %s to train on, %zu held out%s\n", layers.c_str(), data_.folder.c_str(),
               data_.split.train.size(), data_.scans.is_ct() ? "patients" : "pictures", data_.split.validation.size(),
               more.c_str());
+  std::printf("%s", held_out_line(data_).c_str());
   print(task_.findings);
   std::printf("  %lld steps an epoch, run folder %s\n%s\n\n", whole(steps_per_epoch), config.out.c_str(),
               config.machine.description().c_str());
@@ -228,9 +250,13 @@ void Run::save_now_and_then() {
   if (seconds_now() - last_save_ > config.limits.save_minutes * 60) save();
 }
 
+bool Run::is_best(const EpochRow& row) const {
+  return state.best_epoch == 0 || is_better(row, state.rows[state.best_epoch - 1], task_.score);
+}
+
 void Run::save_if_best(const EpochRow& row) {
   const Score score = task_.score;
-  if (state.best_epoch > 0 && !is_better(row, state.rows[state.best_epoch - 1], score)) return;
+  if (!is_best(row)) return;
   state.best_epoch = row.epoch;
   auto metadata = metadata_;
   metadata["epoch"] = std::to_string(row.epoch);
@@ -252,10 +278,12 @@ void Run::end_epoch(const EpochRow& row) {
   write_file(config.out + "/metrics.csv", to_csv(state.rows, task_.score));
   const int64_t epochs = config.train.epochs;
   const double left = state.seconds / double(row.epoch) * double(epochs - row.epoch);
-  report(text("running: epoch ", row.epoch, " of ", epochs, ", about ", minutes(left), " left"));
-  std::printf("epoch %3lld/%lld | loss %8.4f | %s %s | lr %.1e | %6.1f images/s | %s\n", whole(row.epoch),
-              whole(epochs), row.loss, shown_scores(row, task_.score).c_str(),
-              row.epoch == state.best_epoch ? "*" : " ", row.lr, row.images_per_second, minutes(state.seconds).c_str());
+  report(text("running: epoch ", row.epoch, " of ", epochs, ", about ", fixed(left, 0), " seconds left"));
+  std::printf("epoch %2lld/%lld  loss %7.4f  %s %s  lr %.1e  %3.0f images/s  %s\n", whole(row.epoch), whole(epochs),
+              row.loss, shown_score(row, task_.score).c_str(), row.epoch == state.best_epoch ? "*" : " ", row.lr,
+              row.images_per_second, minutes(state.seconds).c_str());
+  if (state.best_epoch > 0 && !std::exchange(report_is_named_, true))
+    std::printf("look: %s/report.html\n", config.out.c_str());
   print(std::exchange(remarks, {}));
   std::fflush(stdout);
 }
@@ -280,7 +308,8 @@ void Run::report(const std::string& status) const {
   r.facts = {{"machine", config.machine.description()},
              {"network", text(task_.net.parameter_count(), " parameters")},
              {"steps", text(state.step, " of ", all_steps())},
-             {"time", minutes(state.seconds)}};
+             {"time", fixed(state.seconds, 0) + " seconds"}};
+  r.seconds = state.seconds;
   r.fingerprint = statistics_;
   Findings findings = task_.findings;
   findings.append(check_rows(state.rows, config));
@@ -298,8 +327,11 @@ void Run::finish(const std::string& verdict, const std::string& files, const std
     std::printf("stopped: no better network since epoch %lld (--train.patience)\n", whole(state.best_epoch));
   std::string predict = program_;
   if (predict.ends_with("train")) predict.replace(predict.size() - 5, 5, "predict");
-  std::printf("\n%s\nin %s: best.safetensors  last.safetensors  metrics.csv  report.html  %s\nnext: %s %s %s\n",
-              verdict.c_str(), config.out.c_str(), files.c_str(), predict.c_str(),
+  std::printf("\n%s", verdict.c_str());
+  for (const Finding& finding : check_rows(state.rows, config))
+    if (finding.level > Level::note) std::printf("%s", shown(finding).c_str());
+  const std::vector<std::string> all{"best.safetensors", "last.safetensors", "metrics.csv", "report.html", files};
+  std::printf("\n%snext: %s \\\n  %s \\\n  %s\n", wrapped("in " + config.out + ":", all).c_str(), predict.c_str(),
               data_.scans.scans[data_.split.validation[0]].path.c_str(), networks.c_str());
 }
 

@@ -83,7 +83,8 @@ class Run {
   double lap();  // seconds since the last call, or the start; adds them to state.seconds
 
   void save();
-  void save_now_and_then();  // every --limits.save_minutes
+  void save_now_and_then();                 // every --limits.save_minutes
+  bool is_best(const EpochRow& row) const;  // better than all epochs before it
   void save_if_best(const EpochRow& row);
   void end_epoch(const EpochRow& row);  // saves, logs, and goes on to the next epoch
   int stop();                           // saves, and says how to go on; returns the program's exit code
@@ -113,6 +114,7 @@ class Run {
   const Task& task_;
   const NamedTexts statistics_;  // of the data
   double last_lap_, last_save_ = seconds_now();
+  bool report_is_named_ = false;  // on the console
 };
 
 }  // namespace acinus

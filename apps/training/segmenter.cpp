@@ -46,6 +46,7 @@ class HeldOut {
   bool validate_epoch(UNet& net, Run& run, EpochRow& row) {
     if (!evaluate(net, text("epoch ", row.epoch, " validation"))) return false;
     row.val_dice = results_.dice;
+    if (run.is_best(row)) best_ = results_, best_epoch_ = row.epoch;
     if (run.state.best_epoch == 0) run.remarks = check_outputs(results_, config_);
     const Picture picture = overlay_of(results_, config_.input.window);
     run.events->picture(row.step, "held-out patients", picture);
@@ -54,6 +55,17 @@ class HeldOut {
     std::snprintf(name, sizeof name, "epoch_%03lld.png", static_cast<long long>(row.epoch));
     write_png(config_.out + "/overlays/" + name, picture);
     return true;
+  }
+
+  // The results are those of the best network from now on: kept, or if the run was resumed after its epoch, made again.
+  bool judge_best(const Run& run) {
+    if (best_epoch_ == run.state.best_epoch) {
+      results_ = best_;
+      return true;
+    }
+    const auto best = load_unet(run.best_path()).net;
+    best->to(run.device);
+    return evaluate(*best, "best network");
   }
 
   void add_to(Report& report) const {
@@ -70,16 +82,19 @@ class HeldOut {
     const bool is_ct = kind == DataKind::ct;
     std::string out = text("held-out ", is_ct ? "patients" : "pictures", ", best network (hard Dice over the whole ",
                            noun_of(kind), ")\n");
+    size_t width = 0;
+    for (const auto& [scan, dice] : results_.scans) width = std::max(width, scan->id.size());
     for (const auto& [scan, dice] : results_.scans)
-      out += text("  ", scan->id, std::string(70 - std::min<size_t>(70, scan->id.size()), ' '), " ", fixed(dice, 4),
-                  scan->foreground ? "" : text("  (no ", is_ct ? "nodule" : "foreground", ")"), "\n");
+      out += text("  ", scan->id, std::string(width - scan->id.size(), ' '), "  ",
+                  scan->foreground ? fixed(dice, 4) : text("no ", is_ct ? "nodule" : "foreground"), "\n");
     return out + text("  mean over those with ", foreground_of(kind), " ", fixed(results_.dice, 4), "\n");
   }
 
  private:
   const Config& config_;
   const TrainingData& data_;
-  Validation results_;
+  Validation results_, best_;  // of the last epoch, of the best
+  int64_t best_epoch_ = 0;     // of best_; 0: none yet
 };
 
 }  // namespace
@@ -112,14 +127,12 @@ int train_segmenter(Config& config, const Settings& settings, const std::string&
   const int64_t steps = config.train.steps > 0 ? config.train.steps : (sampler.nodule_slices() + patches - 1) / patches;
   Run run(config, settings, command, data, task, steps, read_saved_run(config, data, "unet.config"));
   const auto made = data.scans.made > 0
-                        ? text("; ", data.scans.made, " made ready in ", cache_options(config, data.folder).folder)
+                        ? text(";\n  ", data.scans.made, " made ready in ", cache_options(config, data.folder).folder)
                         : "";
   run.describe(summary(net, [&] { net(Tensor::zeros(sampler.image_shape(1), DType::f32, device)); }), made);
   if (!train(run, task, batches_of(sampler))) return run.stop();
 
-  const auto best = load_unet(run.best_path()).net;
-  best->to(device);
-  if (!held_out.evaluate(*best, "best network")) return run.stop();
+  if (!held_out.judge_best(run)) return run.stop();
   run.finish(held_out.table(), "overlays/", "--model " + run.best_path());
   return 0;
 }

@@ -383,6 +383,12 @@ TEST_CASE("doctor: the numbers of a run") {
   check_only(check_rows(epochs({1, 1.1, 1.2}, {.1, .2, .2}), c), Level::error,
              "has not fallen: 1 in the first epoch, 1.2", "lower");
   check_only(check_rows(epochs({1, .9, .8}, {0, 0, 0}), c), Level::error, "Dice is 0 after each of 3 epochs", "--data");
+  check_only(check_rows(epochs({1, .9, .8}, {0, 0.0005, 0}), c), Level::error, "Dice is below 0.01 after each of 3",
+             "--data");
+  CHECK(all_of(check_rows(epochs({1, .9}, {0, 0}), c)) == "");  // it may still come, unless these were all epochs
+  c.train.epochs = 2;
+  check_only(check_rows(epochs({1, .9}, {0, 0}), c), Level::error, "Dice is 0 after each of 2 epochs", "--data");
+  c.train.epochs = 6;
   c.train.loss = LossKind::dice;
   check_only(check_rows(epochs({1, .9, .8}, {0, 0, 0}), c), Level::error, "Dice is 0 after each of 3 epochs",
              "dice+bce");

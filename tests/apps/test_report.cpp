@@ -222,6 +222,11 @@ TEST_CASE("report: the best epoch is the first with the highest Dice that is a n
   CHECK_THAT(page, Catch::Contains("<tr class='best'><th scope='row'>3</th>"));
   for (EpochRow& row : rows) row.val_dice = kNan;
   CHECK(count(report_of(rows), "best validation Dice, in") == 0);
+  // The seconds of the whole run, validation included, and of the steps alone.
+  Report timed;
+  timed.rows = rows_of(2), timed.seconds = 318.4;
+  for (EpochRow& row : timed.rows) row.seconds = 100;
+  CHECK_THAT(report_html(timed), Catch::Contains("<dt>seconds, 200 of them in training steps</dt><dd>318</dd>"));
 }
 
 TEST_CASE("report: which epoch is better") {

@@ -20,7 +20,7 @@ report "... leaves all of its files" "${missing:+missing:$missing}"
 expect "the same again" 0 "epoch *2/2" "$train" $second --out classifier2 --threads 2 --train.loaders 2
 compare "a classifier, with one thread or two" classifier classifier2
 report "... the same candidates" "$(cmp classifier/candidates.csv classifier2/candidates.csv 2>&1)"
-expect "a classifier, validated every other epoch" 0 "val loss  *- | val AUC  *- " "$train" $second --out every --train.validate_every 2
+expect "a classifier, validated every other epoch" 0 "val AUC  *- " "$train" $second --out every --train.validate_every 2
 expect "a classifier, stopped" 0 "Go on with" "$train" $second --out stopped3 --limits.steps 6
 expect "... and resumed" 0 "going on after step 6, in epoch 2" "$train" --resume stopped3
 compare "a classifier, stopped and resumed" classifier stopped3

@@ -4,6 +4,10 @@ phantoms="--phantom.scans 3 --phantom.size 48 --phantom.slices 12 --phantom.pixe
           --phantom.min_diameter_mm 14"
 mkdir a b threads1 threads2 recompute
 expect "train on scans of its own" 0 "epoch *2/2" env -C a "$train" $phantoms $small --out run
+report "... an epoch fits into 80 columns" "$(awk '/^epoch/ && length > 80' out)"
+report "... names who is held out, and the report once it is there" \
+  "$(grep -q '^  held out: 1\.3' out && [ "$(grep -A 1 '^epoch *1/2' out | tail -n 1)" = "look: run/report.html" ] &&
+    [ "$(grep -c '^look' out)" = 1 ] || cat out)"
 missing=
 for file in config.json metrics.csv best.safetensors last.safetensors report.html overlays/epoch_001.png; do
   [ -s a/run/$file ] || missing="$missing $file"
