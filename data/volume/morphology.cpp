@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "tensor/check.h"
 #include "tensor/parallel.h"
@@ -20,85 +21,79 @@ void check_mask(const char* who, const Volume<uint8_t>& mask, double radius_mm =
   check(std::isfinite(radius_mm) && radius_mm >= 0, who, ": a radius of ", radius_mm, " mm; it must not be negative");
 }
 
-// A segment of a lower envelope.
-struct Parabola {
-  double from;    // where it begins to be the lowest
-  double height;  // f + (spacing q)^2, which the intersections need
-  float f;
-  int32_t q;
-};
+// The columns that along_axis takes together: a few vectors, so that all rows of them stay in the cache.
+constexpr int64_t kGroup = 32;
 
-// In place: f[p] = min over q of f[q] + (spacing (p - q))^2, for a line of n values. Each f[q] is the lowest
-// point of a parabola at q; the envelope of all is found from left to right, then read off.
-void lower_envelope(float* f, int64_t n, double spacing, Parabola* envelope) {
-  const double square = spacing * spacing;
-  int64_t last = -1;
-  for (int64_t q = 0; q < n; q++) {
-    if (f[q] == kFar) continue;
-    const double height = f[q] + square * double(q) * double(q);
-    double from = -std::numeric_limits<double>::infinity();
-    while (last >= 0) {
-      from = (height - envelope[last].height) / (2 * square * double(q - envelope[last].q));  // where the two meet
-      if (from > envelope[last].from) break;
-      last--;
+// Without a way out of the loop, so that compilers make vectors of it.
+template <class Test>
+bool any_of(const float* values, Test test) {
+  int any = 0;
+  for (int64_t x = 0; x < kGroup; x++) any |= test(values[x]);
+  return any;
+}
+
+// In place: f(i, x) = min over j of f(j, x) + (spacing (i - j))^2, for n rows of `width` voxels, `step` apart. Steps k
+// = |i - j| go outwards from each row, and end where the square of k steps alone exceeds all that was found, or the
+// limit. So near the mask there are few, and all columns of a group take them together.
+void along_axis(float* first, int64_t width, int64_t n, int64_t step, double spacing, float limit, float* copy) {
+  for (int64_t begin = 0; begin < width; begin += kGroup) {
+    const int64_t group = std::min(kGroup, width - begin);
+    int64_t low = n, high = -1;  // rows with a finite value
+    std::fill_n(copy, n * kGroup, kFar);
+    for (int64_t i = 0; i < n; i++) {
+      const float* const from = first + i * step + begin;
+      for (int64_t x = 0; x < group; x++) copy[i * kGroup + x] = from[x];
+      if (any_of(copy + i * kGroup, [](float f) { return f != kFar; })) low = std::min(low, i), high = i;
     }
-    if (last < 0) from = -std::numeric_limits<double>::infinity();
-    envelope[++last] = {from, height, f[q], int32_t(q)};
-  }
-  if (last < 0) return;
-  int64_t k = 0;
-  for (int64_t p = 0; p < n; p++) {
-    while (k < last && envelope[k + 1].from < double(p)) k++;
-    const double steps = double(p - envelope[k].q);
-    f[p] = float(envelope[k].f + square * steps * steps);
-  }
-}
-
-// The same along an axis whose neighbours are `step` apart in memory, for `lines` lines that begin side by side. They
-// are copied out in groups, so that whole cache lines are used.
-constexpr int64_t kGroup = 16;
-void along_lines(float* first, int64_t lines, int64_t n, int64_t step, double spacing, Parabola* scratch) {
-  float* copy = reinterpret_cast<float*>(scratch + n);
-  for (int64_t begin = 0; begin < lines; begin += kGroup) {
-    const int64_t group = std::min(kGroup, lines - begin);
-    for (int64_t i = 0; i < n; i++)
-      for (int64_t j = 0; j < group; j++) copy[j * n + i] = first[i * step + begin + j];
-    for (int64_t j = 0; j < group; j++) lower_envelope(copy + j * n, n, spacing, scratch);
-    for (int64_t i = 0; i < n; i++)
-      for (int64_t j = 0; j < group; j++) first[i * step + begin + j] = copy[j * n + i];
+    if (high < 0) continue;
+    for (int64_t i = 0; i < n; i++) {
+      float best[kGroup];
+      std::copy_n(copy + i * kGroup, kGroup, best);
+      for (int64_t k = 1; k <= std::max(i - low, high - i); k++) {
+        const float square = float(spacing * double(k) * spacing * double(k));
+        if (square > limit || !any_of(best, [&](float f) { return f > square; })) break;
+        const auto look_at = [&](const float* row) {
+          for (int64_t x = 0; x < kGroup; x++) best[x] = std::min(best[x], row[x] + square);
+        };
+        if (i - k >= low && i - k <= high) look_at(copy + (i - k) * kGroup);
+        if (i + k >= low && i + k <= high) look_at(copy + (i + k) * kGroup);
+      }
+      float* const to = first + i * step + begin;
+      for (int64_t x = 0; x < group; x++) to[x] = best[x];  // faster than a copy of so few
+    }
   }
 }
 
-// The squared distance to the nearest voxel inside the mask, or to the nearest outside.
-Volume<float> squared_distance_to(const Volume<uint8_t>& mask, bool inside) {
-  const auto size = mask.grid.size;
-  const auto spacing = mask.grid.spacing;
-  const int64_t nx = size[0], ny = size[1], nz = size[2];
+// The squared distance of each voxel of a row to the nearest that is (or is not) in the mask: steps since the last one,
+// from both ends. square_of: of 0 .. 2 nx steps, of which nx and more mean that there is none.
+void along_row(const uint8_t* in, bool inside, int64_t nx, const float* square_of, int32_t* steps, float* out) {
+  int32_t since = int32_t(nx);
+  for (int64_t x = 0; x < nx; x++) steps[x] = since = (in[x] != 0) == inside ? 0 : since + 1;
+  since = int32_t(nx);
+  for (int64_t x = nx - 1; x >= 0; x--) out[x] = square_of[since = std::min(steps[x], since + 1)];
+}
+
+// The squared distance to the nearest voxel inside the mask, or to the nearest outside. What is beyond the limit may be
+// any value above it.
+Volume<float> squared_distance_to(const Volume<uint8_t>& mask, bool inside, float limit) {
+  const auto [nx, ny, nz] = mask.grid.size;
+  const Vec3 spacing = mask.grid.spacing;
   Volume<float> result(mask.grid);
-  const int64_t longest = std::max(ny, nz);
-  const int64_t scratch = longest + (kGroup * longest * 4 + 23) / int64_t(sizeof(Parabola));
-  parallel<Parabola>(nz, /*pays=*/nx * ny > 1000, scratch, [&](int64_t z, Parabola* memory) {
-    for (int64_t y = 0; y < ny; y++) {  // along x: steps since the last voxel of the set, from both sides
-      const uint8_t* in = mask.slice(z) + y * nx;
-      float* out = result.slice(z) + y * nx;
-      int64_t steps = -1;
-      const auto walk = [&](int64_t x) {
-        if ((in[x] != 0) == inside)
-          steps = 0;
-        else if (steps >= 0)
-          steps++;
-        const float distance = float(double(steps) * spacing[0]);
-        return steps < 0 ? kFar : distance * distance;
-      };
-      for (int64_t x = 0; x < nx; x++) out[x] = walk(x);
-      steps = -1;
-      for (int64_t x = nx - 1; x >= 0; x--) out[x] = std::min(out[x], walk(x));
-    }
-    if (ny > 1) along_lines(result.slice(z), nx, ny, nx, spacing[1], memory);
+  const int64_t scratch = std::max(nx, std::max(ny, nz) * kGroup);
+  std::vector<float> square_of(2 * nx + 1, kFar);
+  for (int64_t steps = 0; steps < nx; steps++) {
+    const float distance = float(double(steps) * spacing[0]);
+    square_of[steps] = distance * distance;
+  }
+  parallel<float>(nz, /*pays=*/nx * ny > 1000, scratch, [&, nx = nx, ny = ny](int64_t z, float* memory) {
+    for (int64_t y = 0; y < ny; y++)
+      along_row(mask.slice(z) + y * nx, inside, nx, square_of.data(), reinterpret_cast<int32_t*>(memory),
+                result.slice(z) + y * nx);
+    along_axis(result.slice(z), nx, ny, nx, spacing[1], limit, memory);
   });
   if (nz > 1)
-    parallel<Parabola>(ny, /*pays=*/nx * nz > 1000, scratch, [&](int64_t y, Parabola* memory) {
-      along_lines(result.voxels.data() + y * nx, nx, nz, nx * ny, spacing[2], memory);
+    parallel<float>(ny, /*pays=*/nx * nz > 1000, scratch, [&, nx = nx, ny = ny, nz = nz](int64_t y, float* memory) {
+      along_axis(result.voxels.data() + y * nx, nx, nz, nx * ny, spacing[2], limit, memory);
     });
   return result;
 }
@@ -106,10 +101,13 @@ Volume<float> squared_distance_to(const Volume<uint8_t>& mask, bool inside) {
 // Dilates, or erodes. A voxel at exactly the radius, up to rounding, is within it.
 Volume<uint8_t> within(const char* who, const Volume<uint8_t>& mask, double radius_mm, bool dilate) {
   check_mask(who, mask, radius_mm);
-  const Volume<float> squared = squared_distance_to(mask, dilate);
   const float limit = float(radius_mm * radius_mm * (1 + 1e-6));
+  const Volume<float> squared = squared_distance_to(mask, dilate, limit);
   Volume<uint8_t> result(mask.grid);
-  for (size_t i = 0; i < result.voxels.size(); i++) result.voxels[i] = (squared.voxels[i] <= limit) == dilate;
+  parallel(mask.grid.size[2], /*pays=*/mask.grid.voxels() > 100000, [&](int64_t z) {
+    std::transform(squared.slice(z), squared.slice(z + 1), result.slice(z),
+                   [&](float f) { return uint8_t((f <= limit) == dilate); });
+  });
   return result;
 }
 
@@ -127,7 +125,7 @@ Box bounding_box(const Volume<uint8_t>& mask) {
 
 Volume<float> squared_distance(const Volume<uint8_t>& mask) {
   check_mask("squared_distance", mask);
-  return squared_distance_to(mask, true);
+  return squared_distance_to(mask, true, kFar);
 }
 
 Volume<uint8_t> dilated(const Volume<uint8_t>& mask, double radius_mm) {

@@ -3,8 +3,9 @@
 //   dilated(mask, 3);    all voxels whose centre lies within 3 mm of the centre of a voxel in the mask
 //   closed(lung, 10);    the lung with all notches filled that are too narrow for a ball of 10 mm radius
 //
-// All use an exact distance transform, so their time does not depend on the radius. Index axes are assumed to be at
-// right angles.
+// All use a distance transform, exact up to float's rounding, that looks no further than the nearest voxel found so far,
+// nor than the radius (T. Saito, J. Toriwaki, New Algorithms for Euclidean Distance Transformation of an n-Dimensional
+// Digitized Picture, 1994). Index axes are assumed to be at right angles.
 #pragma once
 #include "data/volume/volume.h"
 
@@ -17,7 +18,7 @@ struct Box {
 Box bounding_box(const Volume<uint8_t>& mask);
 
 // The squared distance in mm^2 from each voxel's centre to that of the nearest nonzero voxel; infinity everywhere if
-// there is none. P. Felzenszwalb, D. Huttenlocher, Distance Transforms of Sampled Functions, 2012.
+// there is none.
 Volume<float> squared_distance(const Volume<uint8_t>& mask);
 
 // The outside of the grid is ignored: nothing grows in from there, and a mask that touches the border does not shrink.
