@@ -13,6 +13,7 @@
 # kernels for the CPU instead, for tests without a GPU (tensor/cuda/emulate.h), in build/emulate: make test EMULATE=1
 #
 # Overridable: CXX=clang++   OPENMP=0   ARCH=-march=x86-64-v3   OPT=-O1   CXXFLAGS=-Werror   V=1 (show the commands)
+#              PCH=0 (no precompiled headers; they are left out where CXX says ccache, which keeps objects better without)
 #              NVCC=/opt/cuda/bin/nvcc   CUDA_ARCH=sm_86   PTXAS="-Xptxas -v" (registers and spills of each kernel)
 # BUILD=build is the folder of the objects. The programs of any other folder stay in it: make BUILD=build/clang CXX=clang++
 
@@ -123,6 +124,28 @@ UNIT_TESTS  := $(filter-out $(CHECK_SOURCES),$(TESTS))
 LIBRARY  := $(BUILD)/libacinus.a
 BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
+# ---- precompiled headers: reading the standard library's takes longer than compiling most files
+
+# Once for each set of flags: dev/std.h, and for the tests Catch2's. They come first in every file (-include).
+PCH ?= $(if $(findstring ccache,$(CXX)),0,1)
+ifneq ($(PCH),0)
+STD_cu    = $(OPT) -std=c++17
+STD_hot   = $(OPT) -std=c++20
+STD_light = $(LIGHT_OPT) -std=c++20
+STD_tests = $(STD_light) -include catch2/catch.hpp
+BARE := tests/main.cpp tests/fuzz/% $(if $(READERS_FLAGS),$(READERS))  # their flags, or what they define, are others
+CPP  := $(filter-out $(BARE),$(filter %.cpp,$(SOURCES) $(APPS) $(TESTS) $(BENCHES:%=dev/bench/%.cpp)))
+objects = $(patsubst %,$(BUILD)/%.o,$(1))
+$(if $(NVCC),,$(call objects,$(filter %.cu,$(SOURCES)))): $(BUILD)/std/cu.h.gch
+$(call objects,$(filter-out $(LIGHT),$(CPP))): $(BUILD)/std/hot.h.gch
+$(call objects,$(filter-out tests/%,$(filter $(LIGHT),$(CPP)))): $(BUILD)/std/light.h.gch
+$(call objects,$(filter tests/%,$(CPP))): $(BUILD)/std/tests.h.gch
+$(BUILD)/std/%.h.gch: dev/std.h $(BUILD)/flags
+	@mkdir -p $(@D) && cp $< $(@:.gch=) && echo "  c++ $< ($*)"
+	$(Q)$(CXX) $(STD_$*) $(FLAGS) -x c++-header $(@:.gch=) -o $@
+endif
+INCLUDED = $(patsubst %.gch,-include %,$(filter %.gch,$^))
+
 # ---- rules
 
 .PHONY: all tests test test-units test-references test-programs benches bench bench-read asan fuzz fuzzers install lines clean banner
@@ -144,18 +167,18 @@ third_party/root/flags.mk: third_party/get.sh
 # Objects made with other flags, or by another compiler, must not be linked together: when this file's text changes,
 # everything is compiled again.
 $(BUILD)/flags: banner
-	@mkdir -p $(@D); echo '$(CXX) $(OPT) $(LIGHT_OPT) $(FLAGS) $(READERS_FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH) $(GPUS)' >$@.$$$$; \
+	@mkdir -p $(@D); echo '$(CXX) $(VERSION) $(PCH) $(OPT) $(LIGHT_OPT) $(FLAGS) $(READERS_FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH) $(GPUS)' >$@.$$$$; \
 	 if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 
 # A .cu file is compiled by nvcc, or without it as C++. In C++17, which every nvcc understands; its standard headers
 # also compile in half the time.
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D) && echo "  $(if $(NVCC),nvcc,c++) $<"
-	$(Q)$(if $(NVCC),$(NVCC) $(NVCC_FLAGS) -MMD -MP -x cu,$(CXX) $(OPT_OF) -std=c++17 $(FLAGS) -MMD -MP -x c++) -c $< -o $@
+	$(Q)$(if $(NVCC),$(NVCC) $(NVCC_FLAGS) -MMD -MP -x cu,$(CXX) $(OPT_OF) -std=c++17 $(FLAGS) $(INCLUDED) -MMD -MP -x c++) -c $< -o $@
 
 $(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
 	@mkdir -p $(@D) && echo "  c++ $<"
-	$(Q)$(CXX) $(OPT_OF) -std=c++20 $(FLAGS) $(if $(filter $(READERS) tests/fuzz/%,$<),$(READERS_FLAGS)) -MMD -MP -c $< -o $@
+	$(Q)$(CXX) $(OPT_OF) -std=c++20 $(FLAGS) $(INCLUDED) $(if $(filter $(READERS) tests/fuzz/%,$<),$(READERS_FLAGS)) -MMD -MP -c $< -o $@
 
 $(LIBRARY): $(SOURCES:%=$(BUILD)/%.o)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^

@@ -2,8 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 namespace acinus {
+
+std::string text(std::initializer_list<Printable> values) {
+  std::ostringstream out;
+  for (const Printable& value : values) value.print(out, value.value);
+  return out.str();
+}
+
+void fail(std::initializer_list<Printable> values) { throw Error(text(values)); }
+
+std::ostream& operator<<(std::ostream& out, const Condition& condition) {
+  return out << " [" << condition.file << ":" << condition.line << "]";
+}
 
 template <class... Format>
 static std::string to_text(double value, Format... format) {

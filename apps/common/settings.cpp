@@ -19,7 +19,8 @@ using Field = Settings::Field;
 std::string printed(const Field& field) {
   const Settings::Value value = field.get();
   if (const auto* real = std::get_if<double>(&value)) return shortest(*real);
-  return std::visit([](const auto& v) { return text(std::boolalpha, v); }, value);
+  if (const auto* yes = std::get_if<bool>(&value)) return *yes ? "true" : "false";
+  return std::visit([](const auto& v) { return text(v); }, value);
 }
 
 std::string joined(const std::vector<std::string>& list, const char* separator) {
