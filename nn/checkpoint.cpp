@@ -1,6 +1,6 @@
 #include "nn/checkpoint.h"
 
-#include <nlohmann/json.hpp>
+#include "tensor/io/json.h"
 
 namespace acinus {
 
@@ -58,31 +58,31 @@ void for_each_option(ResNetOptions& o, F f) {
 
 template <class Options>
 std::string json_of(Options options) {
-  nlohmann::ordered_json j;
+  Json j;
   for_each_option(options, [&](const char* key, const auto& option) {
     if constexpr (std::is_enum_v<std::decay_t<decltype(option)>>)
       j[key] = name(option);
     else
       j[key] = option;
   });
-  return j.dump();
+  return to_text(j);
 }
 
 template <class Options>
 Options options_from_json(const char* config, const std::string& text, const std::string& source) {
   try {
-    const auto j = nlohmann::json::parse(text);
+    const Json j = parse_json(text);
     Options options;
     for_each_option(options, [&](const std::string& key, auto& option) {
       using Option = std::decay_t<decltype(option)>;
-      if (key == "deep_supervision" && !j.contains(key)) return;  // files from before it have none
+      if (key == "deep_supervision" && !j.find(key)) return;  // files from before it have none
       if constexpr (std::is_enum_v<Option>)
-        option = named<Option>(j.at(key).get<std::string>());
+        option = named<Option>(j.at(key).as<std::string>());
       else
-        option = j.at(key).get<Option>();
+        option = j.at(key).as<Option>();
     });
     return options;
-  } catch (const nlohmann::json::exception& e) {
+  } catch (const JsonError& e) {
     fail(source, ": its \"", config, "\" is damaged: ", e.what());
   }
 }

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <functional>
 #include <map>
-#include <regex>
 #include <set>
 #include <string_view>
 
@@ -345,9 +344,13 @@ void check_nodules(const Dataset& data, const std::vector<ScanSample>& samples, 
 
 // "case03_017" -> "case03", "case03_z17" -> "case03"; "" if the name is not of a numbered part of something numbered.
 std::string series_of(const std::string& name) {
-  static const std::regex numbered(R"((.*[0-9].*)[-_. ][^-_. 0-9]*[0-9]+)");  // stem, separator, letters, number
-  std::smatch parts;
-  return std::regex_match(name, parts, numbered) ? parts[1].str() : "";
+  const std::string digits = "0123456789", separators = "-_. ";
+  const size_t before = name.find_last_not_of(digits);  // the number; there may be letters between it and the separator
+  if (before == name.npos || before + 1 == name.size()) return "";
+  const size_t separator = name.find_last_of(separators + digits, before);
+  if (separator == name.npos || digits.find(name[separator]) != name.npos) return "";
+  const std::string stem = name.substr(0, separator);
+  return stem.find_first_of(digits) != name.npos ? stem : "";
 }
 
 void check_names(const Dataset& data, Findings& out) {

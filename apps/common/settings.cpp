@@ -3,17 +3,16 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <sstream>
 
 #include "tensor/io/file.h"
+#include "tensor/io/json.h"
 #include "tensor/text.h"
 
 namespace acinus {
 namespace {
 
-using json = nlohmann::ordered_json;
 using Field = Settings::Field;
 
 std::string printed(const Field& field) {
@@ -178,31 +177,31 @@ bool Settings::parse(int argc, char** argv) {
 }
 
 void Settings::read_json(const std::string& json_text, const std::string& source) {
-  json settings;
+  Json settings;
   try {
-    settings = json::parse(json_text);
-    if (!settings.is_object()) fail(source, ": must hold a JSON object, as a run's config.json does");
-  } catch (const json::exception& e) {
-    const std::string_view what = e.what();  // "[json.exception...] parse error at line 1, column 23: ..."
-    fail(source, ": is not valid JSON: ", what.substr(what.find(']') + 2));
+    settings = parse_json(json_text);
+  } catch (const JsonError& e) {
+    fail(source, ": is not valid JSON: ", e.what());
   }
+  if (!settings.get<Json::Object>()) fail(source, ": must hold a JSON object, as a run's config.json does");
   // Each value of {"train": {"lr": 1e-3}}, and its name, train.lr. Groups without settings are not entered.
-  const auto read_group = [&](const auto& self, const json& group, const std::string& prefix) -> void {
-    for (const auto& item : group.items()) {
-      const json& entry = item.value();
-      const std::string name = prefix + item.key();
+  const auto read_group = [&](const auto& self, const Json& group, const std::string& prefix) -> void {
+    for (const auto& member : *group.get<Json::Object>()) {
+      const Json& entry = member.second;
+      const std::string name = prefix + member.first;
+      const auto* words = entry.get<std::string>();
       const auto is_within = [&](const Field& field) { return field.name.starts_with(name + "."); };
-      if (entry.is_object() && std::ranges::any_of(fields_, is_within)) {
+      if (entry.get<Json::Object>() && std::ranges::any_of(fields_, is_within)) {
         self(self, entry, name + ".");
         continue;
       }
-      const auto is_off = [&](const Retired& gone) { return gone.name == name && entry == gone.off; };
+      const auto is_off = [&](const Retired& gone) { return gone.name == name && words && *words == gone.off; };
       if (std::ranges::any_of(retired_, is_off)) continue;
       const auto field = std::ranges::find(fields_, name, &Field::name);
       if (field == fields_.end() || field->is_argument) throw UsageError(unknown(name));
-      if (entry.is_structured() || entry.is_null())
-        throw UsageError(text("--", name, ": must be ", usage_of(*field), ", not ", entry.type_name()));
-      assign(*field, entry.is_string() ? entry.get<std::string>() : entry.dump());
+      const bool is_one = !entry.get<Json::List>() && !entry.get<Json::Object>() && !entry.get<std::nullptr_t>();
+      if (!is_one) throw UsageError(text("--", name, ": must be ", usage_of(*field), ", not ", shown(to_text(entry))));
+      assign(*field, words ? *words : to_text(entry));
     }
   };
   try {
@@ -223,14 +222,12 @@ void Settings::print() const {
 }
 
 std::string Settings::to_json() const {
-  json all = json::object();
+  Json all = Json::Object();
   for (const Field& field : fields_) {
     if (field.is_argument) continue;
-    std::string pointer = "/" + field.name;  // of train.lr: /train/lr (RFC 6901)
-    std::ranges::replace(pointer, '.', '/');
-    std::visit([&](const auto& value) { all[pointer] = value; }, field.get());
+    std::visit([&](const auto& value) { all.path(field.name) = value; }, field.get());
   }
-  return all.unflatten().dump(2) + "\n";
+  return to_text(all, 2) + "\n";
 }
 
 }  // namespace acinus

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <regex>
 
 #include "apps/common/cli.h"
 #include "apps/prediction/prediction.h"
@@ -53,10 +52,14 @@ std::vector<int64_t> fullest_slices(const Volume<uint8_t>& mask, int64_t max_sli
 
 // Removes the files of an earlier prediction that this one may not write again.
 void remove_old(const std::string& folder, const std::string& id) {
-  static const std::regex ending("_rle\\.csv|_prob\\.mhd|_prob\\.zraw|(_candidate|_z)[0-9]+\\.png");
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
-    if (name.starts_with(id) && std::regex_match(name.substr(id.size()), ending)) fs::remove(entry.path());
+    if (!name.starts_with(id)) continue;
+    std::string ending = name.substr(id.size());
+    const size_t number = ending.find_first_of("0123456789"), after = ending.find_first_not_of("0123456789", number);
+    if (number < after && after != ending.npos) ending.replace(number, after - number, "#");
+    for (const char* ours : {"_rle.csv", "_prob.mhd", "_prob.zraw", "_candidate#.png", "_z#.png"})
+      if (ending == ours) fs::remove(entry.path());
   }
 }
 

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "apps/checks/checks.h"
 #include "data/dataset/statistics.h"
@@ -16,6 +15,7 @@
 #include "optim/adam.h"
 #include "optim/sgd.h"
 #include "tensor/io/file.h"
+#include "tensor/io/json.h"
 
 namespace acinus {
 
@@ -77,31 +77,51 @@ constexpr Score kSaved[] = {&EpochRow::loss,    &EpochRow::val_dice,          &E
                             &EpochRow::seconds, &EpochRow::images_per_second, &EpochRow::loader_wait,
                             &EpochRow::peak_mb, &EpochRow::val_loss,          &EpochRow::val_auc};
 
-static void to_json(nlohmann::json& json, const EpochRow& row) {
-  json = {row.epoch, row.step};
-  for (const Score value : kSaved) json.push_back(row.*value);
+static Json json_of(const EpochRow& row) {
+  Json::List numbers{row.epoch, row.step};
+  for (const Score value : kSaved) numbers.push_back(row.*value);
+  return numbers;
 }
 
-static void from_json(const nlohmann::json& json, EpochRow& row) {
-  row.epoch = json.at(0), row.step = json.at(1);
+static EpochRow row_of(const Json& json) {
+  const auto numbers = json.as<Json::List>();
+  if (numbers.size() != 2 + std::size(kSaved)) throw JsonError("an epoch has another count of numbers");
+  EpochRow row;
+  row.epoch = numbers[0].as<int64_t>(), row.step = numbers[1].as<int64_t>();
   for (size_t i = 0; i < std::size(kSaved); i++)
-    row.*kSaved[i] = json.at(2 + i).is_null() ? NAN : json.at(2 + i).get<double>();  // JSON has no NaN
+    row.*kSaved[i] = numbers[2 + i].get<std::nullptr_t>() ? NAN : numbers[2 + i].as<double>();  // JSON has no NaN
+  return row;
 }
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunState, epoch, step, loss_sum, seconds, best_epoch, epoch_seconds, epoch_wait,
-                                   rows)
+// Calls visit(name, number) for all but the rows.
+template <class State, class Visit>
+static void visit_numbers(State& s, Visit visit) {
+  visit("epoch", s.epoch), visit("step", s.step), visit("loss_sum", s.loss_sum), visit("seconds", s.seconds);
+  visit("best_epoch", s.best_epoch), visit("epoch_seconds", s.epoch_seconds), visit("epoch_wait", s.epoch_wait);
+}
 
-std::string to_json(const RunState& state) { return nlohmann::json(state).dump(); }
+std::string to_json(const RunState& state) {
+  Json json;
+  visit_numbers(state, [&](const char* name, auto number) { json[name] = number; });
+  Json::List rows;
+  for (const EpochRow& row : state.rows) rows.push_back(json_of(row));
+  json["rows"] = rows;
+  return to_text(json);
+}
 
 RunState run_state_from_json(const std::string& text, const std::string& source) {
   try {
-    const RunState s = nlohmann::json::parse(text);
+    const Json json = parse_json(text);
+    RunState s;
+    visit_numbers(s,
+                  [&](const char* name, auto& number) { number = json.at(name).as<std::decay_t<decltype(number)>>(); });
+    for (const Json& row : json.at("rows").as<Json::List>()) s.rows.push_back(row_of(row));
     if (s.epoch < 1 || s.epoch > 1000001 || s.step < 0 || int64_t(s.rows.size()) != s.epoch - 1 || s.best_epoch < 0 ||
         s.best_epoch >= s.epoch)
       fail(source, ": its state is that of epoch ", s.epoch, ", step ", s.step, ", with the numbers of ", s.rows.size(),
            " epochs, of which ", s.best_epoch, " was the best: these contradict each other; start another run");
     return s;
-  } catch (const nlohmann::json::exception& e) {
+  } catch (const JsonError& e) {
     fail(source, ": its \"train.state\" is damaged, or of another version of ./train: ", e.what());
   }
 }

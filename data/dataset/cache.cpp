@@ -7,7 +7,6 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "data/chest/lungs.h"
 #include "data/formats/metaimage.h"
@@ -17,6 +16,7 @@
 #include "data/volume/mask.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/io/json.h"
 #include "tensor/text.h"
 
 namespace acinus {
@@ -24,7 +24,6 @@ namespace acinus {
 namespace {
 
 namespace fs = std::filesystem;
-using json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
 constexpr int64_t kPage = 4096;
@@ -176,20 +175,20 @@ CachedScan prepare_picture(const Source& source, const CacheOptions& options) {
 
 // ---- the file -------------------------------------------------------------------------------------------------------
 
-// Calls visit(JSON pointer, value) for what a file's description holds of a scan, to write or to read it.
+// Calls visit(path, value) for what a file's description holds of a scan, to write or to read it.
 template <class Cached, class Visit>
 void visit_description(Cached& cached, Visit visit) {
   auto& image = cached.scan.image;
-  visit("/grid/size", image.grid.size);
-  visit("/grid/spacing", image.grid.spacing);
-  visit("/grid/origin", image.grid.origin);
-  visit("/grid/direction", image.grid.direction);
-  visit("/channels", image.channels);
-  visit("/scale", image.scale);
-  visit("/shift", image.shift);
-  visit("/warnings", cached.warnings);
-  visit("/classes", cached.scan.classes);
-  visit("/labels", cached.scan.labels_hash);
+  visit("grid.size", image.grid.size);
+  visit("grid.spacing", image.grid.spacing);
+  visit("grid.origin", image.grid.origin);
+  visit("grid.direction", image.grid.direction);
+  visit("channels", image.channels);
+  visit("scale", image.scale);
+  visit("shift", image.shift);
+  visit("warnings", cached.warnings);
+  visit("classes", cached.scan.classes);
+  visit("labels", cached.scan.labels_hash);
 }
 
 int64_t data_bytes(const ScanView& image) {
@@ -201,21 +200,22 @@ void write_cache(const std::string& path, const std::string& key, const CachedSc
   const Scan& scan = prepared.scan;
   const ScanView& image = scan.image;
   const bool bytes = image.type == ElementType::u8;
-  json about{{"version", kVersion}, {"key", key}, {"bytes", bytes}};
-  visit_description(prepared, [&](const char* path, const auto& value) { about[json::json_pointer(path)] = value; });
+  Json about{{"version", kVersion}, {"key", key}, {"bytes", bytes}};
+  visit_description(prepared, [&](const char* path, const auto& value) { about.path(path) = value; });
   if (std::isfinite(image.outside)) about["outside"] = image.outside;
-  const std::string description = about.dump();
+  const std::string description = to_text(about);
   const auto [x, y, z] = image.grid.size;
   const int64_t voxels = image.grid.voxels(), values = image.bytes(voxels);
   const int64_t image_begin = z * kSliceBytes, labels_begin = image_begin + values, end = labels_begin + voxels;
-  json header{{"__metadata__", {{"acinus.scan", description}, {"acinus.hash", hash_of(description)}}},
-              {"slices", {{"dtype", "I64"}, {"shape", {z, 3}}, {"data_offsets", {0, image_begin}}}},
-              {"image",
-               {{"dtype", bytes ? "U8" : "I16"},
-                {"shape", {z, y, x, image.channels}},
-                {"data_offsets", {image_begin, labels_begin}}}},
-              {"labels", {{"dtype", "U8"}, {"shape", {z, y, x}}, {"data_offsets", {labels_begin, end}}}}};
-  std::string front = header.dump();
+  using List = std::vector<int64_t>;
+  const Json header{{"__metadata__", {{"acinus.scan", description}, {"acinus.hash", hash_of(description)}}},
+                    {"slices", {{"dtype", "I64"}, {"shape", List{z, 3}}, {"data_offsets", List{0, image_begin}}}},
+                    {"image",
+                     {{"dtype", bytes ? "U8" : "I16"},
+                      {"shape", List{z, y, x, image.channels}},
+                      {"data_offsets", List{image_begin, labels_begin}}}},
+                    {"labels", {{"dtype", "U8"}, {"shape", List{z, y, x}}, {"data_offsets", List{labels_begin, end}}}}};
+  std::string front = to_text(header);
   front.resize(((front.size() + 8 + kPage - 1) / kPage * kPage) - 8, ' ');
   const uint64_t length = front.size();
   AtomicFile file(path);
@@ -235,18 +235,20 @@ bool map_cache(const std::string& path, const std::string& key, CachedScan& cach
   if (file->size() < 8) return false;
   std::memcpy(&length, file->data(), 8);
   if (length > 64 << 20 || int64_t(length) > file->size() - 8) return false;
-  const json header = json::parse(file->data() + 8, file->data() + 8 + length);
-  const json& metadata = header.at("__metadata__");
-  const auto description = metadata.at("acinus.scan").get<std::string>();
-  if (metadata.at("acinus.hash").get<std::string>() != hash_of(description)) return false;
-  const json about = json::parse(description);
-  if (about.at("version").get<int>() != kVersion || about.at("key").get<std::string>() != key) return false;
+  const Json header = parse_json({file->data() + 8, length});
+  const Json& metadata = header.at("__metadata__");
+  const auto description = metadata.at("acinus.scan").as<std::string>();
+  if (metadata.at("acinus.hash").as<std::string>() != hash_of(description)) return false;
+  const Json about = parse_json(description);
+  if (about.at("version").as<int>() != kVersion || about.at("key").as<std::string>() != key) return false;
 
   Scan& scan = cached.scan;
   ScanView& image = scan.image;
-  visit_description(cached, [&](const char* path, auto& value) { about.at(json::json_pointer(path)).get_to(value); });
-  image.outside = about.value("outside", -std::numeric_limits<double>::infinity());
-  image.type = about.at("bytes").get<bool>() ? ElementType::u8 : ElementType::i16;
+  visit_description(
+      cached, [&](const char* path, auto& value) { value = about.path(path).as<std::decay_t<decltype(value)>>(); });
+  const Json* outside = about.find("outside");
+  image.outside = outside ? outside->as<double>() : -std::numeric_limits<double>::infinity();
+  image.type = about.at("bytes").as<bool>() ? ElementType::u8 : ElementType::i16;
   const char* data = file->data() + 8 + length;
   if (file->size() != 8 + int64_t(length) + data_bytes(image)) return false;
 
@@ -261,7 +263,7 @@ bool map_cache(const std::string& path, const std::string& key, CachedScan& cach
   scan.labels = static_cast<const uint8_t*>(image.values) + image.bytes(image.grid.voxels());
   scan.memory = {file};
   return true;
-} catch (const json::exception&) {
+} catch (const JsonError&) {
   return false;
 }
 

@@ -5,18 +5,16 @@
 #include <cmath>
 #include <iterator>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 
 #include "tensor/check.h"
+#include "tensor/io/json.h"
 #include "tensor/text.h"
 
 namespace acinus {
 
 namespace {
-
-using json = nlohmann::ordered_json;
 
 constexpr int64_t kSampledSlices = 256, kPixelsPerSlice = 4000;  // whose density is measured
 constexpr double kDiameterEdges[] = {4, 6, 8, 10, 15, 20, 30};   // mm, between the bins of the histogram
@@ -83,33 +81,33 @@ Densities sample_densities(const std::vector<SliceOf>& slices, const std::vector
 
 // ---- for programs ---------------------------------------------------------------------------------------------------
 
-json summary(const std::vector<double>& values) {
+Json summary(const std::vector<double>& values) {
   const Summary s = summary_of(values);
   return {{"min", s.min}, {"median", s.median}, {"max", s.max}};
 }
 
-json axes(const std::array<std::vector<double>, 3>& values) {
+Json axes(const std::array<std::vector<double>, 3>& values) {
   return {{"x", summary(values[0])}, {"y", summary(values[1])}, {"z", summary(values[2])}};
 }
 
-json by_rank(std::vector<double> values, const std::vector<double>& ranks) {
-  json out = json::object();
+Json by_rank(std::vector<double> values, const std::vector<double>& ranks) {
+  Json out = Json::Object();
   const std::vector<double> found = percentiles(std::move(values), ranks);
   for (size_t i = 0; i < found.size(); i++) out[number(100 * ranks[i], 4)] = found[i];
   return out;
 }
 
-json histogram(const std::vector<double>& diameters) {
+Json histogram(const std::vector<double>& diameters) {
   constexpr size_t n = std::size(kDiameterEdges);
   int64_t counts[n + 1] = {};
   for (double d : diameters) counts[std::ranges::upper_bound(kDiameterEdges, d) - kDiameterEdges]++;
-  json out{{text("<", kDiameterEdges[0]), counts[0]}};
+  Json out{{text("<", kDiameterEdges[0]), counts[0]}};
   for (size_t i = 1; i < n; i++) out[text(kDiameterEdges[i - 1], "-", kDiameterEdges[i])] = counts[i];
   out[text(">", kDiameterEdges[n - 1])] = counts[n];
   return out;
 }
 
-void add_grids(const Dataset& dataset, json& out) {
+void add_grids(const Dataset& dataset, Json& out) {
   std::set<std::string> patients;
   std::map<std::string, int64_t> orientations;
   std::array<std::vector<double>, 3> size, spacing;
@@ -132,7 +130,7 @@ void add_grids(const Dataset& dataset, json& out) {
   out["orientations"] = orientations;
 }
 
-void add_labels(const Dataset& dataset, json& out) {
+void add_labels(const Dataset& dataset, Json& out) {
   std::vector<SliceOf> slices, with_foreground;
   std::vector<double> lungs_ml;
   int64_t foreground = 0, foreground_scans = 0, without_lungs = 0;
@@ -166,15 +164,17 @@ void add_labels(const Dataset& dataset, json& out) {
   out["foreground_slices"] = with_foreground.size();
   out["foreground_scans"] = foreground_scans;
   const double all = std::accumulate(densities.class_pixels.begin(), densities.class_pixels.end(), 0.);
-  for (int64_t pixels : densities.class_pixels) {  // of classes 1, 2, ...
-    const double fraction = all > 0 ? double(pixels) / all : 0;
-    out["class_share_of_foreground"].push_back(fraction);
-    out["class_ml"].push_back(fraction * foreground_ml);
+  std::vector<double> fractions, ml;  // of classes 1, 2, ...
+  for (int64_t pixels : densities.class_pixels) {
+    fractions.push_back(all > 0 ? double(pixels) / all : 0);
+    ml.push_back(fractions.back() * foreground_ml);
   }
+  out["class_share_of_foreground"] = fractions;
+  out["class_ml"] = ml;
   if (lungs_known) out["lungs_ml"] = summary(lungs_ml), out["scans_without_lungs"] = without_lungs;
 }
 
-void add_nodules(const Dataset& dataset, json& out) {
+void add_nodules(const Dataset& dataset, Json& out) {
   std::vector<double> nodules, diameters;
   for (const Scan& scan : dataset.scans) {
     nodules.push_back(double(scan.nodules.size()));
@@ -189,41 +189,43 @@ void add_nodules(const Dataset& dataset, json& out) {
 
 // ---- for people -----------------------------------------------------------------------------------------------------
 
-std::string in_words(const json& summary) {
-  const std::string median = number(summary["median"], 4);
-  if (summary["min"] == summary["max"]) return median;
-  return text(number(summary["min"], 4), " to ", number(summary["max"], 4), " (median ", median, ")");
+std::string in_words(const Json& summary) {
+  const auto value = [&](const char* which) { return number(summary.at(which).as<double>(), 4); };
+  if (summary.at("min").as<double>() == summary.at("max").as<double>()) return value("median");
+  return text(value("min"), " to ", value("max"), " (median ", value("median"), ")");
 }
 
 // "x 512, y 512, z 100 to 300 (median 133)", "5 % -950, 50 % -800"
-std::string listed(const json& numbers, const char* separator) {
+std::string listed(const Json& numbers, const char* separator) {
   std::string out;
-  for (const auto& [name, value] : numbers.items())
-    out += text(out.empty() ? "" : ", ", name, separator, value.is_object() ? in_words(value) : number(value, 4));
+  for (const auto& [name, value] : *numbers.get<Json::Object>())
+    out += text(out.empty() ? "" : ", ", name, separator,
+                value.get<Json::Object>() ? in_words(value) : number(value.as<double>(), 4));
   return out;
 }
 
-std::vector<std::pair<std::string, std::string>> rows_of(const json& s, DataKind kind) {
+std::vector<std::pair<std::string, std::string>> rows_of(const Json& s, DataKind kind) {
   std::vector<std::pair<std::string, std::string>> out;
   const bool ct = kind == DataKind::ct;
-  const auto count = [&](const char* name) { return s[name].get<int64_t>(); };
-  out.emplace_back("data", s["identity"].get<std::string>());
+  const auto count = [&](const char* name) { return s.at(name).as<int64_t>(); };
+  out.emplace_back("data", s.at("identity").as<std::string>());
   out.emplace_back("patients", text(counted(count("patients"), "patient"), ", ", counted(count("scans"), noun_of(kind)),
                                     ", ", counted(count("slices"), "slice")));
-  out.emplace_back("size", listed(s["size_voxels"], " ") + " voxels");
-  out.emplace_back("spacing", listed(s["spacing_mm"], " ") + " mm");
+  out.emplace_back("size", listed(s.at("size_voxels"), " ") + " voxels");
+  out.emplace_back("spacing", listed(s.at("spacing_mm"), " ") + " mm");
   std::string codes;
-  for (const auto& [code, n] : s["orientations"].items()) codes += text(codes.empty() ? "" : ", ", n, " ", code);
+  for (const auto& [code, n] : s.at("orientations").as<std::map<std::string, int64_t>>())
+    codes += text(codes.empty() ? "" : ", ", n, " ", code);
   out.emplace_back("orientation", codes);
   if (count("channels") > 1) out.emplace_back("channels", text(count("channels")));
-  const json& densities = s[ct ? "hu_percentiles" : "value_percentiles"];
-  for (const auto& [where, values] : densities.items())
-    if (where == "everywhere" || !values.empty())
+  const Json& densities = s.at(ct ? "hu_percentiles" : "value_percentiles");
+  for (const auto& [where, values] : *densities.get<Json::Object>())
+    if (where == "everywhere" || !values.get<Json::Object>()->empty())
       out.emplace_back(text(ct ? "density" : "values", where == "everywhere" ? "" : ", " + where),
                        listed(values, " % ") + (ct ? " HU" : ""));
-  if (s.contains("lungs_ml")) {
+  if (s.find("lungs_ml")) {
     const int64_t without = count("scans_without_lungs");
-    out.emplace_back("lungs", text(in_words(s["lungs_ml"]), " ml",
+    out.emplace_back("lungs", text(in_words(s.at("lungs_ml")), " ml",
                                    without ? text("; none found in ", counted(without, "scan")) : ""));
   }
   const auto share = [&](const char* part, const char* whole) {
@@ -233,15 +235,16 @@ std::vector<std::pair<std::string, std::string>> rows_of(const json& s, DataKind
       "foreground",
       text(share("foreground_voxels", "voxels"), " of the voxels; in ", counted(count("foreground_slices"), "slice"),
            " (", share("foreground_slices", "slices"), "), ", counted(count("foreground_scans"), noun_of(kind))));
-  const json& fractions = s["class_share_of_foreground"];
+  const auto fractions = s.at("class_share_of_foreground").as<std::vector<double>>();
+  const auto ml = s.at("class_ml").as<std::vector<double>>();
   for (size_t c = 0; fractions.size() > 1 && c < fractions.size(); c++)
     out.emplace_back(text("class ", c + 1),
-                     text(percent(fractions[c], 4), " of the foreground, ", number(s["class_ml"][c], 4), " ml in all"));
+                     text(percent(fractions[c], 4), " of the foreground, ", number(ml[c], 4), " ml in all"));
   if (!ct) return out;
-  out.emplace_back("nodules", text(count("nodules"), "; ", in_words(s["nodules_a_scan"]), " a scan"));
-  if (const json& diameters = s["diameter_mm_percentiles"]; !diameters.empty()) {
+  out.emplace_back("nodules", text(count("nodules"), "; ", in_words(s.at("nodules_a_scan")), " a scan"));
+  if (const Json& diameters = s.at("diameter_mm_percentiles"); !diameters.get<Json::Object>()->empty()) {
     out.emplace_back("diameters", listed(diameters, " % ") + " mm");
-    out.emplace_back("nodules by mm", listed(s["nodules_by_diameter_mm"], ": "));
+    out.emplace_back("nodules by mm", listed(s.at("nodules_by_diameter_mm"), ": "));
   }
   return out;
 }
@@ -256,11 +259,11 @@ Summary summary_of(std::vector<double> values) {
 
 DatasetStatistics dataset_statistics(const Dataset& dataset) {
   check(!dataset.scans.empty(), "dataset_statistics: the data set holds no scan");
-  json numbers{{"identity", identity(dataset)}, {"pairs", !dataset.is_ct()}};
+  Json numbers{{"identity", identity(dataset)}, {"pairs", !dataset.is_ct()}};
   add_grids(dataset, numbers);
   add_labels(dataset, numbers);
   if (dataset.is_ct()) add_nodules(dataset, numbers);
-  return {rows_of(numbers, dataset.kind), numbers.dump(2) + "\n"};
+  return {rows_of(numbers, dataset.kind), to_text(numbers, 2) + "\n"};
 }
 
 std::string to_text(const DatasetStatistics& statistics) {

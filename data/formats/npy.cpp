@@ -1,14 +1,14 @@
 #include "data/formats/npy.h"
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <cctype>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "data/formats/byte_source.h"
 #include "tensor/check.h"
 #include "tensor/io/file.h"
+#include "tensor/io/half.h"
+#include "tensor/io/json.h"
 #include "tensor/text.h"
 
 namespace acinus {
@@ -56,20 +56,23 @@ std::string as_json(std::string_view dict) {
 }
 
 Header parse_header(const std::string& path, const std::string& dict) {
-  const auto json = nlohmann::json::parse(as_json(dict), nullptr, /*allow_exceptions=*/false);
-  const bool complete = json.is_object() && json.size() == 3 && json.contains("descr") && json.contains("shape") &&
-                        json.contains("fortran_order") && json["fortran_order"].is_boolean() &&
-                        json["shape"].is_array();
-  if (!complete) fail(path, ": the header must be a dict of descr, fortran_order and shape; it is ", shown(dict));
-  Header header;
-  header.fortran_order = json["fortran_order"];
-  for (const auto& size : json["shape"]) {
-    if (!size.is_number_unsigned() || size.get<uint64_t>() > INT64_MAX)
-      fail(path, ": shape: ", shown(size.dump()), " is not a size");
-    header.shape.push_back(size);
+  Json json;
+  try {
+    json = parse_json(as_json(dict));
+  } catch (const JsonError&) {
   }
-  if (!json["descr"].is_string()) fail(path, ": descr: only arrays of numbers are supported, not of records");
-  const std::string descr = json["descr"];
+  const Json *type = json.find("descr"), *order = json.find("fortran_order"), *shape = json.find("shape");
+  if (!type || !order || !shape || json.get<Json::Object>()->size() != 3 || !order->get<bool>() ||
+      !shape->get<Json::List>())
+    fail(path, ": the header must be a dict of descr, fortran_order and shape; it is ", shown(dict));
+  Header header;
+  header.fortran_order = order->as<bool>();
+  for (const Json& size : *shape->get<Json::List>()) {
+    if (!size.get<int64_t>() || size.as<int64_t>() < 0) fail(path, ": shape: ", shown(to_text(size)), " is not a size");
+    header.shape.push_back(size.as<int64_t>());
+  }
+  if (!type->get<std::string>()) fail(path, ": descr: only arrays of numbers are supported, not of records");
+  const auto descr = type->as<std::string>();
   const auto found = std::ranges::find(kTypes, descr.substr(std::min<size_t>(1, descr.size())), &NamedType::name);
   if (found == std::end(kTypes) || std::string_view("<>|=").find(descr[0]) == std::string_view::npos)
     fail(path, ": descr: '", shown(descr), "' is not a supported number type such as '<f4'");
@@ -99,11 +102,13 @@ std::vector<std::byte> to_c_order(const std::vector<std::byte>& from, const std:
 }
 
 std::vector<std::byte> widened(const std::vector<std::byte>& halves) {
-  using Halves = Eigen::Array<Eigen::half, Eigen::Dynamic, 1>;
-  const auto n = Eigen::Index(halves.size() / 2);
-  std::vector<std::byte> floats(4 * n);
-  Eigen::Map<Eigen::ArrayXf>(reinterpret_cast<float*>(floats.data()), n) =
-      Eigen::Map<const Halves>(reinterpret_cast<const Eigen::half*>(halves.data()), n).cast<float>();
+  std::vector<std::byte> floats(2 * halves.size());
+  for (size_t i = 0; i < halves.size(); i += sizeof(Half)) {
+    Half half;
+    std::memcpy(&half, &halves[i], sizeof half);
+    const float value = half;
+    std::memcpy(&floats[2 * i], &value, sizeof value);
+  }
   return floats;
 }
 

@@ -1,6 +1,5 @@
 #include "data/volume/image.h"
 
-#include <Eigen/LU>
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -15,11 +14,26 @@ namespace acinus {
 namespace {
 
 // Are all pivots of the matrix, its rows scaled to length 1, clearly different from 0?
-bool invertible(const std::vector<double>& rows, int64_t n) {
-  using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  Matrix m = Eigen::Map<const Matrix>(rows.data(), n, n);
-  for (int64_t i = 0; i < n; i++) m.row(i).stableNormalize();
-  return m.partialPivLu().matrixLU().diagonal().cwiseAbs().minCoeff() > 1e-6;
+// (Gaussian elimination, which takes the largest of each column.)
+bool invertible(std::vector<double> m, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    double length = 0;
+    for (int64_t k = 0; k < n; k++) length = std::hypot(length, m[i * n + k]);
+    for (int64_t k = 0; k < n; k++) m[i * n + k] /= length > 0 ? length : 1;
+  }
+  for (int64_t column = 0; column < n; column++) {
+    int64_t best = column;
+    for (int64_t i = column; i < n; i++)
+      if (std::abs(m[i * n + column]) > std::abs(m[best * n + column])) best = i;
+    const double pivot = m[best * n + column];
+    if (!(std::abs(pivot) > 1e-6)) return false;
+    std::swap_ranges(&m[best * n], &m[best * n] + n, &m[column * n]);
+    for (int64_t i = column + 1; i < n; i++) {
+      const double factor = m[i * n + column] / pivot;
+      for (int64_t k = column; k < n; k++) m[i * n + k] -= factor * m[column * n + k];
+    }
+  }
+  return true;
 }
 
 template <class To, class From>

@@ -2,31 +2,18 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
-#include <set>
 #include <tuple>
 
 #include "tensor/io/file.h"
+#include "tensor/io/half.h"
+#include "tensor/io/json.h"
 
 namespace acinus {
 namespace {
 
 static_assert(std::endian::native == std::endian::little,
               "safetensors are little-endian; byte swapping is not written");
-using json = nlohmann::json;
-
-struct Half {  // IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits
-  uint16_t bits;
-  operator float() const {
-    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    const float sign = bits & 0x8000 ? -1.f : 1.f;
-    if (exponent == 31) return fraction ? NAN : sign * INFINITY;
-    return exponent == 0 ? sign * std::ldexp(float(fraction), -24)
-                         : sign * std::ldexp(float(fraction + 1024), exponent - 25);
-  }
-};
 
 // How one of the format's types is read: its size, and the conversion of elements to a tensor.
 struct Reader {
@@ -54,28 +41,14 @@ const std::map<std::string, Reader> readers = {{"F32", as<float, float>()},    {
                                                {"I16", as<int16_t, double>()}, {"I8", as<int8_t, double>()},
                                                {"U8", as<uint8_t, double>()},  {"BOOL", as<uint8_t, double>()}};
 
-// The header's JSON; of two entries with one name the second would silently replace the first.
-json parse_header(const std::string& path, const std::string& header) {
-  std::set<std::string> names;
-  const auto watch = [&](int depth, json::parse_event_t event, json& key) {
-    check(depth <= 8, path, ": the header is nested too deeply to be a safetensors header");
-    if (event == json::parse_event_t::key && depth == 1 && !names.insert(key.get<std::string>()).second)
-      fail(path, ": the name ", key, " occurs twice in the header");
-    return true;
-  };
+Json parse_header(const std::string& path, const std::string& header) {
   try {
-    json parsed = json::parse(header, watch);
-    if (!parsed.is_object()) fail(path, ": the header is not a JSON object; not a safetensors file");
+    Json parsed = parse_json(header);
+    if (!parsed.get<Json::Object>()) fail(path, ": the header is not a JSON object; not a safetensors file");
     return parsed;
-  } catch (const json::exception& e) {
+  } catch (const JsonError& e) {
     fail(path, ": the header is not valid JSON (", e.what(), "); not a safetensors file, or it is damaged");
   }
-}
-
-std::vector<int64_t> whole_numbers(const json& list) {
-  if (!list.is_array() || !std::ranges::all_of(list, &json::is_number_integer))
-    fail(list.dump(), " is not a list of whole numbers");
-  return list.get<std::vector<int64_t>>();
 }
 
 }  // namespace
@@ -114,7 +87,7 @@ SafeTensors read_safetensors(const std::string& path) {
          " (limit 100000000); not a safetensors file, or it is cut off");
   std::string header(length, '\0');
   file.read(8, header.data(), int64_t(length));
-  const json parsed = parse_header(path, header);
+  const Json parsed = parse_header(path, header);
 
   struct Entry {
     std::string name;
@@ -125,19 +98,19 @@ SafeTensors read_safetensors(const std::string& path) {
   SafeTensors result;
   std::vector<Entry> entries;
   const int64_t data_start = 8 + int64_t(length), data_bytes = file.size() - data_start;
-  for (const auto& [name, value] : parsed.items()) {
+  for (const auto& [name, value] : *parsed.get<Json::Object>()) {
     try {
       if (name == "__metadata__") {
-        result.metadata = value.get<std::map<std::string, std::string>>();
+        result.metadata = value.as<std::map<std::string, std::string>>();
         continue;
       }
-      const std::string dtype = value.at("dtype").get<std::string>();
+      const std::string dtype = value.at("dtype").as<std::string>();
       const auto reader = readers.find(dtype);
       if (reader == readers.end())
         fail("its type ", dtype, " is not supported (F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL are)");
-      const auto dims = whole_numbers(value.at("shape"));
+      const auto dims = value.at("shape").as<std::vector<int64_t>>();
       const Shape shape(dims.data(), int(std::min<size_t>(dims.size(), 99)));
-      const auto offsets = whole_numbers(value.at("data_offsets"));
+      const auto offsets = value.at("data_offsets").as<std::vector<int64_t>>();
       if (offsets.size() != 2 || offsets[0] < 0 || offsets[1] < offsets[0] || offsets[1] > data_bytes)
         fail("its data_offsets lie outside the file's ", data_bytes, " bytes of data; is the file cut off?");
       const int64_t needed = shape.elements() * reader->second.size, given = offsets[1] - offsets[0];
@@ -167,19 +140,19 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   // The reference's order: the wider type first (so that all data are aligned), then by name.
   NamedTensors sorted = tensors;
   std::ranges::sort(sorted, {}, [](const auto& t) { return std::pair(-size_of(t.second.dtype()), t.first); });
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  Json header = Json::Object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   int64_t at = 0;
   for (const auto& [name, t] : sorted) {
-    check(!header.contains(name), "write_safetensors: the name \"", name, "\" occurs twice");
+    check(!header.find(name), "write_safetensors: the name \"", name, "\" occurs twice");
     const int64_t bytes = t.elements() * size_of(t.dtype());
     const char* dtype = t.dtype() == DType::f32 ? "F32" : t.dtype() == DType::f64 ? "F64" : "BF16";
     header[name] = {{"dtype", dtype},
-                    {"shape", std::vector<int64_t>(t.shape().begin(), t.shape().end())},
-                    {"data_offsets", {at, at + bytes}}};
+                    {"shape", std::vector(t.shape().begin(), t.shape().end())},
+                    {"data_offsets", std::vector{at, at + bytes}}};
     at += bytes;
   }
-  std::string text = header.dump();
+  std::string text = to_text(header);
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();
   AtomicFile file(path);
