@@ -36,6 +36,10 @@ MAKEFLAGS += -j$(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 endif
 endif
 MAKEFLAGS += --no-print-directory
+# [n/m] before each file: a recipe is expanded when its turn comes, so n counts them; m says a second make, asked what it would
+# compile (-n) once there is something to compile.
+step = $(eval N += x)[$(words $(N))/$(M)]
+M = $(eval M := $(shell $(MAKE) -n $(MAKECMDGOALS) $(MAKEOVERRIDES) OPENMP=$(OPENMP) ARCH='$(ARCH)' COUNT=1 M=0 2>/dev/null | grep -c 'echo "\['))$(M)
 Q := $(if $(V),,@)
 comma := ,
 
@@ -93,7 +97,9 @@ endif
 OPT ?= -O3
 # These read and write text, or only call the others: at -O3 they would compile a good deal longer for nothing.
 READERS := $(wildcard data/formats/*.cpp) data/volume/image.cpp data/scoring/candidates_csv.cpp tensor/io/safetensors.cpp
-LIGHT  := $(wildcard apps/*.cpp apps/*/*.cpp tests/*.cpp tests/*/*.cpp nn/*.cpp) $(READERS) tensor/profile.cpp
+LIGHT  := $(wildcard apps/*.cpp apps/*/*.cpp tests/*.cpp tests/*/*.cpp nn/*.cpp) $(READERS) \
+          $(filter-out %/scan.cpp,$(wildcard data/dataset/*.cpp)) data/scoring/froc.cpp data/scoring/matching.cpp \
+          $(filter-out tensor/tensor.cpp,$(wildcard tensor/*.cpp tensor/io/*.cpp))
 LIGHT_OPT ?= $(patsubst -O3,-O1,$(OPT))
 OPT_OF  = $(if $(filter $(LIGHT),$<),$(LIGHT_OPT),$(OPT))
 
@@ -124,28 +130,6 @@ UNIT_TESTS  := $(filter-out $(CHECK_SOURCES),$(TESTS))
 LIBRARY  := $(BUILD)/libacinus.a
 BIN      := $(if $(filter-out build,$(BUILD)),$(BUILD)/)
 
-# ---- precompiled headers: reading the standard library's takes longer than compiling most files
-
-# Once for each set of flags: dev/std.h, and for the tests Catch2's. They come first in every file (-include).
-PCH ?= $(if $(findstring ccache,$(CXX)),0,1)
-ifneq ($(PCH),0)
-STD_cu    = $(OPT) -std=c++17
-STD_hot   = $(OPT) -std=c++20
-STD_light = $(LIGHT_OPT) -std=c++20
-STD_tests = $(STD_light) -include catch2/catch.hpp
-BARE := tests/main.cpp tests/fuzz/% $(if $(READERS_FLAGS),$(READERS))  # their flags, or what they define, are others
-CPP  := $(filter-out $(BARE),$(filter %.cpp,$(SOURCES) $(APPS) $(TESTS) $(BENCHES:%=dev/bench/%.cpp)))
-objects = $(patsubst %,$(BUILD)/%.o,$(1))
-$(if $(NVCC),,$(call objects,$(filter %.cu,$(SOURCES)))): $(BUILD)/std/cu.h.gch
-$(call objects,$(filter-out $(LIGHT),$(CPP))): $(BUILD)/std/hot.h.gch
-$(call objects,$(filter-out tests/%,$(filter $(LIGHT),$(CPP)))): $(BUILD)/std/light.h.gch
-$(call objects,$(filter tests/%,$(CPP))): $(BUILD)/std/tests.h.gch
-$(BUILD)/std/%.h.gch: dev/std.h $(BUILD)/flags
-	@mkdir -p $(@D) && cp $< $(@:.gch=) && echo "  c++ $< ($*)"
-	$(Q)$(CXX) $(STD_$*) $(FLAGS) -x c++-header $(@:.gch=) -o $@
-endif
-INCLUDED = $(patsubst %.gch,-include %,$(filter %.gch,$^))
-
 # ---- rules
 
 .PHONY: all tests test test-units test-references test-programs benches bench bench-read asan fuzz fuzzers install lines clean banner
@@ -166,19 +150,40 @@ third_party/root/flags.mk: third_party/get.sh
 
 # Objects made with other flags, or by another compiler, must not be linked together: when this file's text changes,
 # everything is compiled again.
-$(BUILD)/flags: banner
+$(BUILD)/flags: $(if $(COUNT),,banner)
 	@mkdir -p $(@D); echo '$(CXX) $(VERSION) $(PCH) $(OPT) $(LIGHT_OPT) $(FLAGS) $(READERS_FLAGS) $(NVCC) $(NVCC_VERSION) $(CUDA_ARCH) $(GPUS)' >$@.$$$$; \
 	 if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 
 # A .cu file is compiled by nvcc, or without it as C++. In C++17, which every nvcc understands; its standard headers
 # also compile in half the time.
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
-	@mkdir -p $(@D) && echo "  $(if $(NVCC),nvcc,c++) $<"
+	@mkdir -p $(@D) && echo "$(step) $(if $(NVCC),nvcc,c++) $<"
 	$(Q)$(if $(NVCC),$(NVCC) $(NVCC_FLAGS) -MMD -MP -x cu,$(CXX) $(OPT_OF) -std=c++17 $(FLAGS) $(INCLUDED) -MMD -MP -x c++) -c $< -o $@
 
 $(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
-	@mkdir -p $(@D) && echo "  c++ $<"
+	@mkdir -p $(@D) && echo "$(step) c++ $<"
 	$(Q)$(CXX) $(OPT_OF) -std=c++20 $(FLAGS) $(INCLUDED) $(if $(filter $(READERS) tests/fuzz/%,$<),$(READERS_FLAGS)) -MMD -MP -c $< -o $@
+
+# Reading the standard library's headers takes longer than compiling most files. So those in dev/std.h are precompiled, once for
+# each set of flags, for the tests with Catch2's, and come first in every file (-include).
+PCH ?= $(if $(findstring ccache,$(CXX)),0,1)
+ifneq ($(PCH),0)
+STD_cu    = $(OPT) -std=c++17
+STD_hot   = $(OPT) -std=c++20
+STD_light = $(LIGHT_OPT) -std=c++20
+STD_tests = $(STD_light) -include catch2/catch.hpp
+BARE := tests/main.cpp tests/fuzz/% $(if $(READERS_FLAGS),$(READERS))  # their flags, or what they define, are others
+CPP  := $(filter-out $(BARE),$(filter %.cpp,$(SOURCES) $(APPS) $(TESTS) $(BENCHES:%=dev/bench/%.cpp)))
+objects = $(patsubst %,$(BUILD)/%.o,$(1))
+$(if $(NVCC),,$(call objects,$(filter %.cu,$(SOURCES)))): $(BUILD)/std/cu.h.gch
+$(call objects,$(filter-out $(LIGHT),$(CPP))): $(BUILD)/std/hot.h.gch
+$(call objects,$(filter-out tests/%,$(filter $(LIGHT),$(CPP)))): $(BUILD)/std/light.h.gch
+$(call objects,$(filter tests/%,$(CPP))): $(BUILD)/std/tests.h.gch
+$(BUILD)/std/%.h.gch: dev/std.h $(BUILD)/flags
+	@mkdir -p $(@D) && cp $< $(@:.gch=) && echo "$(step) c++ $< ($*)"
+	$(Q)$(CXX) $(STD_$*) $(FLAGS) -MD -MP -MT $@ -MF $(@:.gch=.d) -x c++-header $(@:.gch=) -o $@
+endif
+INCLUDED = $(patsubst %.gch,-include %,$(filter %.gch,$^))
 
 $(LIBRARY): $(SOURCES:%=$(BUILD)/%.o)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -282,4 +287,4 @@ lines:
 clean:
 	rm -rf $(BUILD) $(PROGRAMS:%=$(BIN)%)
 
--include $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS) $(BENCHES:%=dev/bench/%.cpp) $(wildcard tests/fuzz/*.cpp))
+-include $(wildcard $(BUILD)/std/*.d) $(patsubst %,$(BUILD)/%.d,$(SOURCES) $(APPS) $(TESTS) $(BENCHES:%=dev/bench/%.cpp) $(wildcard tests/fuzz/*.cpp))
