@@ -559,9 +559,9 @@ Lungs find_upright(const Volume<int16_t>& ct) {
   lungs.right_ml = ml[first_is_left];
 
   if (!two)
-    lungs.warnings.push_back("only one lung was found, or both are joined so that they could not be told apart");
+    lungs.warnings.emplace_back("only one lung was found, or both are joined so that they could not be told apart");
   if (std::ranges::find(airways.voxels, 1) == airways.voxels.end())
-    lungs.warnings.push_back("no trachea was found; if the scan shows it, it counts as lung");
+    lungs.warnings.emplace_back("no trachea was found; if the scan shows it, it counts as lung");
   const double sum = ml[0] + ml[1];
   if (sum < kMinTotalMl || sum > kMaxTotalMl)
     lungs.warnings.push_back(text("the lungs have ", std::lround(sum), " ml, an adult's 2000 to 7000"));
