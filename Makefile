@@ -108,6 +108,9 @@ FLAGS += $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas)
 # clang warns of every `omp simd` loop that it does not vectorise, which is no fault in the loop.
 FLAGS += $(if $(BY_CLANG),-Wno-pass-failed)
 FLAGS += $(if $(filter 1,$(EMULATE)),-DACINUS_CUDA -DACINUS_EMULATE)$(if $(NVCC),-DACINUS_CUDA)
+PCH   ?= $(if $(findstring ccache,$(CXX)),0,1)
+# With precompiled headers g++ 12 warns of the standard library's own code, which it otherwise passes over.
+FLAGS += $(if $(BY_CLANG)$(filter 0,$(PCH)),,-Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread)
 FLAGS += $(CXXFLAGS)
 LIBS := $(ZLIB) -lpthread $(if $(NVCC),$(CUDA_LINK))
 
@@ -166,7 +169,6 @@ $(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
 
 # Reading the standard library's headers takes longer than compiling most files. So those in dev/std.h are precompiled, once for
 # each set of flags, for the tests with Catch2's, and come first in every file (-include).
-PCH ?= $(if $(findstring ccache,$(CXX)),0,1)
 ifneq ($(PCH),0)
 STD_cu    = $(OPT) -std=c++17
 STD_hot   = $(OPT) -std=c++20
