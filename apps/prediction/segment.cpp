@@ -98,7 +98,7 @@ Tensor mean_probabilities(const std::vector<Segmenter>& networks, const ScanView
     Tensor x({n, box.rows, box.cols, channels});
     {
       const ProfileScope profile_scope("copy_planes");
-      parallel(n * box.rows, /*pays=*/true, [&](int64_t row) {
+      parallel(n * box.rows, /*pays=*/true, [&, &format = format](int64_t row) {
         copy_planes(image, slices[row / box.rows], format.planes, format.window, box.left, box.top + row % box.rows,
                     box.cols, 1, x.data<float>() + row * box.cols * channels);
       });
