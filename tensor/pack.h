@@ -91,6 +91,7 @@ HD auto each(F f, const Values<X, Exactly<N>>&... x) {
 
 template <int Max, class T, class F, class... X>
 HD void assign(AtMost<Max> n, T* to, F f, const X*... x) {
+#pragma omp simd  // `to` may be one of x
   for (int k = 0; k < n; k++) to[k] = T(f(x[k]...));
 }
 template <int N, class T, class F, class... X>

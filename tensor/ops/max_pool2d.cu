@@ -72,6 +72,34 @@ struct MaxPool2dBackward {  // channels first .. first+n-1 of one input pixel
   }
 };
 
+// The same for windows of 2x2 that cover x side by side: channels first .. first+n-1 of one window, whose four pixels are
+// read once.
+template <class T, class C = Compute<T>>
+struct MaxPool2x2Backward {
+  PoolGeometry g;
+  const T *x, *dy;
+  T* dx;
+  bool add;
+  template <class Count>
+  HD void operator()(int64_t window, int64_t first, Count n) const {
+    const auto [image, i, j] = g.y[window];
+    const int64_t at = g.x.number(image, 2 * i, 2 * j) * g.c + first, down = g.x.w * g.c;
+    const auto a = load(n, x + at), b = load(n, x + at + g.c), c = load(n, x + at + down),
+               d = load(n, x + at + down + g.c), upstream = load(n, dy + window * g.c + first);
+    // The maximum is larger than the pixels before it, and not smaller than those after it.
+    const auto pass = [&](int64_t to, auto is_maximum) {
+      const auto gradient = [=](C dy, C a, C b, C c, C d) { return is_maximum(a, b, c, d) ? dy : C(0); };
+      if (!add) return assign(n, dx + to, gradient, upstream, a, b, c, d);
+      const auto sum = [=](C before, C dy, C a, C b, C c, C d) { return before + gradient(dy, a, b, c, d); };
+      assign(n, dx + to, sum, load(n, dx + to), upstream, a, b, c, d);
+    };
+    pass(at, [](C a, C b, C c, C d) { return (b <= a) & (c <= a) & (d <= a); });
+    pass(at + g.c, [](C a, C b, C c, C d) { return (a < b) & (c <= b) & (d <= b); });
+    pass(at + down, [](C a, C b, C c, C d) { return (a < c) & (b < c) & (d <= c); });
+    pass(at + down + g.c, [](C a, C b, C c, C d) { return (a < d) & (b < d) & (c < d); });
+  }
+};
+
 }  // namespace
 
 PoolGeometry pool_geometry(const char* op, const Tensor& x, Pool2dOptions o) {
@@ -97,6 +125,9 @@ Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions o, bool
     if (!add) dx = Tensor(x.shape(), x.dtype(), x.device());
     dispatch(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
+      if (g.k == 2 && g.s == 2 && g.p == 0 && g.x.h == 2 * g.y.h && g.x.w == 2 * g.y.w)
+        return for_each_row<T>(x.device(), dy.elements() / std::max<int64_t>(g.c, 1), g.c,
+                               MaxPool2x2Backward<T>{g, x.ptr<T>(), dy.ptr<T>(), dx.ptr<T>(), add});
       for_each_row<T>(x.device(), x.elements() / std::max<int64_t>(g.c, 1), g.c,
                       MaxPool2dBackward<T>{g, x.ptr<T>(), dy.ptr<T>(), dx.ptr<T>(), add});
     });

@@ -31,30 +31,20 @@ Tensor group_mean(const NormGeometry& g, const Tensor& sums, const Tensor& weigh
 
 // ---- mean and variance ----------------------------------------------------------------------------------------
 
-// On the CPU by two passes over x, the mean first and then the squares of the deviations from it: sum(x^2) - mean^2 would
-// cancel in float32.
-template <class T, class C = Compute<T>>
-struct SquaredDeviation {
-  const T* x;
-  const C* mean;
-  template <class Count>
-  HD auto operator()(int64_t i, int64_t s, Count n) const {
-    const auto values = load(n, x + i);
-    const auto means = load(n, mean + s);
-    Terms<C, 1, Count> terms;
-    for (int k = 0; k < n; k++) {
-      const C d = values[k] - means[k];
-      terms[0][k] = d * d;
-    }
-    return terms;
+// In one pass over x: these are the terms of sum(d) and sum(d^2), d = x - x0. x0 is a value of the image and channel, as near to
+// the mean as any, so that little cancels: "shifted data" in Chan, Golub and LeVeque, Algorithms for computing the sample variance,
+// 1983. It is the median of three pixels, none of them at the border, whose neighbours are padding: a single one might be an outlier.
+template <class C, class Shifts, class Values, class Count>
+HD auto moments_about(const Shifts& x0, const Values& x, Count n) {
+  Terms<C, 2, Count> terms;
+  for (int k = 0; k < n; k++) {
+    const C d = x[k] - x0[k];
+    terms[0][k] = d;
+    terms[1][k] = d * d;
   }
-  template <class... Ignored>
-  HD void keep(const Ignored&...) const {}  // nothing
-};
+  return terms;
+}
 
-// On the GPU by one: these are the terms of sum(d) and sum(d^2), d = x - x0. x0 is a value of the image and channel, as near to the
-// mean as any, so that little cancels: "shifted data" in Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983.
-// It is the median of three pixels, none of them at the border, whose neighbours are padding: a single one might be an outlier.
 template <class T, class C = Compute<T>>
 struct ShiftedMoments {
   const T* x;
@@ -76,15 +66,20 @@ struct ShiftedMoments {
   HD C shift(int64_t s) const { return shifts(s, Exactly<1>())[0]; }
   template <class Count>
   HD auto operator()(int64_t i, int64_t s, Count n) const {
-    const auto values = load(n, x + i);
-    const auto x0 = shifts(s, n);
-    Terms<C, 2, Count> terms;
-    for (int k = 0; k < n; k++) {
-      const C d = values[k] - x0[k];
-      terms[0][k] = d;
-      terms[1][k] = d * d;
-    }
-    return terms;
+    return moments_about<C>(shifts(s, n), load(n, x + i), n);
+  }
+  template <class... Ignored>
+  HD void keep(const Ignored&...) const {}  // nothing
+};
+
+// The same with each x0 known. The CPU computes them once; on a GPU that takes longer, as a kernel of its own, than each time.
+template <class T, class C = Compute<T>>
+struct MomentsAbout {
+  const T* x;
+  const C* x0;
+  template <class Count>
+  HD auto operator()(int64_t i, int64_t s, Count n) const {
+    return moments_about<C>(load(n, x0 + s), load(n, x + i), n);
   }
   template <class... Ignored>
   HD void keep(const Ignored&...) const {}  // nothing
@@ -123,97 +118,121 @@ struct InverseDeviation {
 };
 
 template <class T, class C = Compute<T>>
-struct Xhat {
+struct NormInput {
   const T* x;
-  const C *mean, *istd;
+  const C *mean, *istd;    // (images, channels)
+  const C *weight, *bias;  // (channels)
+  bool relu;
 };
+
+// s = (x - mean) * istd * weight + bias: y, or what ReLU makes y of.
+template <class C>
+HD C scaled(C x, C mean, C istd, C weight, C bias) {
+  return (x - mean) * istd * weight + bias;
+}
 
 template <class T, class C = Compute<T>>
 struct NormalizeForward {  // channels first .. first+n-1 of one row
   Pixels by_image;
   int64_t channels;
-  Xhat<T> xhat;
-  const C *weight, *bias;
-  C low;  // 0 with ReLU, minus infinity without
+  NormInput<T> in;
   T* y;
   template <class Count>
   HD void operator()(int64_t row, int64_t first, Count n) const {
     const int64_t i = row * channels + first, s = by_image[row].image * channels + first;
-    const auto normalized = [lowest = low](C x, C mean, C istd, C weight, C bias) {
-      const C value = (x - mean) * istd * weight + bias;
-      return value <= lowest ? lowest : value;  // NaN stays NaN
+    const auto normalized = [low = in.relu ? C(0) : C(-INFINITY)](C x, C mean, C istd, C weight, C bias) {
+      const C value = scaled(x, mean, istd, weight, bias);
+      return value <= low ? low : value;  // NaN stays NaN
     };
-    assign(n, y + i, normalized, load(n, xhat.x + i), load(n, xhat.mean + s), load(n, xhat.istd + s),
-           load(n, weight + first), load(n, bias + first));
+    assign(n, y + i, normalized, load(n, in.x + i), load(n, in.mean + s), load(n, in.istd + s),
+           load(n, in.weight + first), load(n, in.bias + first));
   }
 };
 
-// The terms of sum(dy) and sum(dy * xhat). With ReLU dy is first set to 0 where y is 0, in place.
-template <class T, bool relu, class C = Compute<T>>
+// forward: y = relu(s), hence ds = s > 0 ? dy : 0. To compute s once more takes less time than to read y.
+template <class C>
+struct ReluGradient {
+  bool relu;
+  HD C operator()(C dy, C x, C mean, C istd, C weight, C bias) const {
+    return !relu || scaled(x, mean, istd, weight, bias) > 0 ? dy : C(0);
+  }
+};
+
+// The terms of sum(ds) and sum(ds * xhat).
+template <class T, class C = Compute<T>>
 struct GradientTerms {
-  Xhat<T> xhat;
-  const T* y;
-  T* dy;
+  NormInput<T> in;
+  const T* dy;
+  Divisor channels;
   template <class Count>
   HD auto operator()(int64_t i, int64_t s, Count n) const {
-    const auto upstream = load(n, dy + i), x = load(n, xhat.x + i), after = load(n, (relu ? y : dy) + i);
-    const auto mean = load(n, xhat.mean + s), istd = load(n, xhat.istd + s);
+    const int first = channels.remainder(int(s));
+    const auto upstream = load(n, dy + i), x = load(n, in.x + i);
+    const auto mean = load(n, in.mean + s), istd = load(n, in.istd + s);
+    const auto weight = load(n, in.weight + first), bias = load(n, in.bias + first);
+    const ReluGradient<C> gradient{in.relu};
     Terms<C, 2, Count> terms;
     for (int k = 0; k < n; k++) {
-      terms[0][k] = !relu || after[k] > 0 ? C(upstream[k]) : C(0);
+      terms[0][k] = gradient(upstream[k], x[k], mean[k], istd[k], weight[k], bias[k]);
       terms[1][k] = terms[0][k] * ((x[k] - mean[k]) * istd[k]);
     }
     return terms;
   }
-  template <class Count>
-  HD void keep(int64_t i, Count n, const Terms<C, 2, Count>& terms) const {
-    if (relu) store(n, dy + i, terms[0]);
-  }
+  template <class... Ignored>
+  HD void keep(const Ignored&...) const {}  // nothing
 };
 
 template <class T, class C = Compute<T>>
 struct NormalizeBackward {  // channels first .. first+n-1 of one row
   Pixels by_image;
   int64_t channels;
-  Xhat<T> xhat;
+  NormInput<T> in;
   const T* dy;
-  const C *weight, *mean_g, *mean_g_xhat;  // the means are null for fixed statistics
-  T* dx;
+  const C *mean_g, *mean_g_xhat;  // null for fixed statistics
+  T* dx;                          // may be dy
   template <class Count>
   HD void operator()(int64_t row, int64_t first, Count n) const {
     const int64_t i = row * channels + first, s = by_image[row].image * channels + first;
-    const auto g = load(n, dy + i);
-    const auto istd = load(n, xhat.istd + s), w = load(n, weight + first);
-    if (!mean_g)
-      return assign(
-          n, dx + i, [](C istd, C dy, C w) { return istd * dy * w; }, istd, g, w);
-    const auto gradient = [](C istd, C dy, C w, C x, C mean, C mean_g, C mean_g_xhat) {
-      return istd * (dy * w - mean_g - (x - mean) * istd * mean_g_xhat);
+    const auto upstream = load(n, dy + i), x = load(n, in.x + i);
+    const auto mean = load(n, in.mean + s), istd = load(n, in.istd + s);
+    const auto weight = load(n, in.weight + first), bias = load(n, in.bias + first);
+    const ReluGradient<C> ds{in.relu};
+    if (!mean_g) {
+      const auto gradient = [ds](C dy, C x, C mean, C istd, C w, C b) {
+        return istd * ds(dy, x, mean, istd, w, b) * w;
+      };
+      return assign(n, dx + i, gradient, upstream, x, mean, istd, weight, bias);
+    }
+    const auto gradient = [ds](C dy, C x, C mean, C istd, C w, C b, C mean_g, C mean_g_xhat) {
+      return istd * (ds(dy, x, mean, istd, w, b) * w - mean_g - (x - mean) * istd * mean_g_xhat);
     };
-    assign(n, dx + i, gradient, istd, g, w, load(n, xhat.x + i), load(n, xhat.mean + s), load(n, mean_g + s),
-           load(n, mean_g_xhat + s));
+    assign(n, dx + i, gradient, upstream, x, mean, istd, weight, bias, load(n, mean_g + s), load(n, mean_g_xhat + s));
   }
 };
 
-// What the gradient needs of the forward pass; y is empty without ReLU.
+// What the gradient needs of the forward pass.
 struct Saved {
-  Tensor x, mean, istd, weight, y;
-  bool fixed;
+  Tensor x, mean, istd, weight, bias;
+  bool relu, fixed;
 };
+
+template <class T>
+NormInput<T> input_of(const Saved& s) {
+  using C = Compute<T>;
+  return {s.x.ptr<T>(), s.mean.ptr<C>(), s.istd.ptr<C>(), s.weight.ptr<C>(), s.bias.ptr<C>(), s.relu};
+}
 
 template <class T>
 void normalize_backward(const NormGeometry& g, const Saved& saved, const Tensor& dy, Inputs& in) {
   using C = Compute<T>;
-  const Xhat<T> xhat{saved.x.ptr<T>(), saved.mean.ptr<C>(), saved.istd.ptr<C>()};
-  const auto sums_by = [&](auto terms) { return reduce_columns<T>(dy.device(), g.images, g.rows, g.channels, terms); };
-  std::vector<Tensor> sums =  // of dy, of dy * xhat
-      saved.y ? sums_by(GradientTerms<T, true>{xhat, saved.y.ptr<T>(), dy.ptr<T>()})
-              : sums_by(GradientTerms<T, false>{xhat, nullptr, dy.ptr<T>()});
+  std::vector<Tensor> sums = reduce_columns<T>(dy.device(), g.images, g.rows, g.channels,  // of ds, of ds * xhat
+                                               GradientTerms<T>{input_of<T>(saved), dy.ptr<T>(), g.channels});
   if (in[0].needs_grad()) {
-    Tensor dx(dy.shape(), dy.dtype(), dy.device()), g0, g1;
+    // Written over dy, unless another tensor shares that.
+    Tensor dx = dy.is_unique() ? dy : Tensor(dy.shape(), dy.dtype(), dy.device()), g0, g1;
     if (!saved.fixed) g0 = group_mean<C>(g, sums[0], saved.weight), g1 = group_mean<C>(g, sums[1], saved.weight);
     for_each_row<T>(dy.device(), g.images * g.rows, g.channels,
-                    NormalizeBackward<T>{g.pixels(), g.channels, xhat, dy.ptr<T>(), saved.weight.ptr<C>(),
+                    NormalizeBackward<T>{g.pixels(), g.channels, input_of<T>(saved), dy.ptr<T>(),
                                          g0 ? g0.ptr<C>() : nullptr, g1 ? g1.ptr<C>() : nullptr, dx.ptr<T>()});
     in[0].add_grad(std::move(dx));
   }
@@ -232,15 +251,14 @@ NormStatistics norm_statistics(const NormGeometry& g, const Tensor& x) {
   return dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     using C = Compute<T>;
-    const auto sums_by = [&](auto terms, auto zero) {
-      return reduce_columns<T, decltype(zero)>(x.device(), g.images, g.rows, g.channels, terms);
-    };
-    if (x.device() == Device::cpu) {
-      const Tensor mean = group_mean<C>(g, sums_by(ValueAt<T>{x.ptr<T>()}, C())[0]);
-      return NormStatistics{mean, group_mean<C>(g, sums_by(SquaredDeviation<T>{x.ptr<T>(), mean.ptr<C>()}, C())[0])};
-    }
     const ShiftedMoments<T> moments{x.ptr<T>(), g.rows, g.channels};
-    const std::vector<Tensor> sums = sums_by(moments, double());
+    const auto sums_by = [&](auto terms) {
+      return reduce_columns<T, double>(x.device(), g.images, g.rows, g.channels, terms);
+    };
+    std::vector<C> x0;
+    for (int64_t s = 0; x.device() == Device::cpu && s < g.images * g.channels; s++) x0.push_back(moments.shift(s));
+    const std::vector<Tensor> sums =
+        x.device() == Device::cpu ? sums_by(MomentsAbout<T>{x.ptr<T>(), x0.data()}) : sums_by(moments);
     const auto empty = [&] { return Tensor({g.images, g.channels}, dtype_of<C>(), x.device()); };
     const NormStatistics statistics{empty(), empty()};
     for_each(x.device(), g.images * g.channels,
@@ -255,23 +273,18 @@ Tensor normalize(const char* op, const NormGeometry& g, const Tensor& x, const N
   check_parameters(op, x, {&weight, &bias, &statistics.mean, &statistics.var});
   check(weight.shape() == Shape{g.channels} && bias.shape() == Shape{g.channels}, op, ": weight ", weight.shape(),
         " and bias ", bias.shape(), " must be (", g.channels, ") for x ", x.shape());
-  const Tensor mean = statistics.mean, istd = map(InverseDeviation{eps}, statistics.var);
+  const Saved saved{
+      x.detach(), statistics.mean, map(InverseDeviation{eps}, statistics.var), weight.detach(), bias.detach(), relu,
+      fixed};
   Tensor y(x.shape(), x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    using C = Compute<T>;
-    const Xhat<T> xhat{x.ptr<T>(), mean.ptr<C>(), istd.ptr<C>()};
     for_each_row<T>(x.device(), g.images * g.rows, g.channels,
-                    NormalizeForward<T>{g.pixels(), g.channels, xhat, weight.ptr<C>(), bias.ptr<C>(),
-                                        relu ? C(0) : C(-INFINITY), y.ptr<T>()});
+                    NormalizeForward<T>{g.pixels(), g.channels, input_of<T>(saved), y.ptr<T>()});
   });
-  return record(op, y, {x, weight, bias},
-                [g, saved = Saved{x.detach(), mean, istd, weight.detach(), relu ? y : Tensor(), fixed}](
-                    const Tensor& upstream, Inputs& in) {
-                  // With ReLU, its gradient is written over dy, unless another tensor shares that.
-                  const Tensor dy = !saved.y || upstream.is_unique() ? upstream : upstream.clone();
-                  dispatch(dy.dtype(), [&](auto zero) { normalize_backward<decltype(zero)>(g, saved, dy, in); });
-                });
+  return record(op, y, {x, weight, bias}, [g, saved](const Tensor& dy, Inputs& in) {
+    dispatch(dy.dtype(), [&](auto zero) { normalize_backward<decltype(zero)>(g, saved, dy, in); });
+  });
 }
 
 }  // namespace acinus

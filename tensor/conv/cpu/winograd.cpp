@@ -124,16 +124,18 @@ struct WeightMapTransposed {  // G': 6 -> 3
 };
 
 // The sandwich product F X F', for the matrix F (Out x In) behind `map` and X (In x In), of vectors that load(i, j) gives
-// and store(i, j, vector) takes.
+// and store(i, j, vector) takes. Unrolled, so that `half` can stay in registers.
 template <class V, int In, int Out, class Map, class Load, class Store>
 inline __attribute__((always_inline)) void transform2d(Map map, Load load, Store store) {
   V half[Out][In];
+#pragma GCC unroll 8
   for (int j = 0; j < In; j++) {
     V in[In], out[Out];
     for (int i = 0; i < In; i++) in[i] = load(i, j);
     map(in, out);
     for (int i = 0; i < Out; i++) half[i][j] = out[i];
   }
+#pragma GCC unroll 8
   for (int i = 0; i < Out; i++) {
     V out[Out];
     map(half[i], out);
@@ -219,11 +221,11 @@ void input_stage(const ConvGeometry& g, const SkipConcatData<const T>& x, int64_
   for (int64_t t = t0; t < t1; t++) {
     const Tiles::Origin at = tiles[t];
     T* out = v.data + (t - t0) * v.cols;
-    const auto transform = [&](int64_t begin, int64_t channels, auto pixel) {
+    const auto transform = [point = v.point, out](int64_t begin, int64_t channels, auto pixel) {
       for (int64_t c = 0; c < channels; c += lanes<T>)
         transform2d<Vector<T>, 6, 6>(
             InputMap(), [&](int i, int j) { return load(pixel(i, j) + c); },
-            [&](int i, int j, const Vector<T>& value) { store(out + begin + (i * 6 + j) * v.point + c, value); });
+            [&](int i, int j, const Vector<T>& value) { store(out + begin + (i * 6 + j) * point + c, value); });
     };
     if (first < deep_end) {
       // The 6x6 pixels from (row-1, col-1) on are these 4x4 of the image half the size: a|bb|cc|d each way.
@@ -327,23 +329,30 @@ void output_stage(const ConvGeometry& g, Stack<T> m, const Epilogue<T>& epilogue
   }
 }
 
-// Weights of output channels first .. first+width-1, of which `real` exist, as 36 matrices (c x width).
+// The kernel g: tap (i, j) of input channel c and output channel k is data[(i * 3 + j) * tap + c * channel + k].
 template <class T>
-void weight_stage(const T* w, int64_t channels, int64_t outs, int64_t first, int64_t width, T* u) {
-  for (int64_t k = 0; k < width; k += lanes<T>) {
-    const int64_t real = std::min(lanes<T>, outs - first - k);
-    for (int64_t c = 0; c < channels; c++)
+struct Kernel {
+  const T* data;
+  int64_t tap, channel;
+};
+
+// G g G' of `channels` input channels, which are rows c0 and on of u, and of the `outs` output channels that exist of u.cols.
+template <class T>
+void weight_stage(Kernel<T> g, int64_t channels, int64_t outs, Stack<T> u, int64_t c0) {
+  for (int64_t c = 0; c < channels; c++)
+    for (int64_t k = 0; k < u.cols; k += lanes<T>)
       transform2d<Vector<T>, 3, 6>(
           WeightMap(),
           [&](int i, int j) {
-            const T* from = w + ((i * 3 + j) * channels + c) * outs + first + k;
-            if (real == lanes<T>) return load(from);
+            const T* from = g.data + (i * 3 + j) * g.tap + c * g.channel + k;
+            if (k + lanes<T> <= outs) return load(from);
             T padded[lanes<T>] = {};
-            std::copy_n(from, real, padded);
+            std::copy_n(from, outs - k, padded);
             return load(padded);
           },
-          [&](int i, int j, const Vector<T>& value) { store(u + ((i * 6 + j) * channels + c) * width + k, value); });
-  }
+          [&](int i, int j, const Vector<T>& value) {
+            store(u.data + (i * 6 + j) * u.point + (c0 + c) * u.cols + k, value);
+          });
 }
 
 int64_t tiles_per_block(int64_t channels, size_t size) {
@@ -353,20 +362,32 @@ int64_t tiles_per_block(int64_t channels, size_t size) {
 
 // ---- the three sums -------------------------------------------------------------------------------------------
 
+// rotated: w is (3,3,o,c) and turned by 180 degrees, as a data gradient needs it.
 template <class T>
-void convolve(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, const T* bias, bool relu,
-              const SkipConcatData<T>& y, T* pooled) {
+void convolve(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, bool rotated, const T* bias,
+              bool relu, const SkipConcatData<T>& y, T* pooled) {
   const int64_t tiles = Tiles(g).count(), cols = whole_vectors<T>(g.c), outs = whole_vectors<T>(g.o);
-  const int64_t panel = panel_width<T>;
-  const Tensor weights({points * g.c * outs}, dtype_of<T>());
-  T* const u = weights.data<T>();
+  // U is in panels of output channels, each a stack of its own: what one product reads lies together.
+  const int64_t panel = panel_width<T>, panels = (outs + panel - 1) / panel;
+  const int64_t chunk = 16, chunks = (g.c + chunk - 1) / chunk, u_size = Stack<T>::elements(g.c, panel);
+  const Tensor weights({panels * u_size}, dtype_of<T>());
+  const auto u = [&](int64_t p) {
+    return Stack<T>(weights.data<T>() + p * u_size, g.c, std::min(panel, outs - p * panel));
+  };
+  parallel<T>(panels * chunks, g.c * g.o >= 1 << 13, 9 * chunk * panel, [&](int64_t i, T* scratch) {
+    const int64_t c0 = i % chunks * chunk, channels = std::min(chunk, g.c - c0), k0 = i / chunks * panel;
+    const int64_t real = std::min(panel, g.o - k0);
+    if (!rotated) return weight_stage<T>({w + c0 * g.o + k0, g.c * g.o, g.o}, channels, real, u(i / chunks), c0);
+    for (int64_t tap = 0; tap < 9; tap++)
+      for (int64_t k = 0; k < real; k++)
+        for (int64_t c = 0; c < channels; c++)
+          scratch[(tap * chunk + c) * panel + k] = w[((8 - tap) * g.o + k0 + k) * g.c + c0 + c];
+    weight_stage<T>({scratch, chunk * panel, panel}, channels, real, u(i / chunks), c0);
+  });
+
   std::vector<T> padded_bias(outs, T(0));
   if (bias) std::copy_n(bias, g.o, padded_bias.data());
   const Epilogue<T> epilogue{padded_bias.data(), relu ? T(0) : -std::numeric_limits<T>::infinity(), pooled};
-#pragma omp parallel for schedule(dynamic) if (g.pays_threads())
-  for (int64_t k = 0; k < outs; k += panel)
-    weight_stage(w, g.c, g.o, k, std::min(panel, outs - k), u + points * g.c * k);
-
   const int64_t block = tiles_per_block(cols + outs, sizeof(T)), blocks = (tiles + block - 1) / block;
   const int64_t v_size = Stack<T>::elements(block, cols), m_size = Stack<T>::elements(block, outs);
   const int64_t copy_size = points * std::max(cols, outs);
@@ -376,11 +397,11 @@ void convolve(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* 
     T* copy = scratch + v_size + m_size;
     input_stage(g, x, t0, t1, 0, v, copy);
     for (int64_t p = 0; p < points; p++)
-      for (int64_t k = 0; k < outs; k += panel) {
-        const int64_t width = std::min(panel, outs - k);
+      for (int64_t k = 0; k < panels; k++) {
+        const Stack<T> of_panel = u(k);
         gebp<T>(Transpose::none, {v.data + p * v.point, t1 - t0, g.c, cols},
-                {u + points * g.c * k + p * g.c * width, g.c, width, width},
-                {m.data + p * m.point + k, t1 - t0, width, outs});
+                {of_panel.data + p * of_panel.point, g.c, of_panel.cols, of_panel.cols},
+                {m.data + p * m.point + k * panel, t1 - t0, of_panel.cols, outs});
       }
     output_stage(g, m, epilogue, y, t0, t1, copy);
   });
@@ -389,17 +410,13 @@ void convolve(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* 
 template <class T>
 void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, const T* bias, bool relu, T* y,
              T* pooled) {
-  convolve<T>(g, x, w, bias, relu, {y, nullptr, 0}, pooled);
+  convolve<T>(g, x, w, /*rotated=*/false, bias, relu, {y, nullptr, 0}, pooled);
 }
 
 template <class T>
 void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, const SkipConcatData<T>& dx,
                    const SkipConcatData<const T>&) {
-  const Tensor rotated({3, 3, g.o, g.c}, dtype_of<T>());
-  T* const taps = rotated.data<T>();
-#pragma omp parallel for schedule(static) if (g.c * g.o > 1 << 14)
-  for (int64_t tap = 0; tap < 9; tap++) transpose(w + tap * g.c * g.o, g.c, g.o, taps + (8 - tap) * g.c * g.o);
-  convolve<T>(g.transposed(), {dy, nullptr, 0}, taps, bias, /*relu=*/false, dx, /*pooled=*/nullptr);
+  convolve<T>(g.transposed(), {dy, nullptr, 0}, w, /*rotated=*/true, bias, /*relu=*/false, dx, /*pooled=*/nullptr);
 }
 
 // Channels in nearly equal groups of whole vectors, none of more than max_size.
@@ -414,10 +431,11 @@ int64_t group_size(int64_t channels, int64_t max_size) {
 template <class T>
 void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, T* dw, T*) {
   const int64_t tiles = Tiles(g).count(), panel = panel_width<T>;
-  const int64_t group_c = group_size<T>(g.c, 128), group_o = group_size<T>(g.o, 128);
+  const int64_t group_c = group_size<T>(g.c, 64), group_o = group_size<T>(g.o, 64);
   const int64_t groups_c = (g.c + group_c - 1) / group_c, groups_o = (g.o + group_o - 1) / group_o;
   const int64_t block = tiles_per_block(group_c + group_o, sizeof(T)), blocks = (tiles + block - 1) / block;
-  const int64_t parts = std::clamp<int64_t>(32 / (groups_c * groups_o), 1, std::max<int64_t>(blocks, 1));
+  // A part has at least two blocks: to clear its sum and to transform it is then little beside the products.
+  const int64_t parts = std::clamp<int64_t>(32 / (groups_c * groups_o), 1, std::max<int64_t>(blocks / 2, 1));
   const int64_t size = 9 * g.c * g.o;
   const Tensor partial({parts > 1 ? parts * size : 0}, dtype_of<T>());
   T* const sums = partial.data<T>();
