@@ -103,7 +103,8 @@ LIGHT  := $(wildcard apps/*.cpp apps/*/*.cpp tests/*.cpp tests/*/*.cpp nn/*.cpp)
 LIGHT_OPT ?= $(patsubst -O3,-O1,$(OPT))
 OPT_OF  = $(if $(filter $(LIGHT),$<),$(LIGHT_OPT),$(OPT))
 
-FLAGS := $(ARCH) -Wall -Wextra -I. $(THIRD_PARTY_FLAGS) $(SANITIZE)
+# sqrt of a negative number need not set errno, which would keep loops with square roots from being vectorised.
+FLAGS := $(ARCH) -fno-math-errno -Wall -Wextra -I. $(THIRD_PARTY_FLAGS) $(SANITIZE)
 FLAGS += $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas)
 # clang warns of every `omp simd` loop that it does not vectorise, which is no fault in the loop.
 FLAGS += $(if $(BY_CLANG),-Wno-pass-failed)

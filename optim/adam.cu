@@ -19,11 +19,11 @@ struct Update {
   T beta1, beta2, eps, weight_decay;
   const double* scalars;
   HD void operator()(T gradient, T& p, T& m, T& v) const {
-    const T step_size = T(scalars[0]), root_correction2 = T(scalars[1]), shrink = T(scalars[2]);
+    const T step_size = T(scalars[0]), by_root_correction2 = T(scalars[1]), shrink = T(scalars[2]);
     const T g = gradient + weight_decay * p;
     m = beta1 * m + (1 - beta1) * g;
     v = beta2 * v + (1 - beta2) * g * g;
-    p = shrink * p - step_size * m / (std::sqrt(v) / root_correction2 + eps);
+    p = shrink * p - step_size * m / (std::sqrt(v) * by_root_correction2 + eps);
   }
 };
 
@@ -36,7 +36,7 @@ Optimizer::Scalars Adam::next_scalars() {
   const AdamOptions& o = options_;
   steps_++;
   const double correction1 = 1 - std::pow(o.beta1, double(steps_)), correction2 = 1 - std::pow(o.beta2, double(steps_));
-  return {learning_rate / correction1, std::sqrt(correction2), o.decoupled ? 1 - learning_rate * o.weight_decay : 1};
+  return {learning_rate / correction1, 1 / std::sqrt(correction2), o.decoupled ? 1 - learning_rate * o.weight_decay : 1};
 }
 
 void Adam::update(const TensorRows& rows, const double* scalars) {

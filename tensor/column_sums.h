@@ -148,7 +148,7 @@ std::vector<Tensor> reduce_columns(Device device, int64_t groups, int64_t rows, 
   const int64_t block = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(columns, 1));
   const int64_t blocks = (rows + block - 1) / block;
   std::vector<double> parts(groups * blocks * sums * columns, 0.0);
-#pragma omp parallel for schedule(static) if (groups * blocks > 1)
+#pragma omp parallel for schedule(static) firstprivate(f) if (groups * blocks > 1)
   for (int64_t gb = 0; gb < groups * blocks; gb++) {
     const int64_t g = gb / blocks, first = g * rows;
     const int64_t begin = gb % blocks * block, end = std::min(begin + block, rows);

@@ -82,7 +82,7 @@ Tensor reduce_to(DType type, F f, const Tensor& x, const More&... more) {
 #endif
     const int64_t block = 1 << 14, blocks = (n + block - 1) / block;
     std::vector<double> sums(blocks, 0.0);
-#pragma omp parallel for schedule(static) if (blocks > 1)
+#pragma omp parallel for schedule(static) firstprivate(term) if (blocks > 1)
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t begin = b * block, end = std::min(begin + block, n);
       double sum = 0;

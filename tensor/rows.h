@@ -42,7 +42,7 @@ void for_each_row(Device device, int64_t rows, int64_t columns, F f, int64_t ali
                                                : for_each_row_on_gpu<1>(rows, columns, f);
   }
   constexpr int most = 256;
-#pragma omp parallel for schedule(static) if (rows * columns > 1 << 15)
+#pragma omp parallel for schedule(static) firstprivate(f) if (rows * columns > 1 << 15)
   for (int64_t row = 0; row < rows; row++)
     for (int64_t first = 0; first < columns; first += most)
       f(row, first, AtMost<most>{int(std::min<int64_t>(columns - first, most))});
