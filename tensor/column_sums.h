@@ -33,8 +33,6 @@ struct ValueAt {
     for (int k = 0; k < n; k++) terms[0][k] = values[k];
     return terms;
   }
-  template <class... Ignored>
-  HD void keep(const Ignored&...) const {}  // nothing
 };
 
 template <class F>
@@ -80,7 +78,6 @@ __global__ void __launch_bounds__(threads_per_block, 2)
       terms[u] = f((g * tile.rows + r + u * at_once) * tile.columns + c, s, Exactly<N>());
     ACINUS_UNROLL
     for (int u = 0; u < together; u++) {
-      f.keep((g * tile.rows + r + u * at_once) * tile.columns + c, Exactly<N>(), terms[u]);
       ACINUS_UNROLL
       for (int k = 0; k < sums; k++) few[k] += terms[u][k / N][k % N];
     }
@@ -130,7 +127,7 @@ void launch_sum_columns(int64_t groups, int64_t rows, int64_t columns, const F& 
 // For each of `groups` blocks of memory that hold (rows x columns) elements of type T: sums over the rows of the terms
 // that f(i, s, n) returns, those of elements i .. i+n-1 and sums s .. s+n-1. i is the linear index of an element, and s
 // that of the sum it belongs to, group * columns + column. Returns a tensor (groups, columns) of type Y for each of the
-// K sums. f.keep(i, n, terms) is then called once for the same elements, for what f stores on the way, mostly nothing.
+// K sums.
 //   Example: the channel sums of x (N,H,W,C): groups 1, rows N*H*W, columns C, f = ValueAt.
 template <class T, class Y = Compute<T>, class F>
 std::vector<Tensor> reduce_columns(Device device, int64_t groups, int64_t rows, int64_t columns, F f) {
@@ -158,7 +155,6 @@ std::vector<Tensor> reduce_columns(Device device, int64_t groups, int64_t rows, 
       const auto add_rows = [&](auto width) {
         for (int64_t r = first + begin; r < first + end; r++) {
           const auto terms = f(r * columns + c0, g * columns + c0, AtMost<16>{int(width)});
-          f.keep(r * columns + c0, AtMost<16>{int(width)}, terms);
           for (int k = 0; k < sums; k++)
 #pragma omp simd
             for (int c = 0; c < int(width); c++) partial[k][c] += double(terms[k][c]);

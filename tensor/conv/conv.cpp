@@ -81,7 +81,10 @@ void choose_algorithm(const char* op, ConvGeometry& g, ConvAlgorithm wanted, con
 ConvFusions conv_fusions(const ConvGeometry& g, DType dtype, int64_t deep_channels) {
   if (g.algorithm == ConvAlgorithm::winograd) {
     const int64_t vector = dtype == DType::f32 ? lanes<float> : lanes<double>;
-    return {/*skip_concat=*/g.padding == 1 && deep_channels % vector == 0, /*pooling=*/g.oh >= 2 && g.ow >= 2};
+    return {.skip_concat = g.padding == 1 && deep_channels % vector == 0,
+            .pooling = g.oh >= 2 && g.ow >= 2,
+            .relu_gradient = true,
+            .bias_gradient = true};
   }
 #ifdef ACINUS_CUDA
   if (g.device == Device::cuda && g.algorithm != ConvAlgorithm::direct)

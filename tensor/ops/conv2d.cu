@@ -10,13 +10,11 @@
 
 namespace acinus {
 
-Tensor bias_gradient(const Tensor& dy, const Tensor& y) {
+Tensor bias_gradient(const Tensor& dy) {
   return dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const int64_t o = dy.shape()[-1], pixels = dy.elements() / std::max<int64_t>(o, 1);
-    const auto db = y ? reduce_columns<T>(dy.device(), 1, pixels, o, ReluGradientAt<T>{y.ptr<T>(), dy.ptr<T>()})
-                      : reduce_columns<T>(dy.device(), 1, pixels, o, ValueAt<T>{dy.ptr<T>()});
-    return db[0].viewed_as({o});
+    return reduce_columns<T>(dy.device(), 1, pixels, o, ValueAt<T>{dy.ptr<T>()})[0].viewed_as({o});
   });
 }
 

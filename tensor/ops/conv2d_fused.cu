@@ -11,8 +11,7 @@
 //
 //   forward    bias, ReLU and the maximum of each 2x2, before the sums are stored (ConvEpilogue);
 //              concat(upsample2x(deep), x) is never in memory: the convolution reads both where they are (SkipConcat)
-//   backward   the gradient is set to 0 where the ReLU gave 0 by those who compute it (Input::from_relu), or else in place,
-//              in the pass over dy that sums it for the bias;
+//   backward   the gradient is set to 0 where the ReLU gave 0 by those who compute it (Input::from_relu), or else in place;
 //              upsample2x's gradient, a sum over each 2x2, is made before it is stored
 #include "tensor/ops/shared.h"
 
@@ -41,14 +40,8 @@ FusedConv2d conv2d_fused(const Tensor& deep, const Tensor& x, const Tensor& w, c
   FusedConv2d result;
   auto backward = [g, fusions, deep_channels, y = options.relu ? y : Tensor(), deep = deep.detach(), x = x.detach(),
                    w = w.detach()](Tensor dy, Inputs& in) mutable {
-    // forward: y = relu(s), hence ds = y > 0 ? dy : 0. In place, unless somebody else holds dy, too.
-    if (y && !in.masked) {
-      if (!dy.is_unique()) dy = dy.clone();
-      in[3].add_grad(bias_gradient(dy, y));
-      if (in[2].needs_grad()) in[2].add_grad(conv_weight_gradient(g, {x, deep}, dy));
-    } else {
-      add_parameter_gradients(g, {x, deep}, dy, in[2], in[3]);
-    }
+    if (y && !in.masked) dy = relu_gradient(std::move(dy), y);
+    add_parameter_gradients(g, {x, deep}, dy, in[2], in[3]);
     y = Tensor();  // a closure runs once: memory that it no longer needs is free for others from here on
     if (!in[0].needs_grad() && !in[1].needs_grad()) return;
     const bool mask_x = fusions.relu_gradient && in[1].from_relu(),

@@ -32,8 +32,6 @@ struct CrossEntropyForward {
     for (int64_t k = 0; k < n; k++) terms[0][k] = rows.of(row + k) - rows.x[(row + k) * rows.c + int64_t(t[row + k])];
     return terms;
   }
-  template <class... Ignored>
-  HD void keep(const Ignored&...) const {}  // nothing
 };
 
 template <class T>

@@ -68,8 +68,6 @@ struct ShiftedMoments {
   HD auto operator()(int64_t i, int64_t s, Count n) const {
     return moments_about<C>(shifts(s, n), load(n, x + i), n);
   }
-  template <class... Ignored>
-  HD void keep(const Ignored&...) const {}  // nothing
 };
 
 // The same with each x0 known. The CPU computes them once; on a GPU that takes longer, as a kernel of its own, than each time.
@@ -81,8 +79,6 @@ struct MomentsAbout {
   HD auto operator()(int64_t i, int64_t s, Count n) const {
     return moments_about<C>(load(n, x0 + s), load(n, x + i), n);
   }
-  template <class... Ignored>
-  HD void keep(const Ignored&...) const {}  // nothing
 };
 
 // From these sums, mean and variance over the group of m = rows * per_group elements to which sum s belongs: with e = mean - x0
@@ -178,8 +174,6 @@ struct GradientTerms {
     }
     return terms;
   }
-  template <class... Ignored>
-  HD void keep(const Ignored&...) const {}  // nothing
 };
 
 template <class T, class C = Compute<T>>

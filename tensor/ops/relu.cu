@@ -1,8 +1,7 @@
 // relu   y = max(x, 0)        dx += y > 0 ? dy : 0        x, y: any shape
 //
 // The gradient needs y, not x, since y > 0 where x > 0. So x need not be kept. NaN stays NaN.
-#include "tensor/for_each.h"
-#include "tensor/ops.h"
+#include "tensor/ops/shared.h"
 
 namespace acinus {
 namespace {
@@ -13,6 +12,7 @@ struct ReluForward {
     return x <= 0 ? T(0) : x;
   }
 };
+
 struct ReluBackward {
   template <class T>
   HD T operator()(T dy, T y) const {
@@ -22,11 +22,17 @@ struct ReluBackward {
 
 }  // namespace
 
+Tensor relu_gradient(Tensor dy, const Tensor& y) {
+  if (!dy.is_unique()) return map(ReluBackward{}, dy, y);
+  map_into(dy, ReluBackward{}, dy, y);
+  return dy;
+}
+
 Tensor relu(const Tensor& x) {
   check_same_kind("relu", {&x});
   Tensor y = map(ReluForward{}, x);
-  const auto backward = [y](const Tensor& dy, Inputs& in) {
-    in[0].add_grad(in.masked ? dy : map(ReluBackward{}, dy, y));
+  const auto backward = [y](Tensor dy, Inputs& in) {
+    in[0].add_grad(in.masked ? dy : relu_gradient(std::move(dy), y));
   };
   return record("relu", y, {x}, backward, /*from_relu=*/true);
 }

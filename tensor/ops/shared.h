@@ -43,33 +43,16 @@ Tensor mean_loss(const char* op, F f, const Tensor& x, const Tensor& t) {
                 });
 }
 
-// For reduce_columns: a sum of the gradient before a ReLU, computed in place of dy. forward: y = relu(x), hence dx = y > 0 ? dy : 0.
-template <class T>
-struct ReluGradientAt {
-  const T* y;
-  T* dy;
-  template <class Count>
-  HD auto operator()(int64_t i, int64_t, Count n) const {
-    const auto upstream = load(n, dy + i), after = load(n, y + i);
-    using C = Compute<T>;
-    Terms<C, 1, Count> terms;
-    for (int k = 0; k < n; k++) terms[0][k] = after[k] > 0 ? C(upstream[k]) : C(0);
-    return terms;
-  }
-  template <class Count>
-  HD void keep(int64_t i, Count n, const Terms<Compute<T>, 1, Count>& terms) const {
-    store(n, dy + i, terms[0]);
-  }
-};
-
 // conv2d.cu: checks the arguments and chooses the algorithm. sx is the shape of the image: in conv2d_fused that of
 // concat(upsample2x(deep), x).
 ConvGeometry conv2d_geometry(const char* op, const Tensor& x, const Shape& sx, const Tensor& w, const Tensor& b,
                              Conv2dOptions options);
-// conv2d.cu: db[o] = sum over n,i,j of dy[n,i,j,o]. With y = relu(...), dy is first set to 0 where y is 0, in place.
-Tensor bias_gradient(const Tensor& dy, const Tensor& y = {});
+// conv2d.cu: db[o] = sum over n,i,j of dy[n,i,j,o]
+Tensor bias_gradient(const Tensor& dy);
 // conv2d.cu: the gradients of w and b, where they are wanted, in one pass over dy where the algorithm can.
 void add_parameter_gradients(const ConvGeometry& g, const SkipConcat& x, const Tensor& dy, Input& w, Input& b);
+// relu.cu: y = relu(x), hence dx = y > 0 ? dy : 0; in place, unless somebody else holds dy, too.
+Tensor relu_gradient(Tensor dy, const Tensor& y);
 // max_pool2d.cu: the gradient alone, for a y that has been computed; from_relu: x is the result of a ReLU, and so is y.
 Tensor record_max_pool2d(const Tensor& x, const Tensor& y, Pool2dOptions options, bool from_relu = false);
 // The sizes of max_pool2d and avg_pool2d, checked.

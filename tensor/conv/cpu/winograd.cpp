@@ -240,17 +240,26 @@ void input_stage(const ConvGeometry& g, const SkipConcatData<const T>& x, int64_
   }
 }
 
+// A dY A' of the same tiles of dy, for channels first .. first + m.cols - 1; and db += the sum of dY, if that is wanted.
 template <class T>
-void output_gradient_stage(const ConvGeometry& g, const T* dy, int64_t t0, int64_t t1, int64_t first, Stack<T> m,
+void output_gradient_stage(const ConvGeometry& g, const T* dy, int64_t t0, int64_t t1, int64_t first, Stack<T> m, T* db,
                            T* copy) {
   const Tiles tiles(g);
   for (int64_t t = t0; t < t1; t++) {
     const auto d = read_window<4>(Image<const T>{dy, g.n, g.oh, g.ow, g.o}, tiles[t], first, m.cols, copy);
     T* out = m.data + (t - t0) * m.cols;
-    for (int64_t c = 0; c < m.cols; c += lanes<T>)
+    for (int64_t c = 0; c < m.cols; c += lanes<T>) {
+      Vector<T> sum{};
       transform2d<Vector<T>, 4, 6>(
-          OutputMapTransposed(), [&](int i, int j) { return load(d.at(i, j) + c); },
+          OutputMapTransposed(),
+          [&](int i, int j) {
+            const Vector<T> value = load(d.at(i, j) + c);
+            sum += value;
+            return value;
+          },
           [&](int i, int j, const Vector<T>& value) { store(out + (i * 6 + j) * m.point + c, value); });
+      if (db) store(db + c, Vector<T>(load(db + c) + sum));
+    }
   }
 }
 
@@ -268,19 +277,28 @@ void write_window(const Image<T>& y, Tiles::Origin at, int64_t channels, T* copy
       std::copy_n(to.at(i, j), y.c, origin + (i * y.w + j) * y.c);
 }
 
-// What is done to the sums as they are stored: y = max(sum + bias, low), and the maximum of each 2x2 of y.
+// What is done to the sums as they are stored: y = max(sum + bias, low), and the maximum of each 2x2 of y. For a data
+// gradient: 0 where the result of a ReLU is.
 template <class T>
 struct Epilogue {
   const T* bias;  // in whole vectors
   T low;          // 0 for ReLU, minus infinity without
   T* pooled;      // or null
+  SkipConcatData<const T> relu_output;
 };
+
+template <class T>
+Vector<T> masked(const Vector<T>& value, const T* relu_output) {
+  return load(relu_output) > 0 ? value : Vector<T>{};
+}
 
 template <class T>
 void output_stage(const ConvGeometry& g, Stack<T> m, const Epilogue<T>& epilogue, const SkipConcatData<T>& y,
                   int64_t t0, int64_t t1, T* copy) {
   const Tiles tiles(g);
   const Image<T> deep = deep_image(y, g.n, g.oh, g.ow), skip = skip_image(y, g.n, g.oh, g.ow, g.o);
+  const Image<const T> deep_relu{epilogue.relu_output.deep, g.n, deep.h, deep.w, deep.c},
+      skip_relu{epilogue.relu_output.skip, g.n, skip.h, skip.w, skip.c};
   const Image<T> pooled{epilogue.pooled, g.n, g.oh / 2, g.ow / 2, g.o};
   const Vector<T> low = Vector<T>{} + epilogue.low;
   const int64_t skip_cols = m.cols - deep.c;
@@ -299,14 +317,24 @@ void output_stage(const ConvGeometry& g, Stack<T> m, const Epilogue<T>& epilogue
     };
     if (deep.c > 0)  // the gradient of a pixel that was seen as 2x2 is the sum of four
       write_window<2>(deep, half, deep.c, copy, [&](Window<T> to) {
+        const bool mask = deep_relu.data;
+        const auto relu = mask ? read_window<2>(deep_relu, half, 0, deep.c, copy + 4 * deep.c) : Window<const T>{};
         for (int64_t c = 0; c < deep.c; c += lanes<T>) {
           Vector<T> sum[2][2] = {};
           transform(c, [&](int i, int j, const Vector<T>& value) { sum[i / 2][j / 2] += value; });
           for (int i = 0; i < 2; i++)
-            for (int j = 0; j < 2; j++) store(to.at(i, j) + c, sum[i][j]);
+            for (int j = 0; j < 2; j++) store(to.at(i, j) + c, mask ? masked(sum[i][j], relu.at(i, j) + c) : sum[i][j]);
         }
       });
     write_window<4>(skip, at, skip_cols, copy, [&](Window<T> to) {
+      if (skip_relu.data) {
+        const auto relu = read_window<4>(skip_relu, at, 0, skip_cols, copy + 16 * skip_cols);
+        for (int64_t c = 0; c < skip_cols; c += lanes<T>)
+          transform(deep.c + c, [&](int i, int j, const Vector<T>& value) {
+            store(to.at(i, j) + c, masked(value, relu.at(i, j) + c));
+          });
+        return;
+      }
       if (!pooled.data) {
         for (int64_t c = 0; c < skip_cols; c += lanes<T>)
           transform(deep.c + c, [&](int i, int j, const Vector<T>& value) { store(to.at(i, j) + c, value); });
@@ -365,7 +393,7 @@ int64_t tiles_per_block(int64_t channels, size_t size) {
 // rotated: w is (3,3,o,c) and turned by 180 degrees, as a data gradient needs it.
 template <class T>
 void convolve(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, bool rotated, const T* bias,
-              bool relu, const SkipConcatData<T>& y, T* pooled) {
+              bool relu, const SkipConcatData<T>& y, T* pooled, const SkipConcatData<const T>& relu_output) {
   const int64_t tiles = Tiles(g).count(), cols = whole_vectors<T>(g.c), outs = whole_vectors<T>(g.o);
   // U is in panels of output channels, each a stack of its own: what one product reads lies together.
   const int64_t panel = panel_width<T>, panels = (outs + panel - 1) / panel;
@@ -387,8 +415,12 @@ void convolve(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* 
 
   std::vector<T> padded_bias(outs, T(0));
   if (bias) std::copy_n(bias, g.o, padded_bias.data());
-  const Epilogue<T> epilogue{padded_bias.data(), relu ? T(0) : -std::numeric_limits<T>::infinity(), pooled};
-  const int64_t block = tiles_per_block(cols + outs, sizeof(T)), blocks = (tiles + block - 1) / block;
+  const Epilogue<T> epilogue{padded_bias.data(), relu ? T(0) : -std::numeric_limits<T>::infinity(), pooled,
+                             relu_output};
+  // Few tiles are shared out in smaller blocks where there are many threads: no sum depends on the size of a block.
+  const int64_t a_thread = (tiles / max_threads() / 12 + 1) * 12;
+  const int64_t block = std::min(tiles_per_block(cols + outs, sizeof(T)), a_thread);
+  const int64_t blocks = (tiles + block - 1) / block;
   const int64_t v_size = Stack<T>::elements(block, cols), m_size = Stack<T>::elements(block, outs);
   const int64_t copy_size = points * std::max(cols, outs);
   parallel<T>(blocks, g.pays_threads(), v_size + m_size + copy_size, [&](int64_t i, T* scratch) {
@@ -410,13 +442,14 @@ void convolve(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* 
 template <class T>
 void forward(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* w, const T* bias, bool relu, T* y,
              T* pooled) {
-  convolve<T>(g, x, w, /*rotated=*/false, bias, relu, {y, nullptr, 0}, pooled);
+  convolve<T>(g, x, w, /*rotated=*/false, bias, relu, {y, nullptr, 0}, pooled, {});
 }
 
 template <class T>
 void data_gradient(const ConvGeometry& g, const T* dy, const T* w, const T* bias, const SkipConcatData<T>& dx,
-                   const SkipConcatData<const T>&) {
-  convolve<T>(g.transposed(), {dy, nullptr, 0}, w, /*rotated=*/true, bias, /*relu=*/false, dx, /*pooled=*/nullptr);
+                   const SkipConcatData<const T>& relu_output) {
+  convolve<T>(g.transposed(), {dy, nullptr, 0}, w, /*rotated=*/true, bias, /*relu=*/false, dx, /*pooled=*/nullptr,
+              relu_output);
 }
 
 // Channels in nearly equal groups of whole vectors, none of more than max_size.
@@ -429,7 +462,7 @@ int64_t group_size(int64_t channels, int64_t max_size) {
 // The tasks are groups of input channels x groups of output channels x partial sums over the blocks of tiles, which are
 // added in order at the end.
 template <class T>
-void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, T* dw, T*) {
+void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, const T* dy, T* dw, T* db) {
   const int64_t tiles = Tiles(g).count(), panel = panel_width<T>;
   const int64_t group_c = group_size<T>(g.c, 64), group_o = group_size<T>(g.o, 64);
   const int64_t groups_c = (g.c + group_c - 1) / group_c, groups_o = (g.o + group_o - 1) / group_o;
@@ -439,6 +472,7 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
   const int64_t size = 9 * g.c * g.o;
   const Tensor partial({parts > 1 ? parts * size : 0}, dtype_of<T>());
   T* const sums = partial.data<T>();
+  std::vector<T> bias_sums(db ? parts * groups_o * group_o : 0);
   const int64_t v_size = Stack<T>::elements(block, group_c), m_size = Stack<T>::elements(block, group_o);
   const int64_t u_size = Stack<T>::elements(group_c, group_o), copy_size = points * std::max(group_c, group_o);
   const int64_t tasks = parts * groups_c * groups_o, scratch_size = v_size + m_size + u_size + copy_size;
@@ -449,11 +483,12 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
     const int64_t cols = whole_vectors<T>(cs), outs = whole_vectors<T>(os);
     const Stack<T> v(scratch, block, cols), m(scratch + v_size, block, outs), u(scratch + v_size + m_size, cs, outs);
     T* copy = scratch + v_size + m_size + u_size;
+    T* bias_sum = db && c0 == 0 ? bias_sums.data() + part * groups_o * group_o + o0 : nullptr;
     std::fill_n(u.data, Stack<T>::elements(cs, outs), T(0));
     for (int64_t i = part; i < blocks; i += parts) {
       const int64_t t0 = i * block, t1 = std::min(t0 + block, tiles);
       input_stage(g, x, t0, t1, c0, v, copy);
-      output_gradient_stage(g, dy, t0, t1, o0, m, copy);
+      output_gradient_stage(g, dy, t0, t1, o0, m, bias_sum, copy);
       for (int64_t p = 0; p < points; p++)
         for (int64_t k = 0; k < outs; k += panel) {
           const int64_t width = std::min(panel, outs - k);
@@ -473,6 +508,11 @@ void weight_gradient(const ConvGeometry& g, const SkipConcatData<const T>& x, co
               std::copy_n(values, std::min(lanes<T>, os - k), sum + ((i * 3 + j) * g.c + c0 + c) * g.o + o0 + k);
             });
   });
+  for (int64_t o = 0; db && o < g.o; o++) {
+    double sum = 0;
+    for (int64_t part = 0; part < parts; part++) sum += double(bias_sums[part * groups_o * group_o + o]);
+    db[o] = T(sum);
+  }
   if (parts == 1) return;
 #pragma omp parallel for schedule(static) if (g.pays_threads())
   for (int64_t row = 0; row < 9 * g.c; row++)
