@@ -95,7 +95,7 @@ struct Json {
   }
 };
 
-// JsonError: line 1, column 23: expected a value. Numbers beyond double, nesting beyond 8 levels and a name that occurs
+// JsonError: line 1, column 23: what is wrong. Numbers beyond double, nesting beyond 8 levels and a name that occurs
 // twice in an object, of which other readers take either, are errors, too.
 Json parse_json(std::string_view text);
 // With an indent, a member or item a line. NaN and infinities, which JSON does not have, become null.
