@@ -5,10 +5,16 @@
 #include <cstdint>
 
 #include "tensor/check.h"
+#include "tensor/parallel.h"
 
 namespace acinus {
 
 namespace {
+
+void check_not_empty(const char* who, const Index3& size) {
+  check(size[0] > 0 && size[1] > 0 && size[2] > 0, who, ": a grid of ", size[0], "x", size[1], "x", size[2],
+        " voxels is empty");
+}
 
 // In voxels. Rounding errors of positions are about 1e-12; positions closer than this to a voxel's centre are taken to
 // be there. So a volume resampled onto its own grid keeps every bit, with no trace of neighbours, not even of NaN.
@@ -58,8 +64,7 @@ T linear(const Volume<T>& from, const AxisPosition& x, const AxisPosition& y, co
 template <class T>
 Volume<T> resample(const Volume<T>& from, const Grid& onto, Interpolation how, std::type_identity_t<T> outside) {
   check_volume("resample", from);
-  for (const auto& [nx, ny, nz] : {from.grid.size, onto.size})
-    check(nx > 0 && ny > 0 && nz > 0, "resample: a grid of ", nx, "x", ny, "x", nz, " voxels is empty");
+  for (const Index3& size : {from.grid.size, onto.size}) check_not_empty("resample", size);
   from.grid.to_voxel(onto.origin);  // refuses a singular matrix now: an Error must not leave the threads below
   Volume<T> to(onto, outside);
   const double last = double(std::max<int64_t>(onto.size[0] - 1, 1));
@@ -85,6 +90,8 @@ Volume<T> resample(const Volume<T>& from, const Grid& onto, Interpolation how, s
 
 template <class T>
 Volume<T> reoriented(const Volume<T>& volume, const std::string& code) {
+  check_volume("reoriented", volume);
+  check_not_empty("reoriented", volume.grid.size);
   const Grid& grid = volume.grid;
   const auto names_a_side = [&](const char* two) { return code.find_first_of(two) != code.npos; };
   check(code.size() == 3 && names_a_side("RL") && names_a_side("AP") && names_a_side("IS"), "reoriented: \"", code,
@@ -92,20 +99,33 @@ Volume<T> reoriented(const Volume<T>& volume, const std::string& code) {
 
   const std::string now = orientation(grid);
   const auto world_axis = [](char letter) { return std::string("RLAPIS").find(letter) / 2; };
+  const int64_t steps[3] = {1, grid.size[0], grid.size[0] * grid.size[1]};
   Grid turned;
-  Vec3 corner{};  // the old index of the new voxel (0,0,0)
+  Vec3 corner{};                    // the old index of the new voxel (0,0,0)
+  int64_t first = 0, step[3] = {};  // its place in memory; from there to the next along each new axis
   for (size_t i = 0; i < 3; i++) {
     size_t axis = 0;  // the old one that becomes axis i
     while (world_axis(now[axis]) != world_axis(code[i])) axis++;
     turned.size[i] = grid.size[axis];
     turned.spacing[i] = grid.spacing[axis];
     turned.direction[i] = grid.direction[axis];
+    step[i] = steps[axis];
     if (now[axis] == code[i]) continue;
     for (double& d : turned.direction[i]) d = 0 - d;  // -d would make -0 of 0
     corner[axis] = double(grid.size[axis] - 1);
+    first += (grid.size[axis] - 1) * steps[axis];
+    step[i] = -steps[axis];
   }
   turned.origin = grid.to_world(corner);
-  return resample(volume, turned, Interpolation::nearest, 0);
+  Volume<T> out(turned);
+  parallel(turned.size[2], /*pays=*/turned.voxels() > 100000, [&](int64_t k) {
+    for (int64_t j = 0; j < turned.size[1]; j++) {
+      const T* from = volume.voxels.data() + first + j * step[1] + k * step[2];
+      T* row = &out.at(0, j, k);
+      for (int64_t i = 0; i < turned.size[0]; i++) row[i] = from[i * step[0]];
+    }
+  });
+  return out;
 }
 
 template Volume<int16_t> resample(const Volume<int16_t>&, const Grid&, Interpolation, int16_t);
