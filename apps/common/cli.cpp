@@ -21,9 +21,8 @@ namespace fs = std::filesystem;
 // A thread of OpenMP that waits for the others spins for some milliseconds. If another program keeps one of the others
 // off its core, spinning is all that the rest do: a training step then took ten times as long. Not to spin at all is
 // as bad where cores are free: between two ops, waking a sleeping thread takes as long as a small op. So spin for less
-// than 0.1 ms. Measured on two cores with the laptop preset's network: a forward pass takes 0.7 of the time without
-// spinning, a training step 0.9; while another program computes on both cores, as long as without; with 100000 spins four
-// times as long. (GOMP_SPINCOUNT takes precedence over the policy's count. LLVM's library only knows the policy.)
+// than 0.1 ms. (Chosen on two busy cores, with the laptop preset's network: a forward pass took about 0.7 of its time without
+// spinning. GOMP_SPINCOUNT takes precedence over the policy's count. LLVM's library only knows the policy.)
 // GCC's OpenMP library reads both from the environment once, when it is loaded, which is before main and before any
 // constructor of ours, and has no function to change them. So set them and start the program again; see run_program for
 // debuggers.

@@ -208,7 +208,7 @@ int main(int argc, char** argv) {
     });
     if (!settings.parse(argc, argv)) return 0;
     if (size % (int64_t(1) << depth) != 0) fail("--size ", size, " must be a multiple of ", 1 << depth);
-    Tensor::zeros({1}, DType::f32, Device::cuda);  // an Error where there is no GPU
+    Tensor::zeros({1}, DType::f32, Device::cuda);  // throws an Error without a GPU
     if (!cuda::has_tensor_cores()) fail("bench_gpu needs tensor cores for bfloat16; this is ", cuda::description());
     std::printf("%s.", cuda::description().c_str());
     if (ceiling_tflops > 0) std::printf(" Ceiling of tensor cores: %.4g TFLOP/s in bfloat16.", ceiling_tflops);

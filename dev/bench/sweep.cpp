@@ -209,7 +209,7 @@ int main(int argc, char** argv) {
     if (!settings.parse(argc, argv)) return 0;
     if (size % (int64_t(1) << depth) != 0) fail("--size ", size, " must be a multiple of ", 1 << depth);
     if (width % 32 != 0) fail("--width ", width, " must be a multiple of 32, as the 3x3 kernels demand");
-    Tensor::zeros({1}, DType::f32, Device::cuda);  // an Error where there is no GPU
+    Tensor::zeros({1}, DType::f32, Device::cuda);  // throws an Error without a GPU
     if (!cuda::has_tensor_cores()) fail("bench_sweep needs tensor cores for bfloat16; this is ", cuda::description());
     const std::vector<Layer> layers = seed_network(size, width, depth);
     std::printf("Microseconds, with packing the weights (TFLOP/s of the direct form); %s.\n",

@@ -60,7 +60,7 @@ struct Json {
     read(out);
     return out;
   }
-  const Json* find(std::string_view name) const;  // a member; nullptr if there is none, or this is no object
+  const Json* find(std::string_view name) const;  // nullptr if there is no such member, or this is not an object
   const Json& at(std::string_view name) const;    // JsonError instead
   Json& operator[](std::string_view name);        // added if it is not there yet; null becomes an object
   // at() and [] along a path: path("train.lr") is the member lr of the member train.
